@@ -1,0 +1,217 @@
+"""All parameters: frozen, typed, checked. ``params.yaml`` holds one section for each model below.
+
+Defaults are the paper's (arXiv 2406.09198) where it states them; ``params.yaml`` of the repository is the small setting
+of the embedded demo. A class of the library never takes one of these models: it takes plain keyword arguments.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import InputError
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataParameters(Section):
+    """Which data set the stages work on."""
+
+    dataset: str = Field("walkers", description="name in data_manifests/, or path of such a YAML file")
+    root: str | None = Field(None, description="folder that holds the data sets; default $CCAF_DATA")
+
+
+class SynthParameters(Section):
+    """The rendered data set (walkers)."""
+
+    height: int = Field(128, ge=64, le=512, description="image height in pixels; the width is half of it")
+    train_identities: int = Field(96, ge=2)
+    test_identities: int = Field(60, ge=2)
+    outfits: int = Field(3, ge=2, description="outfits a person has at the most; at least two")
+    images_per_outfit: int = Field(4, ge=1, description="images of a person in one outfit")
+    cameras: int = Field(4, ge=2, le=12)
+    pretrain_images: int = Field(7000, ge=16, description="captioned images of the separate population")
+
+
+class ModelParameters(Section):
+    """The CLIP that everything starts from."""
+
+    name: str = Field("ViT-B-16-quickgelu", description="open_clip model name, or path of an open_clip JSON config")
+    pretrained: str | None = Field("openai", description="open_clip tag, or a local weights file; null: random weights")
+    stem: Literal["patch", "conv"] = Field("patch", description="patch embedding: one convolution, or a stack of 3x3")
+    image_size: tuple[int, int] = Field((256, 128), description="height and width in pixels")
+    pixel_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    pixel_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+class PretrainParameters(Section):
+    """Contrastive pre-training of a small CLIP on captioned walkers."""
+
+    epochs: int = Field(6, ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(1.5e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    caption_every: int = Field(4, ge=1, description="steps between two caption InfoNCE terms")
+    grey_box_probability: float = Field(0.3, ge=0, le=1)
+
+
+class ParseParameters(Section):
+    """Human parsing into shards."""
+
+    parser: str = Field("lite", description="name of a registered parser")
+    settings: dict[str, Any] = Field(default_factory=dict, description="the parser's own settings")
+    clothes_labels: list[str] | None = Field(None, description="names of labels to cover; null: the scheme's default")
+    fill: int = Field(255, ge=0, le=255, description="grey value of covered pixels; the paper's is white")
+    shard_rows: int = Field(512, ge=1, description="images in a shard")
+    row_group_rows: int = Field(64, ge=1)
+    batch_size: int = Field(16, ge=1)
+    max_pixels: int = Field(64_000_000, ge=1, description="larger images are quarantined before decoding")
+    max_bad: float = Field(0.01, ge=0, le=1, description="share of quarantined images above which the run fails")
+    min_person_fraction: float = Field(0.02, ge=0, le=1, description="below it an image is flagged no_person")
+    low_confidence: float = Field(0.6, ge=0, le=1, description="below it an image is flagged low_confidence")
+
+
+class PromptParameters(Section):
+    """Stage 1: learning identity and clothes prompts (equations 5, 6, 12, 13, 16)."""
+
+    tokens: int = Field(4, ge=1, description="M, learnable tokens a prompt")
+    similarity: Literal["dot", "cosine"] = Field("dot", description="dot: CLIP-ReID's; cosine: with CLIP's logit scale")
+    epochs: int = Field(120, ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(3.5e-4, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_epochs: int = Field(5, ge=0)
+    warmup_learning_rate: float = Field(1e-5, gt=0)
+    final_learning_rate: float = Field(1e-6, ge=0)
+
+
+class EncoderParameters(Section):
+    """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
+
+    epochs: int = Field(40, ge=1)
+    identities_per_batch: int = Field(16, ge=2, description="P")
+    images_per_identity: int = Field(4, ge=2, description="K_p")
+    learning_rate: float = Field(5e-6, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up from 0.1 x the rate")
+    similarity: Literal["dot", "cosine"] = "dot"
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    triplet_margin: float = Field(0.3, ge=0)
+    identity_weight: float = Field(0.25, ge=0, description="weight of each identity cross-entropy")
+    lambda_con: float = Field(0.1, ge=0, description="lambda_1, weight of the image-image alignment L_con (10)")
+    lambda_dis: float = Field(1.0, ge=0, description="lambda_2, weight of the disentangle loss L_dis (15)")
+    disentangle: Literal["cos2", "cos", "abs", "as-printed"] = "cos2"
+    flip_probability: float = Field(0.5, ge=0, le=1)
+    pad: int = Field(10, ge=0, description="pixels of padding before the random crop")
+    erase_probability: float = Field(0.5, ge=0, le=1)
+
+
+class EvaluateParameters(Section):
+    """Features and protocols."""
+
+    protocols: list[str] | None = Field(None, description="names of protocols; null: those that the data set defines")
+    feature: Literal["concat", "projected"] = Field("concat", description="test feature: 768-d and 512-d, or 512-d only")
+    batch_size: int = Field(128, ge=1)
+    bootstrap: int = Field(1000, ge=0, description="resamples of query identities for the 95% intervals; 0: none")
+
+
+class ReportParameters(Section):
+    """The HTML page."""
+
+    sheet_images: int = Field(12, ge=1, description="images on the sheet of masks")
+    ranked_queries: int = Field(8, ge=1, description="queries whose ranked galleries are shown")
+    ranked_depth: int = Field(8, ge=1, description="gallery items shown a query")
+
+
+class Parameters(Section):
+    """Everything in ``params.yaml``."""
+
+    seed: int = Field(0, ge=0)
+    device: str = Field("auto", description="auto (CUDA where present, else CPU), cpu, cuda, cuda:1, ...")
+    threads: int = Field(0, ge=0, description="CPU threads of the networks; 0: as torch decides")
+    data: DataParameters = DataParameters()
+    synth: SynthParameters = SynthParameters()
+    model: ModelParameters = ModelParameters()
+    pretrain: PretrainParameters = PretrainParameters()
+    parse: ParseParameters = ParseParameters()
+    prompts: PromptParameters = PromptParameters()
+    encoder: EncoderParameters = EncoderParameters()
+    evaluate: EvaluateParameters = EvaluateParameters()
+    report: ReportParameters = ReportParameters()
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    node = tree
+    for name in parents:
+        child = node.get(name)
+        if not isinstance(child, dict):
+            child = node[name] = {}
+        node = child
+    node[last] = value
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    problems = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "the file"
+        if item["type"] == "extra_forbidden":
+            close = get_close_matches(key, _known_keys(Parameters), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{key} is not a parameter{hint}")
+        else:
+            problems.append(f"{key} = {item['input']!r}: {item['msg']}")
+    return f"{source}: " + "; ".join(problems)
+
+
+def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> Parameters:
+    """Read parameters from a YAML file and apply ``key=value`` overrides (values are YAML).
+
+    Args:
+        path: The file; None means defaults only.
+        overrides: Such as ``encoder.epochs=10``; later ones win.
+
+    Raises:
+        InputError: The file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
+    """
+    tree: Any = {}
+    source = "parameters"
+    if path is not None:
+        source = str(path)
+        try:
+            tree = yaml.safe_load(path.read_text()) or {}
+        except FileNotFoundError:
+            raise InputError(f"parameter file not found: {path}") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"parameter file {path} cannot be read as YAML: {error}") from error
+        if not isinstance(tree, dict):
+            raise InputError(f"parameter file {path} must be a mapping of sections, not {type(tree).__name__}")
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set {override}: expected key=value, such as encoder.epochs=10")
+        try:
+            _assign(tree, key.strip(), yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {override}: the value is not YAML: {error}") from error
+        source = f"{source} with --set"
+    try:
+        return Parameters.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_explain(error, source)) from None

@@ -1,0 +1,34 @@
+"""The few errors that a user can meet. Each message says what is wrong, where, and what to do."""
+
+
+class PipelineError(Exception):
+    """Base of every error that is shown to the user as one line, without a traceback."""
+
+    exit_code = 1
+
+
+class WorkError(PipelineError):
+    """The work itself failed although the input was acceptable (exit code 1)."""
+
+
+class InputError(PipelineError):
+    """What the user gave is wrong: a path, a table, a parameter, a file's content (exit code 2)."""
+
+    exit_code = 2
+
+
+class BadImageError(PipelineError):
+    """One image cannot be used. Caught per image: it goes to the quarantine table, the run goes on.
+
+    Attributes:
+        reason: A short fixed code, such as ``missing`` or ``truncated``; the quarantine table groups by it.
+        detail: One sentence for a person.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["BadImageError"], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)

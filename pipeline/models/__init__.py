@@ -1,0 +1,1 @@
+"""open_clip image and text encoders with non-square grids, prompt learners, heads, checkpoints."""

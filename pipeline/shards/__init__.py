@@ -1,0 +1,1 @@
+"""Parquet shards of parsed images: schema, plan, writer, record, random-access reader."""

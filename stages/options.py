@@ -1,0 +1,66 @@
+"""The options that commands share, and the context they are read into."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.config import Parameters, load_parameters
+from stages.console import Console
+
+DEFAULT_PARAMETERS = Path("params.yaml")
+
+ParamsOption = Annotated[
+    Path | None,
+    typer.Option("--params", help="Parameter file. Default: params.yaml here, if there is one.", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one parameter, such as encoder.epochs=10. Repeatable."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Override the parameter seed.", show_default=False)]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Data set: a name in data_manifests/ or a YAML file.", show_default=False),
+]
+RootOption = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder that holds the data sets. Default: data.root, else $CCAF_DATA."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no remarks.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a command has to work with after its shared options were read."""
+
+    parameters: Parameters
+    console: Console
+
+
+def make_context(
+    params: Path | None,
+    overrides: list[str] | None,
+    seed: int | None = None,
+    dataset: str | None = None,
+    root: Path | None = None,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> Context:
+    """Read the parameter file and apply the shared options, which win over the file.
+
+    Raises:
+        InputError: The file or a value is wrong.
+    """
+    if params is None and DEFAULT_PARAMETERS.is_file():
+        params = DEFAULT_PARAMETERS
+    changes = list(overrides or [])
+    if seed is not None:
+        changes.append(f"seed={seed}")
+    if dataset is not None:
+        changes.append(f"data.dataset={dataset}")
+    if root is not None:
+        changes.append(f"data.root={root}")
+    return Context(load_parameters(params, changes), Console(quiet=quiet, as_json=as_json))
