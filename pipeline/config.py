@@ -117,7 +117,9 @@ class EvaluateParameters(Section):
     """Features and protocols."""
 
     protocols: list[str] | None = Field(None, description="names of protocols; null: those that the data set defines")
-    feature: Literal["concat", "projected"] = Field("concat", description="test feature: 768-d and 512-d, or 512-d only")
+    feature: Literal["concat", "projected"] = Field(
+        "concat", description="test feature: 768-d and 512-d, or 512-d only"
+    )
     batch_size: int = Field(128, ge=1)
     bootstrap: int = Field(1000, ge=0, description="resamples of query identities for the 95% intervals; 0: none")
 

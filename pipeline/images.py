@@ -73,7 +73,8 @@ def decode_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> RgbImage:
         raise BadImageError("truncated", f"decoding failed: {error}") from error
     if decoded is None:
         raise BadImageError("truncated", "the header is an image's, the pixels cannot be decoded")
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    image: RgbImage = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def _encode_png(array: NDArray[np.uint8], options: list[int]) -> bytes:
@@ -85,7 +86,7 @@ def _encode_png(array: NDArray[np.uint8], options: list[int]) -> bytes:
 
 def encode_image(image: RgbImage) -> bytes:
     """Lossless PNG of an RGB image."""
-    return _encode_png(cv2.cvtColor(image, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False), [])
+    return _encode_png(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [])
 
 
 def encode_label_map(label_map: LabelMap) -> bytes:
@@ -102,7 +103,8 @@ def decode_label_map(data: bytes) -> LabelMap:
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if decoded is None or decoded.ndim != 2 or decoded.dtype != np.uint8:
         raise BadImageError("not_an_image", "expected an 8-bit single-channel label map")
-    return decoded.astype(np.uint8, copy=False)
+    label_map: LabelMap = decoded
+    return label_map
 
 
 def encode_mask(mask: Mask) -> bytes:

@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -30,9 +30,7 @@ class Progress:
         stream: Defaults to standard error, so that standard output stays for results.
     """
 
-    def __init__(
-        self, total: int, what: str, unit: str, quiet: bool = False, stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, total: int, what: str, unit: str, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._total = total
         self._what = what
         self._unit = unit
@@ -41,11 +39,9 @@ class Progress:
         self._note = ""
         self._started = self._last_line = time.monotonic()
         self._plain = not quiet and not self._stream.isatty()
-        self._bar: tqdm[None] | None = None
+        self._bar: "tqdm[Any] | None" = None
         if not quiet and not self._plain:
-            self._bar = tqdm(
-                total=total, desc=what, unit=f" {unit}", file=self._stream, dynamic_ncols=True, leave=True
-            )
+            self._bar = tqdm(total=total, desc=what, unit=f" {unit}", file=self._stream, dynamic_ncols=True, leave=True)
 
     def __enter__(self) -> "Progress":
         return self

@@ -1,0 +1,101 @@
+"""Checkpoints: a folder of ``weights.safetensors`` and ``config.json``, written atomically, never unpickled."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline import __version__
+from pipeline.errors import InputError
+from pipeline.files import atomic_folder, read_json, sha256_of_file, write_json
+
+WEIGHTS_NAME = "weights.safetensors"
+CONFIG_NAME = "config.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read from a checkpoint folder.
+
+    Attributes:
+        folder: Where it was read from.
+        tensors: All weights, on the CPU.
+        config: Everything else.
+        sha256: Hash of the weights' file.
+    """
+
+    folder: Path
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+    sha256: str
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Tensors whose key begins with ``prefix.``, the prefix taken off."""
+        start = f"{prefix}."
+        return {key[len(start) :]: value for key, value in self.tensors.items() if key.startswith(start)}
+
+
+def save_checkpoint(
+    folder: Path,
+    kind: str,
+    tensors: dict[str, Tensor],
+    config: dict[str, Any],
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write a checkpoint; an earlier one at ``folder`` is replaced only when the new one is complete.
+
+    Args:
+        folder: The checkpoint's folder.
+        kind: ``clip``, ``prompts`` or ``encoder``; checked on reading.
+        tensors: Weights by name.
+        config: JSON-like; ``kind``, ``version`` and the weights' hash are added.
+        metadata: Strings for the header of the safetensors file.
+    """
+    with atomic_folder(folder) as temporary:
+        weights = temporary / WEIGHTS_NAME
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, weights, metadata)
+        digest = sha256_of_file(weights)
+        write_json(
+            temporary / CONFIG_NAME,
+            {**config, "kind": kind, "version": __version__, "weights_sha256": digest},
+        )
+
+
+def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
+    """Read a checkpoint and check that it is whole.
+
+    Args:
+        folder: The checkpoint's folder.
+        kind: The kind that is expected.
+        made_by: The command that makes such a checkpoint, for the message.
+
+    Raises:
+        InputError: It is missing, damaged, or of another kind.
+    """
+    if not (folder / CONFIG_NAME).is_file():
+        raise InputError(f"no {kind} checkpoint at {folder}: run `{made_by}` first")
+    config = read_json(folder / CONFIG_NAME, f"{kind} checkpoint")
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        raise InputError(f"{folder} is not a {kind} checkpoint")
+    try:
+        digest = sha256_of_file(folder / WEIGHTS_NAME)
+        if digest != config.get("weights_sha256"):
+            raise InputError(f"checkpoint {folder} is damaged: {WEIGHTS_NAME} is not the file that was saved")
+        return Checkpoint(folder, load_file(folder / WEIGHTS_NAME), config, digest)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"checkpoint {folder} cannot be read: {error}") from error
+
+
+def load_strictly(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+    """Load weights; any key that does not match is an error that lists it.
+
+    Raises:
+        InputError: Keys are missing or left over, or shapes differ.
+    """
+    try:
+        module.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise InputError(f"{what} does not fit the model: {error}") from error

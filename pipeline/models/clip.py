@@ -1,0 +1,259 @@
+"""Any open_clip model by name, with a non-square grid: the one way in which the project builds a CLIP."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from pipeline.errors import InputError
+from pipeline.files import sha256_of_file
+from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
+from pipeline.models.positions import resize_positions
+from pipeline.models.stem import ConvStem
+from pipeline.models.text_encoder import TextEncoder
+
+CONFIG_FOLDER = Path(__file__).parent / "configs"
+
+Tokenizer = Callable[[list[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """Everything that is needed to build the same architecture again.
+
+    Attributes:
+        name: open_clip model name, or path of an open_clip JSON configuration.
+        stem: ``patch`` or ``conv``.
+        image_size: Height and width in pixels.
+        grid: Height and width of the position embedding.
+        pixel_mean: Mean of the RGB channels in [0, 1], taken off before the encoder.
+        pixel_std: Divisor of the RGB channels.
+    """
+
+    name: str
+    stem: str
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "ClipSpec":
+        """Inverse of :meth:`to_dict` (JSON turns tuples into lists).
+
+        Raises:
+            InputError: A field is missing or unknown.
+        """
+        try:
+            return cls(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
+        except TypeError as error:
+            raise InputError(f"the model description in the checkpoint is damaged: {error}") from error
+
+
+@dataclass
+class Clip:
+    """An image and a text encoder that share a space.
+
+    Attributes:
+        image_encoder: E_v.
+        text_encoder: E_t.
+        logit_scale: CLIP's learned temperature, as a logarithm; a scalar parameter.
+        tokenizer: Texts -> token numbers (B, context length).
+        spec: The architecture.
+        weights_sha256: Hash of the weights' file; empty for random weights.
+    """
+
+    image_encoder: ImageEncoder
+    text_encoder: TextEncoder
+    logit_scale: nn.Parameter
+    tokenizer: Tokenizer
+    spec: ClipSpec
+    weights_sha256: str
+
+
+@contextmanager
+def _quiet_open_clip() -> Iterator[None]:
+    """open_clip warns on the root logger that weights are random, also where they are loaded a line later."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@cache
+def _register_packaged_configs() -> None:
+    for path in sorted(CONFIG_FOLDER.glob("*.json")):
+        open_clip.add_model_config(path)
+
+
+def _registered_name(name: str) -> str:
+    _register_packaged_configs()
+    if name.endswith(".json"):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"model configuration not found: {name}")
+        open_clip.add_model_config(path)
+        name = path.stem
+    if name not in open_clip.list_models():
+        raise InputError(
+            f"unknown model {name!r}: give an open_clip model name (such as ViT-B-16-quickgelu or walker-clip) "
+            f"or the path of an open_clip JSON configuration"
+        )
+    return name
+
+
+def _weights_file(name: str, pretrained: str) -> Path:
+    path = Path(pretrained)
+    if path.is_file():
+        return path
+    tag = get_pretrained_cfg(name, pretrained)
+    if not tag:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise InputError(
+            f"model.pretrained: {pretrained} is neither a file nor a pretrained tag of {name} (tags: {tags})"
+        )
+    if tag.get("quick_gelu", False) != open_clip.get_model_config(name).get("quick_gelu", False):
+        raise InputError(
+            f"the weights {pretrained} were made with another activation than {name}: use {name}-quickgelu"
+        )
+    try:
+        return Path(download_pretrained(tag))
+    except Exception as error:  # whatever the network, the hub or the disk says
+        raise InputError(
+            f"the weights {pretrained} of {name} cannot be downloaded ({error}); "
+            f"put them on this machine and name the file in model.pretrained"
+        ) from error
+
+
+def _native_grid(model: nn.Module, config: dict[str, Any]) -> tuple[int, int]:
+    vision: Any = model.get_submodule("visual")
+    if hasattr(vision, "grid_size"):
+        return int(vision.grid_size[0]), int(vision.grid_size[1])
+    size = config["vision_cfg"]["image_size"]
+    return size // 32, size // 32  # ModifiedResNet: total stride 32, square by construction
+
+
+def _check_recorded_grid(path: Path, grid: tuple[int, int]) -> None:
+    """A 16x8 grid loaded as 8x16 has the right number of rows: only the record in the file can tell."""
+    if path.suffix != ".safetensors":
+        return
+    with safe_open(path, framework="pt") as file:
+        recorded = (file.metadata() or {}).get("grid")
+    if recorded is not None and recorded != f"{grid[0]}x{grid[1]}":
+        raise InputError(f"{path} holds a {recorded} position grid, the model configuration has {grid[0]}x{grid[1]}")
+
+
+def _load_weights(model: nn.Module, path: Path, grid: tuple[int, int]) -> None:
+    try:
+        _check_recorded_grid(path, grid)
+        open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:  # torch, safetensors and pickle each have their own; the user needs the reason
+        raise InputError(f"weights {path} do not load into the model: {error}") from error
+
+
+def _set_grid(model: nn.Module, source: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
+    """Resize the position embedding to the grid that ``image_size`` makes; return that grid."""
+    tower: Any = model.get_submodule("visual")
+    is_transformer = hasattr(tower, "grid_size")
+    stride = tuple(tower.patch_size) if is_transformer else (32, 32)
+    if image_size[0] % stride[0] or image_size[1] % stride[1]:
+        raise InputError(
+            f"model.image_size {image_size[0]}x{image_size[1]} is not a multiple of {stride[0]}x{stride[1]}"
+        )
+    grid = image_size[0] // stride[0], image_size[1] // stride[1]
+    holder = tower if is_transformer else tower.attnpool
+    with torch.no_grad():
+        resized = resize_positions(holder.positional_embedding.detach(), source, grid)
+    holder.positional_embedding = nn.Parameter(resized.clone())
+    tower.image_size = image_size
+    if is_transformer:
+        tower.grid_size = grid
+    return grid
+
+
+def load_clip(
+    name: str,
+    pretrained: str | None = None,
+    *,
+    stem: str = "patch",
+    image_size: tuple[int, int] = (256, 128),
+    pixel_mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    pixel_std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    seed: int = 0,
+) -> Clip:
+    """Build a CLIP in float32 on the CPU.
+
+    Args:
+        name: open_clip model name (the project's ``walker-clip`` is one of them), or path of a JSON configuration.
+        pretrained: open_clip tag, or path of a weights file; None leaves the weights random.
+        stem: ``patch``: the model's own patch convolution; ``conv``: :class:`ConvStem` in its place.
+        image_size: Height and width in pixels; the position embedding is resized to the grid this makes.
+        pixel_mean: See :class:`ClipSpec`.
+        pixel_std: See :class:`ClipSpec`.
+        seed: For weights that are not loaded.
+
+    Raises:
+        InputError: Unknown model or tag, a weights file that does not fit (the keys are listed), or a size that the
+            patch does not divide.
+    """
+    registered = _registered_name(name)
+    config = open_clip.get_model_config(registered)
+    if "timm_model_name" in config["vision_cfg"]:
+        raise InputError(
+            f"model {registered} has an image tower of timm, which is not supported: choose a ViT or RN model"
+        )
+    with torch.random.fork_rng(devices=[]), _quiet_open_clip():
+        torch.manual_seed(seed)
+        model = open_clip.create_model(registered, pretrained=None, force_custom_text=True, pretrained_text=False)
+        if stem == "conv":
+            if not hasattr(model.visual, "grid_size"):
+                raise InputError(f"model.stem: conv needs a vision transformer; {registered} is a ResNet")
+            model.visual.conv1 = ConvStem(model.visual.transformer.width, model.visual.patch_size[0])
+    source = _native_grid(model, config)
+    digest = ""
+    if pretrained is not None:
+        path = _weights_file(registered, pretrained)
+        _load_weights(model, path, source)
+        digest = sha256_of_file(path)
+    grid = _set_grid(model, source, image_size)
+    return Clip(
+        image_encoder=wrap_image_tower(model.visual),
+        text_encoder=TextEncoder(model.text),
+        logit_scale=model.logit_scale,
+        tokenizer=open_clip.get_tokenizer(registered),
+        spec=ClipSpec(name, stem, image_size, grid, pixel_mean, pixel_std),
+        weights_sha256=digest,
+    )
+
+
+def build_image_encoder(spec: ClipSpec) -> ImageEncoder:
+    """An image encoder of the given architecture with random weights, to load a checkpoint into."""
+    clip = load_clip(spec.name, None, stem=spec.stem, image_size=spec.image_size)
+    if clip.spec.grid != spec.grid:
+        raise InputError(f"the checkpoint's grid {spec.grid} is not the grid {clip.spec.grid} of its image size")
+    return clip.image_encoder
+
+
+def clip_state(clip: Clip) -> dict[str, Tensor]:
+    """All weights under open_clip's own key names (custom-text layout), so that any open_clip program loads them."""
+    state = {f"visual.{key}": value for key, value in clip.image_encoder.tower.state_dict().items()}
+    state |= {f"text.{key}": value for key, value in clip.text_encoder.tower.state_dict().items()}
+    state["logit_scale"] = clip.logit_scale.detach()
+    return {key: value.detach().cpu().contiguous() for key, value in state.items()}

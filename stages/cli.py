@@ -1,0 +1,43 @@
+"""The command line ``ccaf-pipeline``: one command a stage, and one place where errors become messages."""
+
+import sys
+
+import typer
+
+from pipeline.errors import PipelineError
+from stages import train
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ccaf-pipeline",
+    help="Cloth-changing person re-identification with CCAF: parse people, learn prompts, train, evaluate, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("train")(train.command)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    try:
+        code = typer.main.get_command(app).main(args=arguments, prog_name="ccaf-pipeline", standalone_mode=False)
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        error.show()  # a usage error of the command-line library: it prints the usage and the reason
+        return int(error.exit_code)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point of the command."""
+    sys.exit(run())
