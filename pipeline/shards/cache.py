@@ -1,0 +1,87 @@
+"""A local copy of a shard folder as one memory-mapped Arrow file, for random access in microseconds.
+
+Parquet must decode a whole row group to give one row. The copy is built once, bound to the hash of the record, and
+safe when several processes build it at the same time: one builds, the others wait and use it.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError, WorkError
+from pipeline.files import atomic_file, sha256_of_value
+from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA
+
+CACHE_VARIABLE = "CCAF_CACHE"
+BATCH_ROWS = 1024
+
+CACHE_SCHEMA = pa.schema(
+    [field.with_type(pa.large_binary()) if field.name in ENCODED_COLUMNS else field for field in SHARD_SCHEMA]
+)
+
+
+def default_cache_folder(shards: Path) -> Path:
+    """``$CCAF_CACHE`` if it is set, else ``.cache`` beside the shard folder."""
+    configured = os.environ.get(CACHE_VARIABLE)
+    return Path(configured) if configured else shards.resolve().parent / ".cache"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _prefix(shards: Path) -> str:
+    return f"shards-{sha256_of_value(str(shards.resolve()))[:12]}-"
+
+
+def _write(paths: Sequence[Path], target: Path) -> None:
+    with (
+        atomic_file(target) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, CACHE_SCHEMA) as writer,
+    ):
+        for path in paths:
+            with pq.ParquetFile(path) as parquet:
+                for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+                    writer.write_batch(batch.select(SHARD_SCHEMA.names).cast(CACHE_SCHEMA))
+
+
+def open_cache(shards: Path, paths: Sequence[Path], content_sha256: str, folder: Path) -> Path:
+    """Path of the Arrow copy of a shard folder, built now if it is not there; copies of earlier content are removed.
+
+    Args:
+        shards: The shard folder.
+        paths: Its shards, in order.
+        content_sha256: Hash that identifies their content (:attr:`pipeline.shards.record.Record.sha256`).
+        folder: Where copies are kept.
+
+    Raises:
+        InputError: A shard cannot be read as Parquet.
+        WorkError: The copy cannot be written (no space, no permission).
+    """
+    target = folder / f"{_prefix(shards)}{content_sha256[:32]}.arrow"
+    if target.is_file():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / f".{_prefix(shards)}lock"):
+            if not target.is_file():
+                for stale in folder.glob(f"{_prefix(shards)}*.arrow"):
+                    stale.unlink(missing_ok=True)
+                _write(paths, target)
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise InputError(f"shards in {shards} cannot be read: {error}; run ccaf-pipeline parse --verify") from error
+    except OSError as error:
+        raise WorkError(
+            f"the local copy of {shards} cannot be written to {folder} ({error.strerror or error}); "
+            f"free space there, or name another folder in ${CACHE_VARIABLE}"
+        ) from error
+    return target

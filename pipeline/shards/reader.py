@@ -1,0 +1,167 @@
+"""Reading a finished shard folder back: its ids as arrays, and random access to images, masks and label maps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.images import LabelMap, Mask, RgbImage, decode_image, decode_label_map, decode_mask
+from pipeline.shards.cache import default_cache_folder, open_cache
+from pipeline.shards.record import Record, check_files, read_record
+from pipeline.shards.schema import ENCODED_COLUMNS, Provenance
+
+NO_ID = -1
+"""Stands for a null camera, clothes or tracklet id in integer arrays."""
+
+
+@dataclass(frozen=True)
+class ShardIds:
+    """The columns that are no pictures, one entry an image, in the order of the shards (sorted by image_id).
+
+    ``camera_id``, ``clothes_id`` and ``tracklet_id`` are :data:`NO_ID` where the data set has none. ``image_id``,
+    ``path`` and ``split`` are object arrays of str, ``flags`` one of tuples of str.
+    """
+
+    image_id: NDArray[np.object_]
+    path: NDArray[np.object_]
+    split: NDArray[np.object_]
+    person_id: NDArray[np.int64]
+    camera_id: NDArray[np.int32]
+    clothes_id: NDArray[np.int64]
+    tracklet_id: NDArray[np.int64]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    clothes_fraction: NDArray[np.float32]
+    person_fraction: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    flags: NDArray[np.object_]
+
+
+def _objects(values: list[Any]) -> NDArray[np.object_]:
+    array = np.empty(len(values), dtype=np.object_)
+    array[:] = values
+    return array
+
+
+def _read_ids(table: pa.Table) -> ShardIds:
+    def numbers(name: str) -> Any:
+        return table[name].combine_chunks().fill_null(NO_ID).to_numpy(zero_copy_only=False)
+
+    flags = np.empty(table.num_rows, dtype=np.object_)
+    for index, value in enumerate(table["flags"].to_pylist()):
+        flags[index] = tuple(value)
+    return ShardIds(
+        image_id=_objects(table["image_id"].to_pylist()),
+        path=_objects(table["path"].to_pylist()),
+        split=_objects(table["split"].to_pylist()),
+        person_id=numbers("person_id"),
+        camera_id=numbers("camera_id"),
+        clothes_id=numbers("clothes_id"),
+        tracklet_id=numbers("tracklet_id"),
+        width=numbers("width"),
+        height=numbers("height"),
+        clothes_fraction=numbers("clothes_fraction"),
+        person_fraction=numbers("person_fraction"),
+        confidence=numbers("confidence"),
+        flags=flags,
+    )
+
+
+class ShardReader:
+    """Random access to a finished shard folder, through a memory-mapped local copy that is built at the first use.
+
+    Cheap to pickle: another process opens the same copy. Reading is thread-safe.
+
+    Args:
+        folder: The shard folder that ``ccaf-pipeline parse`` wrote.
+        cache: Where local copies are kept; None: ``$CCAF_CACHE`` if set, else ``.cache`` beside the folder.
+
+    Raises:
+        InputError: The folder holds no finished shards, or they are damaged.
+        WorkError: The local copy cannot be written.
+    """
+
+    def __init__(self, folder: Path | str, cache: Path | None = None) -> None:
+        self.folder = Path(folder)
+        self._cache = cache
+        self.record: Record = read_record(self.folder)
+        paths = check_files(self.folder, self.record)
+        if not paths or not self.record.counts["images"]:
+            raise InputError(f"the shards in {self.folder} hold no image; see quarantine.parquet there for the reasons")
+        self.metadata = Provenance.from_metadata(pq.read_schema(paths[0]).metadata or {}, str(paths[0]))
+        copy = open_cache(self.folder, paths, self.record.sha256, cache or default_cache_folder(self.folder))
+        table = pa.ipc.open_file(pa.memory_map(str(copy))).read_all()
+        if table.num_rows != self.record.counts["images"]:
+            raise InputError(
+                f"{copy} has {table.num_rows} images, the record of {self.folder} {self.record.counts['images']}: "
+                f"delete that file and try again"
+            )
+        self.ids = _read_ids(table.drop_columns(list(ENCODED_COLUMNS)))
+        self._chunks = {name: table[name].chunks for name in ENCODED_COLUMNS}
+        self._ends = np.cumsum([len(chunk) for chunk in self._chunks["image"]])
+
+    def __reduce__(self) -> tuple[type["ShardReader"], tuple[Path, Path | None]]:
+        return type(self), (self.folder, self._cache)
+
+    def __len__(self) -> int:
+        return len(self.ids.image_id)
+
+    @property
+    def record_sha256(self) -> str:
+        """Hash of the record without its timings: equal for equal content."""
+        return self.record.sha256
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that occur, sorted."""
+        return sorted(set(self.ids.split))
+
+    def select(self, split: str | list[str]) -> NDArray[np.int64]:
+        """Ascending indices of the images of one split, or of several.
+
+        Raises:
+            InputError: A split does not occur.
+        """
+        names = [split] if isinstance(split, str) else split
+        missing = [name for name in names if name not in self.splits]
+        if missing:
+            raise InputError(
+                f"the shards in {self.folder} have no split {', '.join(missing)}; they have: {', '.join(self.splits)}"
+            )
+        return np.flatnonzero(np.isin(self.ids.split.astype(str), names)).astype(np.int64)
+
+    def encoded(self, index: int, column: str = "image") -> bytes:
+        """The stored bytes of ``image``, ``label_map``, ``clothes_mask`` or ``shielded_image`` of one image.
+
+        Raises:
+            IndexError: There is no such index (negative ones are not taken).
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        chunk = int(np.searchsorted(self._ends, index, side="right"))
+        start = int(self._ends[chunk - 1]) if chunk else 0
+        return bytes(self._chunks[column][chunk][int(index) - start].as_buffer())
+
+    def image(self, index: int) -> RgbImage:
+        """The original image, RGB uint8 (height, width, 3)."""
+        return decode_image(self.encoded(index, "image"), max_pixels=self._pixels(index))
+
+    def label_map(self, index: int) -> LabelMap:
+        """uint8 (height, width) of numbers of the label scheme that :attr:`metadata` names."""
+        return decode_label_map(self.encoded(index, "label_map"))
+
+    def mask(self, index: int) -> Mask:
+        """Boolean (height, width): true on clothes."""
+        return decode_mask(self.encoded(index, "clothes_mask"))
+
+    def shielded(self, index: int) -> RgbImage:
+        """The shielding image (equation 4), RGB uint8 (height, width, 3)."""
+        return decode_image(self.encoded(index, "shielded_image"), max_pixels=self._pixels(index))
+
+    def _pixels(self, index: int) -> int:
+        return int(self.ids.width[index]) * int(self.ids.height[index])

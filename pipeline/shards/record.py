@@ -1,0 +1,161 @@
+"""The record of a finished shard folder: what it holds, what made it, every shard's hash. Written last.
+
+Two runs over the same images with the same parameters give records that differ in ``timings`` only.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.files import read_json, sha256_of_value, write_json
+from pipeline.shards.schema import RECORD_NAME
+from pipeline.shards.writer import ShardEntry
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard as the record lists it."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    sources_sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as it was read.
+
+    Attributes:
+        fingerprint: What the folder is bound to.
+        dataset: Name of the data set.
+        parameters: The parameters that decide the content.
+        versions: Versions of the libraries that made it.
+        counts: ``images``, ``quarantined``, ``shards``, ``bytes``, and by kind ``splits``, ``flags``, ``reasons``.
+        shards: Every shard, in order.
+        timings: How the run went: seconds, workers, images a second.
+        sha256: Hash of everything but the timings: it identifies the content.
+    """
+
+    fingerprint: str
+    dataset: str
+    parameters: dict[str, Any]
+    versions: dict[str, str]
+    counts: dict[str, Any]
+    shards: tuple[ShardFile, ...]
+    timings: dict[str, Any]
+    sha256: str
+
+
+def _without_timings(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key != "timings"}
+
+
+def build_counts(entries: Sequence[ShardEntry]) -> dict[str, Any]:
+    """Totals over all shards, by split, by flag and by reason of quarantine."""
+    splits: Counter[str] = Counter()
+    flags: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for entry in entries:
+        splits.update(entry.splits)
+        flags.update(entry.flags)
+        reasons.update(row.reason for row in entry.quarantine)
+    return {
+        "images": sum(entry.rows for entry in entries),
+        "quarantined": sum(reasons.values()),
+        "shards": len(entries),
+        "bytes": sum(entry.bytes for entry in entries),
+        "splits": dict(splits),
+        "flags": dict(flags),
+        "reasons": dict(reasons),
+    }
+
+
+def write_record(
+    folder: Path,
+    fingerprint: str,
+    dataset: str,
+    parameters: dict[str, Any],
+    versions: dict[str, str],
+    entries: Sequence[ShardEntry],
+    timings: dict[str, Any],
+) -> Record:
+    """Write the record of a folder whose shards are all committed, and return it.
+
+    A record that is there already and differs in its timings only is left as it is, so that a run which found
+    nothing to do changes no byte of the folder.
+    """
+    value = {
+        "fingerprint": fingerprint,
+        "dataset": dataset,
+        "parameters": parameters,
+        "versions": versions,
+        "counts": build_counts(entries),
+        "shards": [
+            {
+                "name": entry.name,
+                "rows": entry.rows,
+                "bytes": entry.bytes,
+                "sha256": entry.sha256,
+                "sources_sha256": entry.sources_sha256,
+            }
+            for entry in entries
+        ],
+        "timings": timings,
+    }
+    path = folder / RECORD_NAME
+    if path.is_file() and _same_content(path, value):
+        return read_record(folder)
+    write_json(path, value)
+    return read_record(folder)
+
+
+def _same_content(path: Path, value: dict[str, Any]) -> bool:
+    try:
+        earlier = read_json(path, "record")
+    except InputError:
+        return False
+    return isinstance(earlier, dict) and _without_timings(earlier) == _without_timings(value)
+
+
+def read_record(folder: Path) -> Record:
+    """Read the record of a finished shard folder.
+
+    Raises:
+        InputError: There is no finished shard folder, or the record is damaged.
+    """
+    path = folder / RECORD_NAME
+    if not path.is_file():
+        state = "it was begun but not finished" if folder.is_dir() and any(folder.iterdir()) else "none there"
+        raise InputError(f"no finished shards in {folder} ({state}): run ccaf-pipeline parse")
+    value = read_json(path, "shard record")
+    try:
+        return Record(
+            **{**value, "shards": tuple(ShardFile(**item) for item in value["shards"])},
+            sha256=sha256_of_value(_without_timings(value)),
+        )
+    except (TypeError, KeyError) as error:
+        raise InputError(f"shard record {path} is damaged ({error}): run ccaf-pipeline parse") from error
+
+
+def check_files(folder: Path, record: Record) -> list[Path]:
+    """Paths of the shards that the record lists, each checked for its presence and size.
+
+    Raises:
+        InputError: A shard is missing or has another size.
+    """
+    paths = []
+    for shard in record.shards:
+        path = folder / shard.name
+        if not path.is_file():
+            raise InputError(f"shard {path} is missing: run ccaf-pipeline parse")
+        if path.stat().st_size != shard.bytes:
+            raise InputError(
+                f"shard {path} has {path.stat().st_size} bytes, its record says {shard.bytes}: run ccaf-pipeline parse"
+            )
+        paths.append(path)
+    return paths

@@ -1,0 +1,125 @@
+"""What a shard and the quarantine table hold: columns, provenance in the schema's metadata, file names.
+
+A shard folder holds ``part-00000-of-00042.parquet`` files, ``quarantine.parquet``, ``_plan.json`` (what the folder is
+bound to, written first) and ``_record.json`` (what it holds, written last: a folder without it is not finished).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.datasets.manifest import MANIFEST_SCHEMA
+from pipeline.errors import InputError
+
+SCHEMA_VERSION = 1
+"""Raised whenever the same manifest and parameters would give other bytes; it is part of the fingerprint."""
+
+RECORD_NAME = "_record.json"
+PLAN_NAME = "_plan.json"
+QUARANTINE_NAME = "quarantine.parquet"
+SHARD_PATTERN = "part-?????-of-?????.parquet"
+
+ENCODED_COLUMNS = ("image", "label_map", "clothes_mask", "shielded_image")
+"""Columns of encoded pictures: stored uncompressed, for they hold JPEG and PNG bytes."""
+
+DICTIONARY_COLUMNS = ("split", "person_id", "camera_id", "clothes_id", "tracklet_id", "flags.list.element")
+"""Columns that Parquet dictionary-encodes: few distinct values, many rows."""
+
+SHARD_SCHEMA = pa.schema(
+    [
+        *MANIFEST_SCHEMA,
+        pa.field("width", pa.int32(), nullable=False),  # of the decoded image, EXIF rotation applied
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),  # the original file's bytes
+        pa.field("label_map", pa.binary(), nullable=False),  # 8-bit grey PNG, values are label numbers
+        pa.field("clothes_mask", pa.binary(), nullable=False),  # 1-bit PNG, white on clothes
+        pa.field("shielded_image", pa.binary(), nullable=False),  # PNG: the image with its clothes covered
+        pa.field("clothes_fraction", pa.float32(), nullable=False),
+        pa.field("person_fraction", pa.float32(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),
+        pa.field("flags", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
+    ]
+)
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # a short fixed code, such as missing or truncated
+        pa.field("detail", pa.string(), nullable=False),  # one sentence for a person
+    ]
+)
+
+_PREFIX = "ccaf."
+SHARD_KEY = _PREFIX + "shard"
+SOURCES_KEY = _PREFIX + "sources_sha256"
+QUARANTINE_KEY = _PREFIX + "quarantine"
+
+
+def shard_name(index: int, count: int) -> str:
+    """File name of shard ``index`` (from 0) of ``count``."""
+    return f"part-{index:05d}-of-{count:05d}.parquet"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a shard; the same in every shard of a folder. Stored as ``ccaf.*`` keys of the schema's metadata.
+
+    Attributes:
+        schema_version: :data:`SCHEMA_VERSION` at the time of writing.
+        dataset: Name of the data set.
+        parser: Name of the parser.
+        parser_settings: The parser's own settings.
+        weights_sha256: Hash of the parser's weights; empty if it has none.
+        label_scheme: Name of the label scheme.
+        labels: Names of the label numbers 0, 1, 2, ...
+        clothes_labels: Names of the labels that the clothes mask covers, in the scheme's order.
+        fill: Grey value of the covered pixels of the shielding image.
+        fingerprint: Hash of all that decides the folder's content (see :mod:`pipeline.shards.plan`).
+    """
+
+    schema_version: int
+    dataset: str
+    parser: str
+    parser_settings: dict[str, Any]
+    weights_sha256: str
+    label_scheme: str
+    labels: tuple[str, ...]
+    clothes_labels: tuple[str, ...]
+    fill: int
+    fingerprint: str
+
+    def to_metadata(self) -> dict[str, str]:
+        """As key-value metadata; values that are no strings are JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            _PREFIX + name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[bytes, bytes], where: str) -> "Provenance":
+        """Read back what :meth:`to_metadata` wrote; ``where`` names the file in errors.
+
+        Raises:
+            InputError: A key is missing, or the schema version is not this program's.
+        """
+        found: dict[str, Any] = {}
+        for field in fields(cls):
+            value = metadata.get((_PREFIX + field.name).encode())
+            if value is None:
+                raise InputError(
+                    f"{where} has no {_PREFIX}{field.name} in its metadata: it is no shard of ccaf-pipeline"
+                )
+            found[field.name] = value.decode() if field.type is str else json.loads(value)
+        if found["schema_version"] != SCHEMA_VERSION:
+            raise InputError(
+                f"{where} has schema version {found['schema_version']}, this program reads {SCHEMA_VERSION}: "
+                f"run ccaf-pipeline parse --overwrite"
+            )
+        for name in ("labels", "clothes_labels"):
+            found[name] = tuple(found[name])
+        return cls(**found)

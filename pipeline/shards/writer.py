@@ -1,0 +1,180 @@
+"""Writing one shard: rows go out in row groups as they come, the file appears only when it is complete and on disk."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.files import atomic_file, sha256_of_file
+from pipeline.shards.schema import (
+    DICTIONARY_COLUMNS,
+    ENCODED_COLUMNS,
+    QUARANTINE_KEY,
+    QUARANTINE_NAME,
+    QUARANTINE_SCHEMA,
+    SHARD_KEY,
+    SHARD_SCHEMA,
+    SOURCES_KEY,
+    Provenance,
+)
+
+
+@dataclass(frozen=True)
+class ShardRow:
+    """One parsed image; the fields are the columns of :data:`pipeline.shards.schema.SHARD_SCHEMA`."""
+
+    image_id: str
+    path: str
+    split: str
+    person_id: int
+    camera_id: int | None
+    clothes_id: int | None
+    tracklet_id: int | None
+    width: int
+    height: int
+    image: bytes
+    label_map: bytes
+    clothes_mask: bytes
+    shielded_image: bytes
+    clothes_fraction: float
+    person_fraction: float
+    confidence: float
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QuarantineRow:
+    """One image that could not be used."""
+
+    image_id: str
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """What the record says of a committed shard.
+
+    Attributes:
+        name: File name.
+        rows: Images in it.
+        bytes: Size of the file.
+        sha256: Hash of the file.
+        sources_sha256: Hash of the image files it was made from, the quarantined included.
+        splits: Number of images of each split.
+        flags: Number of images of each flag.
+        quarantine: Images of its part of the manifest that it does not hold, with the reason.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    sources_sha256: str
+    splits: dict[str, int]
+    flags: dict[str, int]
+    quarantine: tuple[QuarantineRow, ...]
+
+
+@dataclass
+class ShardWriter:
+    """Collects a shard's rows, in order; made by :func:`open_shard`."""
+
+    parquet: pq.ParquetWriter
+    row_group_rows: int
+    rows: list[ShardRow] = field(default_factory=list)
+    quarantine: list[QuarantineRow] = field(default_factory=list)
+
+    def add(self, row: ShardRow | QuarantineRow) -> None:
+        """Take the next row; a full row group is written at once, so that memory stays flat."""
+        if isinstance(row, QuarantineRow):
+            self.quarantine.append(row)
+            return
+        self.rows.append(row)
+        if len(self.rows) >= self.row_group_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows held so far as one row group."""
+        if self.rows:
+            columns = [
+                pa.array([getattr(row, name) for row in self.rows], type=SHARD_SCHEMA.field(name).type)
+                for name in SHARD_SCHEMA.names
+            ]
+            self.parquet.write_batch(pa.RecordBatch.from_arrays(columns, schema=self.parquet.schema))
+            self.rows.clear()
+
+    def finish(self, sources_sha256: str) -> None:
+        """Write what is left, and with it the quarantine and the hash of the sources, into the same file."""
+        self.flush()
+        self.parquet.add_key_value_metadata(
+            {
+                SOURCES_KEY: sources_sha256,
+                QUARANTINE_KEY: json.dumps([asdict(row) for row in self.quarantine], sort_keys=True),
+            }
+        )
+
+
+def _column_compression() -> dict[str, str]:
+    plain = [name if name != "flags" else "flags.list.element" for name in SHARD_SCHEMA.names]
+    return {name: "NONE" if name in ENCODED_COLUMNS else "ZSTD" for name in plain}
+
+
+@contextmanager
+def open_shard(path: Path, provenance: Provenance, row_group_rows: int) -> Iterator[ShardWriter]:
+    """Yield a writer for the shard at ``path``; when the block ends well, the shard appears there, synced.
+
+    The caller must call :meth:`ShardWriter.finish` in the block. The bytes depend on the rows and the provenance only.
+    """
+    schema = SHARD_SCHEMA.with_metadata({**provenance.to_metadata(), SHARD_KEY: path.name})
+    with (
+        atomic_file(path) as temporary,
+        pq.ParquetWriter(
+            temporary,
+            schema,
+            version="2.6",
+            use_dictionary=list(DICTIONARY_COLUMNS),
+            compression=_column_compression(),
+            write_statistics=[name for name in SHARD_SCHEMA.names if name not in ENCODED_COLUMNS],
+        ) as parquet,
+    ):
+        yield ShardWriter(parquet, row_group_rows)
+
+
+def describe_shard(path: Path) -> ShardEntry:
+    """Read a committed shard's entry for the record from the file itself.
+
+    Raises:
+        OSError, pa.ArrowInvalid, KeyError, ValueError: The file is damaged or is no shard.
+    """
+    with pq.ParquetFile(path) as parquet:
+        metadata = parquet.metadata.metadata or {}
+        table = parquet.read(columns=["split", "flags"])
+        rows = int(parquet.metadata.num_rows)
+    return ShardEntry(
+        name=path.name,
+        rows=rows,
+        bytes=path.stat().st_size,
+        sha256=sha256_of_file(path),
+        sources_sha256=metadata[SOURCES_KEY.encode()].decode(),
+        splits=_counts(table["split"]),
+        flags=_counts(pa.chunked_array([chunk.flatten() for chunk in table["flags"].chunks], pa.string())),
+        quarantine=tuple(QuarantineRow(**row) for row in json.loads(metadata[QUARANTINE_KEY.encode()])),
+    )
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    pairs = column.value_counts().to_pylist()
+    return {pair["values"]: pair["counts"] for pair in sorted(pairs, key=lambda pair: str(pair["values"]))}
+
+
+def write_quarantine(folder: Path, rows: list[QuarantineRow]) -> None:
+    """Write the quarantine table, in the order given, atomically; it may be empty."""
+    columns = [pa.array([getattr(row, name) for row in rows], type=pa.string()) for name in QUARANTINE_SCHEMA.names]
+    with atomic_file(folder / QUARANTINE_NAME) as temporary:
+        pq.write_table(pa.table(columns, schema=QUARANTINE_SCHEMA), temporary, compression="ZSTD")

@@ -1,0 +1,182 @@
+import json
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import InputError, WorkError
+from pipeline.images import decode_image
+from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.parsing.schemes import LIP
+from pipeline.shards.reader import NO_ID, ShardReader
+from pipeline.shards.writer import ShardRow
+
+
+def test_every_value_comes_back(finished_folder: Path, sample_rows: list[ShardRow]) -> None:
+    reader = ShardReader(finished_folder)
+    assert len(reader) == len(sample_rows) == 23
+    for index, row in enumerate(sample_rows):
+        ids = reader.ids
+        assert (ids.image_id[index], ids.path[index], ids.split[index]) == (row.image_id, row.path, row.split)
+        assert ids.person_id[index] == row.person_id
+        assert ids.camera_id[index] == (NO_ID if row.camera_id is None else row.camera_id)
+        assert ids.clothes_id[index] == (NO_ID if row.clothes_id is None else row.clothes_id)
+        assert ids.tracklet_id[index] == NO_ID
+        assert ids.flags[index] == row.flags
+        assert ids.clothes_fraction[index] == np.float32(row.clothes_fraction)
+        assert ids.confidence[index] == np.float32(row.confidence)
+        for column in ("image", "label_map", "clothes_mask", "shielded_image"):
+            assert reader.encoded(index, column) == getattr(row, column)
+    assert reader.ids.camera_id.dtype == np.int32
+    assert reader.ids.clothes_id.dtype == np.int64
+
+
+def test_pictures_agree_with_each_other(finished_folder: Path) -> None:
+    reader = ShardReader(finished_folder)
+    for index in (22, 0, 7, 8, 15):
+        image, mask, labels = reader.image(index), reader.mask(index), reader.label_map(index)
+        assert image.shape == (reader.ids.height[index], reader.ids.width[index], 3)
+        assert image.dtype == np.uint8
+        assert mask.dtype == np.bool_
+        np.testing.assert_array_equal(image, decode_image(reader.encoded(index)))
+        np.testing.assert_array_equal(mask, clothes_mask(labels, LIP.clothes))
+        np.testing.assert_array_equal(reader.shielded(index), shielding_image(image, mask))
+
+
+def test_select_gives_the_rows_of_a_split(finished_folder: Path, sample_rows: list[ShardRow]) -> None:
+    reader = ShardReader(finished_folder)
+    for wanted in ("train", ["query", "gallery"]):
+        expected = [index for index, row in enumerate(sample_rows) if row.split in wanted]
+        assert reader.select(wanted).tolist() == expected
+    with pytest.raises(InputError, match=r"no split test; they have: gallery, query, train"):
+        reader.select("test")
+
+
+def test_index_out_of_range(finished_folder: Path) -> None:
+    reader = ShardReader(finished_folder)
+    for index in (-1, 23):
+        with pytest.raises(IndexError):
+            reader.encoded(index)
+
+
+def test_metadata_and_record(finished_folder: Path) -> None:
+    reader = ShardReader(finished_folder)
+    assert reader.metadata.parser_settings == {"level": 3}
+    assert reader.metadata.labels == LIP.labels
+    assert reader.metadata.clothes_labels == ("upper-clothes", "dress", "coat", "pants", "jumpsuits", "skirt")
+    assert reader.record.counts["quarantined"] == 1
+    assert reader.record.counts["splits"] == {"gallery": 8, "query": 8, "train": 7}
+
+
+def test_timings_do_not_change_the_record_hash(finished_folder: Path) -> None:
+    before = ShardReader(finished_folder).record_sha256
+    path = finished_folder / "_record.json"
+    record = json.loads(path.read_text())
+    record["timings"]["seconds"] = 99.0
+    path.write_text(json.dumps(record))
+    assert ShardReader(finished_folder).record_sha256 == before
+    record["fingerprint"] = "0" * 64
+    path.write_text(json.dumps(record))
+    assert ShardReader(finished_folder).record_sha256 != before
+
+
+def test_unfinished_or_absent_folder_is_refused(finished_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none there.*run ccaf-pipeline parse"):
+        ShardReader(tmp_path / "nowhere")
+    (finished_folder / "_record.json").unlink()
+    with pytest.raises(InputError, match=r"begun but not finished"):
+        ShardReader(finished_folder)
+
+
+def test_missing_and_shortened_shards_are_refused(finished_folder: Path) -> None:
+    part = finished_folder / "part-00001-of-00003.parquet"
+    data = part.read_bytes()
+    part.write_bytes(data[:-1])
+    with pytest.raises(InputError, match=r"part-00001-of-00003.parquet has"):
+        ShardReader(finished_folder)
+    part.unlink()
+    with pytest.raises(InputError, match=r"part-00001-of-00003.parquet is missing"):
+        ShardReader(finished_folder)
+
+
+def test_damaged_shard_is_refused_when_the_copy_is_built(finished_folder: Path) -> None:
+    part = finished_folder / "part-00001-of-00003.parquet"
+    part.write_bytes(b"x" * part.stat().st_size)
+    with pytest.raises(InputError, match=r"cannot be read.*parse --verify"):
+        ShardReader(finished_folder)
+    assert not list((finished_folder.parent / ".cache").glob("*.arrow"))
+
+
+def test_foreign_parquet_is_refused(finished_folder: Path) -> None:
+    for part in finished_folder.glob("part-*"):
+        size = part.stat().st_size
+        pq.write_table(pa.table({"x": [1]}), part)
+        with part.open("r+b") as stream:
+            stream.truncate(size)
+        record = json.loads((finished_folder / "_record.json").read_text())
+        for shard in record["shards"]:
+            if shard["name"] == part.name:
+                pq.write_table(pa.table({"x": [1]}), part)
+                shard["bytes"] = part.stat().st_size
+        (finished_folder / "_record.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"no shard of ccaf-pipeline"):
+        ShardReader(finished_folder)
+
+
+def test_copy_is_kept_and_replaced_when_the_content_changes(
+    finished_folder: Path, sample_rows: list[ShardRow], write_finished_folder: Callable[..., None], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    ShardReader(finished_folder, cache)
+    (first,) = cache.glob("*.arrow")
+    stamp = first.stat().st_mtime_ns
+    ShardReader(finished_folder, cache)
+    assert first.stat().st_mtime_ns == stamp
+    write_finished_folder(finished_folder, sample_rows[:10], 3, [])
+    assert len(ShardReader(finished_folder, cache)) == 10
+    (second,) = cache.glob("*.arrow")
+    assert second != first
+
+
+def test_cache_variable_names_the_folder(
+    finished_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAF_CACHE", str(tmp_path / "elsewhere"))
+    ShardReader(finished_folder)
+    assert list((tmp_path / "elsewhere").glob("*.arrow"))
+    assert not (finished_folder.parent / ".cache").exists()
+
+
+def test_copy_that_cannot_be_written_is_a_clear_error(finished_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkError, match=r"name another folder in \$CCAF_CACHE"):
+        ShardReader(finished_folder, tmp_path / "file" / "cache")
+
+
+def test_a_pickled_reader_opens_the_same_copy(finished_folder: Path) -> None:
+    reader = ShardReader(finished_folder)
+    packed = pickle.dumps(reader)
+    assert len(packed) < 1000
+    np.testing.assert_array_equal(pickle.loads(packed).image(3), reader.image(3))
+
+
+def _sum_of_image(folder: Path, results: "multiprocessing.Queue[int]") -> None:
+    results.put(int(ShardReader(folder).image(5).sum()))
+
+
+def test_two_processes_build_the_copy_at_once(finished_folder: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[int] = context.Queue()
+    workers = [context.Process(target=_sum_of_image, args=(finished_folder, results)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    sums = {results.get(timeout=5) for _ in workers}
+    assert sums == {int(ShardReader(finished_folder).image(5).sum())}
+    assert len(list((finished_folder.parent / ".cache").glob("*.arrow"))) == 1
