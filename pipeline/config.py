@@ -91,6 +91,10 @@ class PromptParameters(Section):
     warmup_epochs: int = Field(5, ge=0)
     warmup_learning_rate: float = Field(1e-5, gt=0)
     final_learning_rate: float = Field(1e-6, ge=0)
+    clothes_classes: Literal["auto", "labels", "cluster", "off"] = Field(
+        "auto", description="auto: the data set's labels, else clusters of clothes features within an identity"
+    )
+    cluster_distance: float = Field(0.2, ge=0, le=2, description="cosine distance up to which clusters are merged")
 
 
 class EncoderParameters(Section):
@@ -100,6 +104,7 @@ class EncoderParameters(Section):
     identities_per_batch: int = Field(16, ge=2, description="P")
     images_per_identity: int = Field(4, ge=2, description="K_p")
     learning_rate: float = Field(5e-6, gt=0)
+    head_factor: float = Field(1.0, gt=0, description="learning rate of heads and Proj_c, as a multiple")
     weight_decay: float = Field(1e-4, ge=0)
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up from 0.1 x the rate")
     similarity: Literal["dot", "cosine"] = "dot"

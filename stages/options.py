@@ -8,6 +8,7 @@ import typer
 
 from pipeline.config import Parameters, load_parameters
 from stages.console import Console
+from stages.paths import Workspace
 
 DEFAULT_PARAMETERS = Path("params.yaml")
 
@@ -64,3 +65,14 @@ def make_context(
     if root is not None:
         changes.append(f"data.root={root}")
     return Context(load_parameters(params, changes), Console(quiet=quiet, as_json=as_json))
+
+
+def dataset_workspace(context: Context) -> Workspace:
+    """Default places of the artifacts of the data set that the parameters name.
+
+    Raises:
+        InputError: The data set is not known.
+    """
+    from pipeline.datasets.catalog import load_facts
+
+    return Workspace.of(load_facts(context.parameters.data.dataset).name)

@@ -1,5 +1,70 @@
 """``ccaf-pipeline train``: stage 1 (prompts), stage 2 (encoder), or both."""
 
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
 
-def command() -> None:
-    """Train."""
+import typer
+
+from stages.options import (
+    DatasetOption,
+    JsonOption,
+    ParamsOption,
+    QuietOption,
+    SeedOption,
+    SetOption,
+    dataset_workspace,
+    make_context,
+)
+
+
+class Stage(StrEnum):
+    """Which part of the training to run."""
+
+    PROMPTS = "prompts"
+    ENCODER = "encoder"
+    ALL = "all"
+
+
+def command(
+    stage: Annotated[Stage, typer.Option("--stage", help="prompts (stage 1), encoder (stage 2), or both.")] = Stage.ALL,
+    shards: Annotated[
+        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="Prompts checkpoint, written or read. Default: artifacts/<data set>/prompts."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
+    ] = None,
+    dataset: DatasetOption = None,
+    params: ParamsOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn prompts on shielding and clothes images (stage 1), then train the encoders against them (stage 2).
+
+    Interrupted training goes on from its last finished epoch when the same command is run again.
+    """
+    context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
+    workspace = dataset_workspace(context)
+    shards = shards or workspace.shards
+    prompts = prompts or workspace.prompts
+    out = out or workspace.encoder
+    result: dict[str, Any] = {}
+    if stage in (Stage.PROMPTS, Stage.ALL):
+        from stages import prompts as prompts_stage
+
+        result["prompts"] = prompts_stage.run(context.parameters, context.console, shards, prompts)
+    if stage in (Stage.ENCODER, Stage.ALL):
+        from stages import encoder as encoder_stage
+
+        result["encoder"] = encoder_stage.run(context.parameters, context.console, shards, prompts, out)
+    context.console.result(
+        result, "\n".join(f"{name}: loss {part['loss']:.4f}, {part['out']}" for name, part in result.items())
+    )
+    follow = "ccaf-pipeline extract" if stage is not Stage.PROMPTS else "ccaf-pipeline train --stage encoder"
+    context.console.say(f"next: {follow}")

@@ -44,6 +44,7 @@ def save_checkpoint(
     tensors: dict[str, Tensor],
     config: dict[str, Any],
     metadata: dict[str, str] | None = None,
+    files: dict[str, str] | None = None,
 ) -> None:
     """Write a checkpoint; an earlier one at ``folder`` is replaced only when the new one is complete.
 
@@ -53,11 +54,14 @@ def save_checkpoint(
         tensors: Weights by name.
         config: JSON-like; ``kind``, ``version`` and the weights' hash are added.
         metadata: Strings for the header of the safetensors file.
+        files: Texts by file name, such as curves, that belong to the checkpoint.
     """
     with atomic_folder(folder) as temporary:
         weights = temporary / WEIGHTS_NAME
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, weights, metadata)
         digest = sha256_of_file(weights)
+        for name, text in (files or {}).items():
+            (temporary / name).write_text(text)
         write_json(
             temporary / CONFIG_NAME,
             {**config, "kind": kind, "version": __version__, "weights_sha256": digest},

@@ -58,7 +58,10 @@ class ClipSpec:
             InputError: A field is missing or unknown.
         """
         try:
-            return cls(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
+            fields: dict[str, Any] = {
+                key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
+            }
+            return cls(**fields)
         except TypeError as error:
             raise InputError(f"the model description in the checkpoint is damaged: {error}") from error
 
@@ -82,6 +85,19 @@ class Clip:
     tokenizer: Tokenizer
     spec: ClipSpec
     weights_sha256: str
+
+    def freeze(self) -> "Clip":
+        """Take all weights out of training: no gradients, evaluation mode."""
+        self.logit_scale.requires_grad_(False)
+        for encoder in (self.image_encoder, self.text_encoder):
+            encoder.requires_grad_(False).eval()
+        return self
+
+    def to(self, device: str) -> "Clip":
+        """Move both encoders."""
+        self.image_encoder.to(device)
+        self.text_encoder.to(device)
+        return self
 
 
 @contextmanager

@@ -30,6 +30,11 @@ class TextEncoder(nn.Module):
         """Channels of a token embedding."""
         return int(self.tower.width)
 
+    @property
+    def context_length(self) -> int:
+        """Positions that the transformer has."""
+        return int(self.tower.context_length)
+
     def embed(self, tokens: Tensor) -> Tensor:
         """Token numbers (..., L) -> token embeddings (..., L, width), positions not yet added."""
         embeddings: Tensor = self.tower.token_embedding(tokens)

@@ -1,0 +1,24 @@
+"""L_con, equation (10): the identity centres of the raw and of the shielding features are pulled together."""
+
+import torch
+from torch import Tensor
+
+
+def centre_alignment(raw: Tensor, shielding: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the identities in the batch of || mean_k f - mean_k f^s ||^2.
+
+    The squared distance is a SUM over channels; both sides receive gradients (mutual learning).
+
+    Args:
+        raw: f, (B, C).
+        shielding: f^s, (B, C).
+        labels: Identities, (B,).
+
+    Returns:
+        A scalar.
+    """
+    identities, members = torch.unique(labels, return_inverse=True)
+    zeros = raw.new_zeros(len(identities), raw.shape[1])
+    counts = torch.bincount(members, minlength=len(identities)).to(raw.dtype)
+    difference = zeros.index_add(0, members, raw - shielding) / counts[:, None]
+    return difference.pow(2).sum(dim=1).mean()

@@ -1,0 +1,31 @@
+"""L_dis, equation (15): the raw feature is made unlike its own clothes part."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+Disentangle = Literal["cos2", "cos", "abs", "as-printed"]
+
+
+def disentangle_loss(raw: Tensor, clothes: Tensor, form: Disentangle = "cos2") -> Tensor:
+    """Mean over the batch of a function of cos(f, f^c); f^c is detached, so only E_v is moved.
+
+    The text of the paper asks for dissimilarity, while minimising the printed (15) raises the cosine. ``cos2`` (the
+    default) stops at orthogonal, ``abs`` too but with a constant pull, ``cos`` goes on to opposite directions, and
+    ``as-printed`` is the formula of the paper: - cos.
+
+    Args:
+        raw: f, (B, C).
+        clothes: f^c = f Proj_c, (B, C).
+        form: See above.
+
+    Returns:
+        A scalar.
+    """
+    cosine = F.cosine_similarity(raw, clothes.detach(), dim=1)
+    if form == "cos2":
+        return cosine.pow(2).mean()
+    if form == "abs":
+        return cosine.abs().mean()
+    return cosine.mean() if form == "cos" else -cosine.mean()

@@ -1,0 +1,84 @@
+"""Learnable prompts: one sentence a class, in which only the class's own tokens train (section 3.2 of the paper)."""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import InputError
+from pipeline.models.clip import Tokenizer
+from pipeline.models.text_encoder import TextEncoder
+
+IDENTITY_TEMPLATE = "A photo of a {} person."
+CLOTHES_TEMPLATE = "A photo of {} clothes."
+TOKEN_STD = 0.02  # CLIP-ReID's initialisation of the learnable tokens
+
+
+def _sentence_tokens(tokenizer: Tokenizer, text: str) -> Tensor:
+    """Token numbers of one text from start-of-text to end-of-text, without padding."""
+    tokens = tokenizer([text])[0]
+    return tokens[: int(tokens.argmax()) + 1]
+
+
+class PromptLearner(nn.Module):
+    """Sentences such as "A photo of a [X]1..[X]M person." with M learnable tokens for each class.
+
+    Args:
+        template: The sentence; ``{}`` marks the place of the learnable tokens.
+        classes: Number of classes K.
+        tokens: M.
+        tokenizer: CLIP's.
+        encoder: Gives the embeddings of the sentence's fixed words; it is not kept.
+        context_length: Positions that the text encoder has.
+        generator: For the initial tokens, N(0, 0.02).
+
+    Raises:
+        InputError: The sentence is longer than ``context_length``.
+    """
+
+    prefix: Tensor
+    suffix: Tensor
+
+    def __init__(
+        self,
+        template: str,
+        classes: int,
+        tokens: int,
+        *,
+        tokenizer: Tokenizer,
+        encoder: TextEncoder,
+        context_length: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        before, after = (part.strip() for part in template.split("{}"))
+        prefix = _sentence_tokens(tokenizer, before)[:-1]  # without the end-of-text token
+        suffix = _sentence_tokens(tokenizer, after)[1:]  # without the start-of-text token
+        self.length = len(prefix) + tokens + len(suffix)
+        if self.length > context_length:
+            raise InputError(
+                f"prompts.tokens = {tokens} makes a prompt of {self.length} tokens, "
+                f"but the text encoder takes {context_length}"
+            )
+        with torch.no_grad():
+            self.register_buffer("prefix", encoder.embed(prefix), persistent=False)
+            self.register_buffer("suffix", encoder.embed(suffix), persistent=False)
+        self.context = nn.Parameter(torch.randn(classes, tokens, encoder.width, generator=generator) * TOKEN_STD)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Class numbers (B,) -> token embeddings (B, L, width); the last position is the end-of-text token."""
+        context = self.context[labels]
+        count = len(labels)
+        return torch.cat(
+            [self.prefix.expand(count, -1, -1), context, self.suffix.expand(count, -1, -1)],
+            dim=1,
+        )
+
+    def encode(self, encoder: TextEncoder, labels: Tensor) -> Tensor:
+        """Class numbers (B,) -> text features (B, D)."""
+        end = torch.full((len(labels),), self.length - 1, device=labels.device)
+        return encoder.encode_embeddings(self(labels), end)
+
+    @torch.no_grad()
+    def encode_all(self, encoder: TextEncoder, chunk: int = 256) -> Tensor:
+        """Text features (K, D) of every class, without gradients, computed ``chunk`` classes at a time."""
+        labels = torch.arange(len(self.context), device=self.context.device)
+        return torch.cat([self.encode(encoder, part) for part in torch.split(labels, chunk)])

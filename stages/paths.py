@@ -1,0 +1,53 @@
+"""Where a data set's artifacts lie when a command is not told otherwise: ``artifacts/<data set>/...``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ARTIFACTS = Path("artifacts")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Default places of one data set's artifacts."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, dataset: str) -> "Workspace":
+        """The workspace of the data set called ``dataset``."""
+        return cls(ARTIFACTS / dataset)
+
+    @property
+    def shards(self) -> Path:
+        """Written by parse."""
+        return self.folder / "shards"
+
+    @property
+    def prompts(self) -> Path:
+        """Written by train --stage prompts."""
+        return self.folder / "prompts"
+
+    @property
+    def encoder(self) -> Path:
+        """Written by train --stage encoder."""
+        return self.folder / "encoder"
+
+    @property
+    def features(self) -> Path:
+        """Written by extract."""
+        return self.folder / "features.parquet"
+
+    @property
+    def frozen_features(self) -> Path:
+        """Written by extract --frozen."""
+        return self.folder / "features-frozen.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        """Written by evaluate."""
+        return self.folder / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """Written by report."""
+        return self.folder / "report.html"

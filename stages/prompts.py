@@ -1,0 +1,154 @@
+"""Stage 1 of training: reads shards, caches frozen features, learns prompts, writes the prompts checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.config import Parameters
+from pipeline.device import choose_device, set_threads
+from pipeline.files import sha256_of_value
+from pipeline.models.checkpoint import save_checkpoint
+from pipeline.models.clip import Clip
+from pipeline.models.extraction import encode_images
+from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.training.classes import NO_CLASS, ClassIndex, choose_clothes_source, cluster_clothes, index_classes
+from pipeline.training.loop import ResumeSettings, curves_as_csv, forget_progress
+from pipeline.training.prompts import PromptData, PromptTask, train_prompts
+from stages.console import Console
+from stages.training_data import TrainingData, load_model, read_training_data
+
+CURVES_NAME = "curves.csv"
+FEATURE_BATCH = 128
+
+
+@dataclass(frozen=True)
+class ClothesClasses:
+    """Clothes classes of the training images and where they came from (``labels``, ``cluster`` or ``off``)."""
+
+    source: str
+    index: ClassIndex
+
+
+def _frozen_features(clip: Clip, data: TrainingData, device: str, quiet: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Projected features of all shielding and all clothes images, (N, D) each."""
+    settings: dict[str, Any] = {
+        "mean": clip.spec.pixel_mean,
+        "std": clip.spec.pixel_std,
+        "batch_size": FEATURE_BATCH,
+        "device": device,
+        "quiet": quiet,
+    }
+    encoder, rows = clip.image_encoder, data.rows.tolist()
+    return (
+        encode_images(
+            encoder, data.store.shielding, rows, lambda f: f.projected, what="shielding features", **settings
+        ),
+        encode_images(encoder, data.store.clothes, rows, lambda f: f.projected, what="clothes features", **settings),
+    )
+
+
+def _clothes_classes(parameters: Parameters, data: TrainingData, clothes: torch.Tensor) -> ClothesClasses:
+    source = choose_clothes_source(parameters.prompts.clothes_classes, data.clothes_ids)
+    if source == "labels":
+        ids = data.clothes_ids
+    elif source == "cluster":
+        visible = np.where(data.has_clothes, data.identities.labels, NO_CLASS)
+        ids = cluster_clothes(clothes.numpy(), visible, parameters.prompts.cluster_distance)
+    else:
+        ids = np.full(len(data.rows), NO_CLASS, dtype=np.int64)
+    return ClothesClasses(source, index_classes(np.where(data.has_clothes, ids, NO_CLASS)))
+
+
+def _make_task(
+    parameters: Parameters, clip: Clip, identities: int, clothes: int, generator: torch.Generator
+) -> PromptTask:
+    def learner(template: str, classes: int) -> PromptLearner:
+        return PromptLearner(
+            template,
+            classes,
+            parameters.prompts.tokens,
+            tokenizer=clip.tokenizer,
+            encoder=clip.text_encoder,
+            context_length=clip.text_encoder.context_length,
+            generator=generator,
+        )
+
+    return PromptTask(
+        learner(IDENTITY_TEMPLATE, identities),
+        learner(CLOTHES_TEMPLATE, clothes) if clothes else None,
+        clip.text_encoder,
+        parameters.prompts.similarity,
+        float(clip.logit_scale.detach().exp()),
+    )
+
+
+def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> dict[str, Any]:
+    """Learn the prompts and write their checkpoint; returns a summary.
+
+    Raises:
+        InputError: The shards, the model or a parameter is wrong.
+        WorkError: The loss is not finite.
+    """
+    settings = parameters.prompts
+    set_threads(parameters.threads)
+    device = choose_device(parameters.device)
+    data = read_training_data(shards, parameters.data.dataset, parameters.model.image_size)
+    clip = load_model(parameters.model, parameters.seed).freeze().to(device)
+    shielding, clothes = _frozen_features(clip, data, device, console.quiet)
+    classes = _clothes_classes(parameters, data, clothes)
+    generator = torch.Generator().manual_seed(parameters.seed)
+    task = _make_task(parameters, clip, len(data.identities), len(classes.index), generator).to(device)
+    made_of = {
+        "shards_sha256": data.reader.record_sha256,
+        "clip_sha256": clip.weights_sha256,
+        "model": clip.spec.to_dict(),
+        "parameters": settings.model_dump(mode="json"),
+        "seed": parameters.seed,
+    }
+    resume = ResumeSettings(out.with_name(f"{out.name}.partial"), sha256_of_value(made_of))
+    curves = train_prompts(
+        task,
+        PromptData(shielding.to(device), clothes.to(device), data.identities.labels, classes.index.labels),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_epochs=settings.warmup_epochs,
+        warmup_learning_rate=settings.warmup_learning_rate,
+        final_learning_rate=settings.final_learning_rate,
+        seed=parameters.seed,
+        resume=resume,
+        quiet=console.quiet,
+    )
+    tensors = {
+        **{f"prompts.{key}": value for key, value in task.state_dict().items()},
+        "identity_texts": task.identity.encode_all(clip.text_encoder),
+        "image_clothes_classes": torch.from_numpy(classes.index.labels),
+    }
+    if task.clothes is not None:
+        tensors["clothes_texts"] = task.clothes.encode_all(clip.text_encoder)
+    without = int((classes.index.labels == NO_CLASS).sum())
+    summary = {
+        "images": len(data.rows),
+        "identities": len(data.identities),
+        "clothes_source": classes.source,
+        "clothes_classes": len(classes.index),
+        "images_without_clothes_class": without,
+    }
+    config = {
+        **made_of,
+        **summary,
+        "dataset": data.reader.metadata.dataset,
+        "identity_ids": data.identities.ids.tolist(),
+        "clothes_ids": classes.index.ids.tolist(),
+    }
+    save_checkpoint(out, "prompts", tensors, config, files={CURVES_NAME: curves_as_csv(curves)})
+    forget_progress(resume.folder)
+    console.say(
+        f"{summary['identities']} identity and {summary['clothes_classes']} clothes prompts "
+        f"(clothes classes: {classes.source}; {without} of {len(data.rows)} images without one) -> {out}"
+    )
+    return {**summary, "out": str(out), "loss": curves[-1]["total"]}

@@ -1,0 +1,88 @@
+"""What both training stages read: the training images of the shards and the CLIP to start from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import ModelParameters
+from pipeline.datasets.catalog import load_facts
+from pipeline.errors import InputError
+from pipeline.models.clip import Clip, load_clip
+from pipeline.shards.reader import ShardReader
+from pipeline.training.classes import ClassIndex, Labels, index_classes
+from pipeline.training.store import ImageStore
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training images of a data set.
+
+    Attributes:
+        reader: The shards.
+        store: Their images at the model's size.
+        rows: Index in the shards of each training image, (N,).
+        identities: Identity classes of the training images.
+        clothes_ids: Clothes ids of the training images, -1 where there is none, (N,).
+        has_clothes: Whether the mask of each training image has any pixel, (N,).
+    """
+
+    reader: ShardReader
+    store: ImageStore
+    rows: Labels
+    identities: ClassIndex
+    clothes_ids: Labels
+    has_clothes: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+def open_shards(shards: Path, dataset: str) -> ShardReader:
+    """Open the shards and check that they are of the data set that the parameters name.
+
+    Raises:
+        InputError: They are missing, damaged, or of another data set.
+    """
+    name = load_facts(dataset).name
+    reader = ShardReader(shards)
+    if reader.metadata.dataset != name:
+        raise InputError(
+            f"the shards in {shards} are of data set {reader.metadata.dataset}, not of {name}: set --dataset"
+        )
+    return reader
+
+
+def read_training_data(shards: Path, dataset: str, image_size: tuple[int, int]) -> TrainingData:
+    """Find the training images of a data set in its shards.
+
+    Raises:
+        InputError: The data set has no training split, or fewer than two training identities.
+    """
+    reader = open_shards(shards, dataset)
+    splits = load_facts(dataset).roles.get("train", ())
+    if not splits:
+        raise InputError(f"data set {dataset} has no training split: it can be evaluated, but not trained on")
+    rows = reader.select(list(splits))
+    rows = rows[reader.ids.person_id[rows] >= 0]
+    identities = index_classes(reader.ids.person_id[rows])
+    if len(identities) < 2:
+        raise InputError(f"the shards in {shards} have {len(identities)} training identities; at least 2 are needed")
+    return TrainingData(
+        reader=reader,
+        store=ImageStore(reader, image_size, fill=reader.metadata.fill),
+        rows=rows,
+        identities=identities,
+        clothes_ids=reader.ids.clothes_id[rows],
+        has_clothes=reader.ids.clothes_fraction[rows] > 0,
+    )
+
+
+def load_model(parameters: ModelParameters, seed: int) -> Clip:
+    """The CLIP that the parameters name."""
+    return load_clip(
+        parameters.name,
+        parameters.pretrained,
+        stem=parameters.stem,
+        image_size=parameters.image_size,
+        pixel_mean=parameters.pixel_mean,
+        pixel_std=parameters.pixel_std,
+        seed=seed,
+    )
