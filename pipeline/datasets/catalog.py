@@ -1,6 +1,7 @@
 """The data sets that are known: facts from data_manifests/*.yaml, where a data set lies, and reading it."""
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,7 @@ class DatasetFacts(_Facts):
     access: str = Field(description="how to get the data")
     terms: str = Field(description="licence or terms of use")
     folder: str = Field("", description="folder below the data root; default: the name")
+    other_folders: tuple[str, ...] = Field((), description="names under which the authors' archive unpacks")
     layout: str = Field(description="folders and file names, for people")
     markers: tuple[str, ...] = Field(min_length=1, description="files or folders that the data set's folder holds")
     roles: Mapping[Role, tuple[str, ...]] = Field(description="which splits serve as what")
@@ -108,7 +110,8 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
     """Read the facts of one data set.
 
     Args:
-        name_or_path: A name, looked up in ``folder`` and then in the package, or the path of a YAML file.
+        name_or_path: A name, looked up in ``folder`` and then in the package (case and punctuation do not count:
+            ``VC-Clothes`` is ``vcclothes``), or the path of a YAML file.
         folder: Where the user's own files are.
 
     Raises:
@@ -117,16 +120,20 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
     if name_or_path.endswith((".yaml", ".yml")):
         return _read_facts(Path(name_or_path))
     for entry in _fact_folders(folder):
-        path = entry / f"{name_or_path}.yaml"
-        if path.is_file():
-            facts = _read_facts(path)
-            if facts.name != name_or_path:
-                raise InputError(f"{path} names itself {facts.name!r}; file and name must agree")
-            return facts
+        for path in sorted(entry.glob("*.yaml")):
+            if _plain(path.stem) == _plain(name_or_path):
+                facts = _read_facts(path)
+                if facts.name != path.stem:
+                    raise InputError(f"{path} names itself {facts.name!r}; file and name must agree")
+                return facts
     raise InputError(
         f"data set {name_or_path!r} is not known; known are {', '.join(dataset_names(folder))}; "
         "for your own give the path of a YAML file"
     )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def _read_facts(path: Path) -> DatasetFacts:
@@ -144,7 +151,10 @@ def _read_facts(path: Path) -> DatasetFacts:
 
 
 def dataset_folder(facts: DatasetFacts, root: str | None, environment: Mapping[str, str]) -> Path:
-    """Where a data set is expected: its folder below ``root``, else below ``$CCAF_DATA``. It need not exist.
+    """Where a data set lies, or is expected: below ``root``, else below ``$CCAF_DATA``. It need not exist.
+
+    Below the root its folder has its own name or that of the authors' archive. If there is neither and the root itself
+    holds all of the data set's markers, it is the root.
 
     Raises:
         InputError: No root is known.
@@ -155,7 +165,17 @@ def dataset_folder(facts: DatasetFacts, root: str | None, environment: Mapping[s
             f"where is {facts.name}? Give the folder that holds the data sets by --root, by data.root in params.yaml, "
             f"or by the environment variable {DATA_VARIABLE}"
         )
-    return Path(base).expanduser() / (facts.folder or facts.name)
+    top = Path(base).expanduser()
+    found = find_below(facts, top)
+    if found is None and top.is_dir() and not missing_markers(facts, top):
+        return top
+    return found or top / (facts.folder or facts.name)
+
+
+def find_below(facts: DatasetFacts, top: Path) -> Path | None:
+    """The data set's folder directly below ``top``, by any of its names, or None."""
+    names = (facts.folder or facts.name, *facts.other_folders)
+    return next((top / name for name in names if (top / name).is_dir()), None)
 
 
 def missing_markers(facts: DatasetFacts, folder: Path) -> list[str]:

@@ -46,6 +46,15 @@ def list_images(folder: Path, start: str, notes: ListingNotes) -> Iterator[str]:
         yield from _list_folder(str(folder), start, [real_top], {real_top}, notes)
 
 
+def list_folders(folder: Path) -> list[str]:
+    """Names of the folders directly in ``folder``, sorted; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+
+
 def _list_folder(
     folder: str, relative: str, chain: list[str], followed: set[str], notes: ListingNotes
 ) -> Iterator[str]:

@@ -1,6 +1,17 @@
 """One module a data set: each turns file names into labels. Importing the package registers all readers."""
 
-from pipeline.datasets.readers import custom, walkers
+from pipeline.datasets.readers import (
+    ccvid,
+    celeb_reid,
+    custom,
+    deepchange,
+    last,
+    ltcc,
+    market1501,
+    prcc,
+    vcclothes,
+    walkers,
+)
 from pipeline.datasets.readers.registry import (
     Reader,
     ReaderSettings,
@@ -14,9 +25,17 @@ __all__ = [
     "Reader",
     "ReaderSettings",
     "Source",
+    "ccvid",
+    "celeb_reid",
     "custom",
+    "deepchange",
     "find_reader",
+    "last",
+    "ltcc",
+    "market1501",
+    "prcc",
     "reader_names",
     "register_reader",
+    "vcclothes",
     "walkers",
 ]

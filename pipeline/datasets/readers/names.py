@@ -19,9 +19,9 @@ class Labels(NamedTuple):
     clothes_id: int | None = None
 
 
-def stem_of(path: str) -> str:
-    """The file name of a relative path without folders and ending."""
-    return path.rpartition("/")[2].rpartition(".")[0]
+def without_ending(path: str) -> str:
+    """A relative path without the ending of its file name."""
+    return path.rpartition(".")[0]
 
 
 def read_named_split(
