@@ -1,5 +1,6 @@
 """The options that commands share, and the context they are read into."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -61,10 +62,15 @@ def make_context(
     if seed is not None:
         changes.append(f"seed={seed}")
     if dataset is not None:
-        changes.append(f"data.dataset={dataset}")
+        changes.append(f"data.dataset={_quoted(dataset)}")
     if root is not None:
-        changes.append(f"data.root={root}")
+        changes.append(f"data.root={_quoted(str(root))}")
     return Context(load_parameters(params, changes), Console(quiet=quiet, as_json=as_json))
+
+
+def _quoted(text: str) -> str:
+    """Text as a YAML string, so that a folder called ``2024`` or ``a: b`` stays a text."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def dataset_workspace(context: Context) -> Workspace:
