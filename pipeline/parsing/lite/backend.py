@@ -1,0 +1,161 @@
+"""The parser ``lite``: the embedded network behind the parser protocol."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.errors import InputError
+from pipeline.files import sha256_of_file
+from pipeline.images import RgbImage
+from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
+from pipeline.parsing.lite.network import LiteNetwork, fuse_batch_norms
+from pipeline.parsing.parser import Parsing, register_parser
+from pipeline.parsing.schemes import LIP, LabelScheme
+
+STRIP_VALUES: Final = 16_000_000
+"""Most logits held at once while one image is labelled: 64 MB, however large the image."""
+
+
+class LiteParser:
+    """Parses images of any size; each is squeezed to the network's input, as re-identification does with its crops.
+
+    On a CPU images go through the network one by one, on another device in batches of a fixed size that are filled
+    up with zeros: kernels, and so the last bits of their sums, may differ between batch sizes, and a label map must
+    not depend on the images that happened to come along.
+
+    Args:
+        network: In evaluation mode; it is changed (batch norms are folded into the convolutions).
+        size: Height and width of the network's input.
+        device: Torch device string.
+        batch_size: Images in one forward on a device that is no CPU.
+        weights_sha256: Hash of the weights' file.
+    """
+
+    name = "lite"
+
+    def __init__(
+        self,
+        network: LiteNetwork,
+        size: tuple[int, int],
+        device: str = "cpu",
+        batch_size: int = 32,
+        weights_sha256: str = "",
+    ) -> None:
+        self._device = torch.device(device)
+        self._network = fuse_batch_norms(network).to(memory_format=torch.channels_last).to(self._device)
+        self._size = size
+        self._batch_size = 1 if self._device.type == "cpu" else batch_size
+        self._weights_sha256 = weights_sha256
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """LIP."""
+        return LIP
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights' file; empty for a network that was not read from one."""
+        return self._weights_sha256
+
+    def parse(self, images: Sequence[RgbImage]) -> list[Parsing]:
+        """Parse RGB uint8 images of any sizes.
+
+        Raises:
+            ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
+        """
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+                raise ValueError(f"expected uint8 (height, width, 3), got {image.dtype} {image.shape}")
+        parsings = []
+        for start in range(0, len(images), self._batch_size):
+            group = images[start : start + self._batch_size]
+            logits = self._logits(group)
+            parsings += [label(logits[index], *image.shape[:2]) for index, image in enumerate(group)]
+        return parsings
+
+    @torch.inference_mode()
+    def _logits(self, images: Sequence[RgbImage]) -> Tensor:
+        height, width = self._size
+        batch = np.zeros((self._batch_size, height, width, 3), dtype=np.uint8)
+        for index, image in enumerate(images):
+            batch[index] = squeeze(image, self._size)
+        inputs = normalise(torch.from_numpy(batch).to(self._device))
+        logits: Tensor = self._network(inputs).float().cpu()
+        return logits
+
+
+def squeeze(image: RgbImage, size: tuple[int, int]) -> RgbImage:
+    """Scale an image to ``size`` (height, width): by area where it shrinks, so that fine patterns do not alias."""
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    if image.shape[0] > height or image.shape[1] > width:
+        smaller = (min(width, image.shape[1]), min(height, image.shape[0]))
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """From uint8 (batch, height, width, 3) to float (batch, 3, height, width) in [-1, 1], channels last in memory."""
+    return (images.float() / 127.5 - 1.0).permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def label(logits: Tensor, height: int, width: int) -> Parsing:
+    """Label map of size ``height`` x ``width`` from logits (classes, rows, columns), scaled bilinearly.
+
+    Done in strips of rows, so that a large photograph does not need gigabytes for its logits.
+    """
+    upper, lower, down = _taps(logits.shape[1], height)
+    left, right, across = _taps(logits.shape[2], width)
+    columns = torch.lerp(logits[:, :, left], logits[:, :, right], across)
+    rows = max(1, STRIP_VALUES // (logits.shape[0] * width))
+    label_map = np.empty((height, width), dtype=np.uint8)
+    sure, person_pixels = 0.0, 0
+    for start in range(0, height, rows):
+        strip = slice(start, min(start + rows, height))
+        values = torch.lerp(columns[:, upper[strip]], columns[:, lower[strip]], down[strip, None])
+        top, labels = values.max(dim=0)
+        person = labels > 0
+        # the top probability of a softmax is 1 / sum of exp(logit - top logit)
+        probability = 1.0 / (values - top).exp_().sum(dim=0)
+        sure += float(probability[person].sum(dtype=torch.float64))
+        person_pixels += int(person.sum())
+        label_map[strip] = labels.to(torch.uint8).numpy()
+    return Parsing(label_map, sure / person_pixels if person_pixels else 0.0)
+
+
+def _taps(inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For each output position its two input positions and the weight of the second; pixel centres, edges repeated."""
+    position = ((torch.arange(outputs, dtype=torch.float64) + 0.5) * inputs / outputs - 0.5).clamp(0, inputs - 1)
+    first = position.floor().long()
+    return first, (first + 1).clamp_max(inputs - 1), (position - first).float()
+
+
+@register_parser("lite")
+def create_lite(device: str = "cpu", weights: str | None = None, batch_size: int = 32, **unknown: Any) -> LiteParser:
+    """Build the parser from a weights file.
+
+    Args:
+        device: Torch device string.
+        weights: Path of a safetensors file written by ``ccaf-pipeline train-parser``; None: the packaged one.
+        batch_size: Images in one forward on a device that is no CPU.
+        unknown: Refused.
+
+    Raises:
+        InputError: A setting is unknown or wrong, or the weights are missing, damaged or of another network.
+    """
+    if unknown:
+        raise InputError(f"the lite parser has no setting {', '.join(sorted(unknown))}; it has: weights, batch_size")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"the lite parser's batch_size must be a whole number from 1, not {batch_size!r}")
+    if weights is not None and not isinstance(weights, str | Path):
+        raise InputError(f"the lite parser's weights must be a path, not {weights!r}")
+    path = PACKAGED_WEIGHTS if weights is None else Path(weights)
+    network, description = load_lite(path)
+    return LiteParser(network, description.size, device, batch_size, sha256_of_file(path))

@@ -1,0 +1,100 @@
+"""The model card that lies beside the weights: written from what was measured, not by hand."""
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.parsing.lite.checkpoint import LiteDescription
+from pipeline.parsing.lite.evaluation import Scores
+from pipeline.parsing.schemes import LIP
+
+_HEAD = """# Model card: the embedded human parser `lite`
+
+A small residual U-Net (torchvision's ResNet blocks, trained from random weights) that labels the pixels of one person
+in the scheme of LIP (20 classes). It is embedded so that the pipeline runs without a download; where the best masks
+matter and a GPU is at hand, use SCHP.
+
+## Network
+"""
+
+_DATA = """
+## Data and licences
+- Photographs: Clothing Co-Parsing (Yang, Luo, Lin, CVPR 2014), 1,004 street photographs with labels drawn by people,
+  Apache-2.0, of which {photos} were trained on. Every photograph whose number is divisible by 5 was kept for
+  validation. Its 59 labels are mapped to LIP's as `pipeline/parsing/lite/ccp_labels.py` and `body_parts.py` say and
+  explain. No photograph is part of this package.
+- Walkers: {walkers}.
+- The weights are published under the licence of this project (Apache-2.0).
+"""
+
+_PROTOCOL = """
+## Scores
+Each held-out photograph is cut to its person's box (from the labels), widened by 4% of the box's height on every side
+and to an aspect of 2:1, and scaled to the view's size; the parser sees that view alone and is scored at its resolution.
+128x64 and 128x48 (the latter squeezed, as in PKU-Reid) are what a surveillance camera gives. "Clothes IoU" is total
+intersection over total union of the clothes mask (upper-clothes, dress, coat, pants, jumpsuits, skirt). Nothing was
+chosen by these scores: the weights are the running mean at the end of a schedule fixed beforehand.
+
+"""
+
+_LIMITS = """
+## What it is not good at
+- Telling garments apart that look alike: coat from upper-clothes, dress from skirt or coat, jumpsuits from either. The
+  clothes mask, which is their union, does not suffer from that.
+- Small parts: gloves, sunglasses, socks, scarves are often missed; see the table.
+- Left and right of limbs and shoes: learned from people who face the camera, and from walkers. The sides of people seen
+  from behind are often exchanged.
+- Face, arms and legs were divided by geometry in training, as the photographs have one label for skin: necks and
+  necklines may be either face or clothes.
+- More than one person: it labels whoever is nearest to the middle, and may add parts of somebody who touches them.
+- Bags and backpacks are background, as in LIP, but straps and bags of the clothes' colour are often taken for clothes.
+- The people in the photographs are mostly young women in fashionable clothes, upright, in daylight. Children, sitting
+  or lying people, uniforms, saris, robes, night and infrared images were not tested.
+"""
+
+
+def model_card(
+    scores: Mapping[str, Scores], description: LiteDescription, parameters: int, timings: Mapping[str, float]
+) -> str:
+    """Markdown text of the card.
+
+    Args:
+        scores: By name of the set and view.
+        description: Stored in the weights: the network, and what made it.
+        parameters: Number of the network's parameters.
+        timings: Milliseconds an image on one core, by what was timed.
+    """
+    training = description.training
+    height, width = description.size
+    walkers = training["walkers"]
+    rendered = f"{walkers} images rendered by this project's own `ccaf-pipeline synth`, under its licence"
+    parts = [
+        _HEAD,
+        f"- {parameters / 1e6:.2f} million parameters; convolutions stored in half precision, computed in float32.\n",
+        f"- Any image is squeezed to {height} x {width} (height x width) and its logits are scaled back.\n",
+        *(f"- {value:.0f} ms an image on one core, {name}.\n" for name, value in timings.items()),
+        _DATA.format(photos=training["photos"], walkers=rendered if walkers else "none"),
+        _PROTOCOL,
+        _table(
+            ["set and view", "images", "clothes IoU", "mean per image", "pixel accuracy", "mean IoU"],
+            [[name, str(value.images), *_figures(value)] for name, value in scores.items()],
+        ),
+        "\nIoU of each class:\n\n",
+        _table(["class", *scores], [[name, *(_cell(s, name) for s in scores.values())] for name in LIP.labels]),
+        _LIMITS,
+        "\n## What made it\n",
+        *(f"- {key}: {value}\n" for key, value in sorted(training.items())),
+    ]
+    return "".join(parts)
+
+
+def _figures(scores: Scores) -> list[str]:
+    figures = (scores.clothes_iou, scores.mean_image_iou, scores.pixel_accuracy, scores.mean_iou)
+    return [f"{figure:.3f}" for figure in figures]
+
+
+def _cell(scores: Scores, name: str) -> str:
+    return f"{scores.class_iou[name]:.3f}" if name in scores.class_iou else "-"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,104 @@
+"""The weights file of the embedded parser: safetensors, convolutions in half precision, with what made it."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pipeline.errors import InputError
+from pipeline.files import atomic_file
+from pipeline.parsing.lite.network import STRIDE, LiteNetwork
+from pipeline.parsing.lite.targets import CLASSES
+
+FORMAT: Final = "ccaf-lite-parser-1"
+PACKAGED_WEIGHTS: Final = Path(__file__).parent / "weights" / "lite.safetensors"
+# one key only: safetensors writes several in an arbitrary order, and equal weights should be equal files
+_KEY: Final = "ccaf"
+
+
+@dataclass(frozen=True)
+class LiteDescription:
+    """What a weights file says about itself.
+
+    Attributes:
+        widths: Channels of the network's levels.
+        blocks: Residual blocks of its encoder levels.
+        size: Height and width of the network's input.
+        training: What made it: parameters, data counts, seed, versions; for people to read.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    size: tuple[int, int] = (192, 96)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def build(self) -> LiteNetwork:
+        """A network of this shape with fresh weights."""
+        return LiteNetwork(CLASSES, self.widths, self.blocks)
+
+
+def save_lite(path: Path, network: LiteNetwork, description: LiteDescription) -> None:
+    """Write the weights file. Batch norms keep full precision: variances can exceed half precision's range."""
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        half = tensor.is_floating_point() and tensor.ndim > 1
+        tensors[name] = tensor.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+    about = json.dumps({"format": FORMAT, **asdict(description)}, sort_keys=True)
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: about})
+
+
+def load_lite(path: Path) -> tuple[LiteNetwork, LiteDescription]:
+    """Read a weights file: the network, in full precision and evaluation mode, and its description.
+
+    Raises:
+        InputError: The file is missing, damaged, not of this format, or does not fit the network it describes.
+    """
+    if not path.is_file():
+        raise InputError(f"weights of the lite parser not found: {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"weights {path} cannot be read as safetensors: {error}") from error
+    description = _describe(metadata, path)
+    network = description.build()
+    wanted = {name for name in network.state_dict() if not name.endswith("num_batches_tracked")}
+    if wanted != set(tensors):
+        missing, extra = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
+        raise InputError(f"weights {path} do not fit the lite parser; missing: {missing}; not known: {extra}")
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"weights {path} do not fit the lite parser: {error}") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise InputError(f"weights {path} hold values that are not finite; the file is damaged or training diverged")
+    return network.eval(), description
+
+
+def _describe(metadata: dict[str, str], path: Path) -> LiteDescription:
+    try:
+        about = json.loads(metadata[_KEY])
+        if about["format"] != FORMAT:
+            raise InputError(f"weights {path} have the format {about['format']!r}; this version reads {FORMAT!r}")
+        height, width = (int(value) for value in about["size"])
+        description = LiteDescription(
+            tuple(int(value) for value in about["widths"]),
+            tuple(int(value) for value in about["blocks"]),
+            (height, width),
+            dict(about["training"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"weights {path} are not of the lite parser: its description is missing or wrong") from error
+    if height <= 0 or width <= 0 or height % STRIDE or width % STRIDE:
+        raise InputError(f"weights {path}: input size {height} x {width} is not a multiple of {STRIDE}")
+    if len(description.widths) != 4 or len(description.blocks) != 4:
+        raise InputError(f"weights {path}: the network must have four levels")
+    return description
