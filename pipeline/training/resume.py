@@ -17,7 +17,7 @@ STATE_NAME = "state.json"
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's moments and step counts, keyed by the parameter's number in the optimizer."""
     return {
-        f"{number}.{name}": value
+        f"{number}.{name}": value.contiguous()
         for number, slots in optimizer.state_dict()["state"].items()
         for name, value in slots.items()
     }

@@ -1,0 +1,115 @@
+"""``ccaf-pipeline extract``: features of the query and gallery images, from a checkpoint or from the frozen CLIP."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stages.options import (
+    Context,
+    DatasetOption,
+    JsonOption,
+    ParamsOption,
+    QuietOption,
+    SeedOption,
+    SetOption,
+    dataset_workspace,
+    make_context,
+)
+
+if TYPE_CHECKING:
+    from pipeline.models.clip import ClipSpec
+    from pipeline.models.image_encoder import ImageEncoder
+
+DEFAULT_ROLES = ["query", "gallery"]
+
+
+def _trained_encoder(folder: Path) -> "tuple[ImageEncoder, ClipSpec, str]":
+    from pipeline.models.checkpoint import load_strictly, read_checkpoint
+    from pipeline.models.clip import ClipSpec, build_image_encoder
+
+    checkpoint = read_checkpoint(folder, "encoder", "ccaf-pipeline train")
+    spec = ClipSpec.from_dict(checkpoint.config["model"])
+    encoder = build_image_encoder(spec)
+    load_strictly(encoder, checkpoint.part("image_encoder"), f"checkpoint {folder}")
+    return encoder, spec, checkpoint.sha256
+
+
+def _frozen_encoder(context: Context) -> "tuple[ImageEncoder, ClipSpec, str]":
+    from stages.training_data import load_model
+
+    clip = load_model(context.parameters.model, context.parameters.seed)
+    return clip.image_encoder, clip.spec, clip.weights_sha256
+
+
+def command(
+    shards: Annotated[
+        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
+    ] = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
+    ] = False,
+    roles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--role", help="Role to extract: train, val, query, gallery. Repeatable. Default: query, gallery."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Feature file. Default: artifacts/<data set>/features.parquet (features-frozen)."),
+    ] = None,
+    dataset: DatasetOption = None,
+    params: ParamsOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the features of a data set's images, for evaluate or for your own use.
+
+    Only the raw image encoder is used: no mask and no text.
+    """
+    context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
+    workspace = dataset_workspace(context)
+    from pipeline.device import choose_device, set_threads
+    from pipeline.evaluation.features import write_features
+    from pipeline.models.extraction import encode_images, retrieval_feature
+    from stages.feature_rows import feature_rows, feature_table
+    from stages.training_data import open_shards
+
+    settings = context.parameters.evaluate
+    set_threads(context.parameters.threads)
+    device = choose_device(context.parameters.device)
+    reader = open_shards(shards or workspace.shards, context.parameters.data.dataset)
+    rows = feature_rows(reader, context.parameters.data.dataset, roles or DEFAULT_ROLES)
+    encoder, spec, digest = _frozen_encoder(context) if frozen else _trained_encoder(checkpoint or workspace.encoder)
+    from pipeline.training.store import ImageStore
+
+    features = encode_images(
+        encoder.to(device),
+        ImageStore(reader, spec.image_size).raw,
+        rows.index.tolist(),
+        lambda item: retrieval_feature(item, settings.feature),
+        mean=spec.pixel_mean,
+        std=spec.pixel_std,
+        batch_size=settings.batch_size,
+        device=device,
+        quiet=quiet,
+    )
+    target = out or (workspace.frozen_features if frozen else workspace.features)
+    metadata = {
+        "checkpoint_sha256": digest,
+        "dataset": reader.metadata.dataset,
+        "shards_sha256": reader.record_sha256,
+        "feature": settings.feature,
+    }
+    write_features(target, feature_table(reader, rows, features.numpy()), metadata)
+    context.console.say(f"features of {len(features)} images, {features.shape[1]} numbers each -> {target}")
+    context.console.say(f"next: ccaf-pipeline evaluate --features {target}")
+    context.console.result(
+        {"images": len(features), "dimension": features.shape[1], "out": str(target)}, f"{target}: {len(features)} rows"
+    )

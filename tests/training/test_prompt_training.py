@@ -1,0 +1,124 @@
+"""Stage 1: what it computes, what it moves, and that it goes on where it stopped."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.losses.supervised_contrastive import supervised_contrastive
+from pipeline.models.clip import load_clip
+from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.training.classes import NO_CLASS
+from pipeline.training.loop import ResumeSettings
+from pipeline.training.prompts import PromptBatch, PromptData, PromptTask, train_prompts
+
+IDENTITIES = np.repeat(np.arange(4), 5)
+CLOTHES = np.where(np.arange(20) % 5 == 0, NO_CLASS, np.arange(20) // 5 * 2 + np.arange(20) % 2)
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_clip_config):
+    return load_clip(str(tiny_clip_config), image_size=(64, 32)).freeze()
+
+
+def make_task(clip, with_clothes: bool = True) -> PromptTask:
+    generator = torch.Generator().manual_seed(0)
+
+    def learner(template, classes):
+        return PromptLearner(
+            template,
+            classes,
+            2,
+            tokenizer=clip.tokenizer,
+            encoder=clip.text_encoder,
+            context_length=24,
+            generator=generator,
+        )
+
+    return PromptTask(
+        learner(IDENTITY_TEMPLATE, 4), learner(CLOTHES_TEMPLATE, 8) if with_clothes else None, clip.text_encoder
+    )
+
+
+def make_data() -> PromptData:
+    generator = torch.Generator().manual_seed(1)
+    return PromptData(
+        torch.randn(20, 24, generator=generator), torch.randn(20, 24, generator=generator), IDENTITIES, CLOTHES
+    )
+
+
+def test_an_epoch_uses_every_image_once_and_only_dressed_images_for_clothes():
+    data = make_data()
+    epoch = data.epoch(3, batch_size=6, seed=0)
+    batches = list(epoch.batches)
+    assert epoch.steps == len(batches) == 4
+    assert [len(batch.identities) for batch in batches] == [6, 6, 6, 2]
+    seen = torch.cat([batch.shielding for batch in batches])
+    assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, data.shielding.tolist()))
+    assert sum(len(batch.clothes) for batch in batches) == (CLOTHES != NO_CLASS).sum()
+
+
+def test_losses_pair_every_image_with_its_own_text(clip):
+    task = make_task(clip)
+    data = make_data()
+    labels = torch.tensor([2, 0, 2])
+    batch = PromptBatch(data.shielding[:3], labels, data.clothes[:2], torch.tensor([5, 1]))
+    losses = task(batch)
+    texts = torch.cat([task.identity.encode(clip.text_encoder, label[None]) for label in labels])
+    assert losses["i2t"].item() == pytest.approx(
+        supervised_contrastive(batch.shielding, texts, labels, labels).item(), abs=1e-5
+    )
+    assert losses["t2i"].item() == pytest.approx(
+        supervised_contrastive(texts, batch.shielding, labels, labels).item(), abs=1e-5
+    )
+    assert set(losses) == {"i2t", "t2i", "i2t_clothes", "t2i_clothes"}
+
+
+def test_training_lowers_the_loss_and_leaves_the_text_encoder_alone(clip):
+    before = {key: value.clone() for key, value in clip.text_encoder.state_dict().items()}
+    curves = train_prompts(
+        make_task(clip), make_data(), epochs=15, batch_size=8, learning_rate=0.05, warmup_epochs=1, quiet=True
+    )
+    assert curves[-1]["total"] < 0.8 * curves[0]["total"]
+    assert all(torch.equal(value, before[key]) for key, value in clip.text_encoder.state_dict().items())
+
+
+def test_without_clothes_classes_only_identity_prompts_are_learned(clip):
+    curves = train_prompts(make_task(clip, with_clothes=False), make_data(), epochs=1, batch_size=8, quiet=True)
+    assert set(curves[0]) >= {"i2t", "t2i"}
+    assert "i2t_clothes" not in curves[0]
+
+
+class Interrupted(Exception):
+    """Stands for a kill at an epoch boundary."""
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(clip, tmp_path):
+    settings = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "quiet": True}
+    whole = make_task(clip)
+    expected = train_prompts(whole, make_data(), **settings)
+    resume = ResumeSettings(tmp_path / "partial", "fingerprint", seconds=0.0)
+
+    broken_data = make_data()
+    original = PromptData.epoch
+
+    class Breaking(PromptData):
+        def epoch(self, number, batch_size, seed):
+            if number == 3:
+                raise Interrupted
+            return original(self, number, batch_size, seed)
+
+    broken = Breaking(broken_data.shielding, broken_data.clothes, IDENTITIES, CLOTHES)
+    with pytest.raises(Interrupted):
+        train_prompts(make_task(clip), broken, resume=resume, **settings)
+    again = make_task(clip)
+    curves = train_prompts(again, make_data(), resume=resume, **settings)
+    for key, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+    assert [row["total"] for row in curves] == [row["total"] for row in expected]
+
+
+def test_the_state_of_other_parameters_is_not_used(clip, tmp_path):
+    settings = {"epochs": 2, "batch_size": 8, "quiet": True}
+    train_prompts(make_task(clip), make_data(), resume=ResumeSettings(tmp_path / "p", "one", 0.0), **settings)
+    curves = train_prompts(make_task(clip), make_data(), resume=ResumeSettings(tmp_path / "p", "two", 0.0), **settings)
+    assert [row["epoch"] for row in curves] == [0, 1]
