@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA_VARIABLE = "CCAF_TEST_DATA"
@@ -32,3 +33,9 @@ def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("configs") / "tiny-clip.json"
     path.write_text(json.dumps(TINY_CLIP_CONFIG))
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny tensors are slower with more threads, and the tests may run in parallel processes."""
+    torch.set_num_threads(1)

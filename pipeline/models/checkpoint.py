@@ -83,7 +83,7 @@ def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
         raise InputError(f"no {kind} checkpoint at {folder}: run `{made_by}` first")
     config = read_json(folder / CONFIG_NAME, f"{kind} checkpoint")
     if not isinstance(config, dict) or config.get("kind") != kind:
-        raise InputError(f"{folder} is not a {kind} checkpoint")
+        raise InputError(f"{folder} is not the checkpoint that is needed here (kind: {kind})")
     try:
         digest = sha256_of_file(folder / WEIGHTS_NAME)
         if digest != config.get("weights_sha256"):

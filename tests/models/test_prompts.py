@@ -58,5 +58,5 @@ def test_encoding_in_chunks_changes_nothing(clip):
 
 
 def test_too_many_tokens_are_refused(clip):
-    with pytest.raises(InputError, match="prompts.tokens = 40"):
+    with pytest.raises(InputError, match=r"prompts\.tokens = 40"):
         make_prompts(clip, IDENTITY_TEMPLATE, 2, 40)

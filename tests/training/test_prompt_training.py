@@ -88,7 +88,7 @@ def test_without_clothes_classes_only_identity_prompts_are_learned(clip):
     assert "i2t_clothes" not in curves[0]
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """Stands for a kill at an epoch boundary."""
 
 
@@ -104,11 +104,11 @@ def test_an_interrupted_run_ends_with_the_same_bits(clip, tmp_path):
     class Breaking(PromptData):
         def epoch(self, number, batch_size, seed):
             if number == 3:
-                raise Interrupted
+                raise InterruptedRunError
             return original(self, number, batch_size, seed)
 
     broken = Breaking(broken_data.shielding, broken_data.clothes, IDENTITIES, CLOTHES)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         train_prompts(make_task(clip), broken, resume=resume, **settings)
     again = make_task(clip)
     curves = train_prompts(again, make_data(), resume=resume, **settings)

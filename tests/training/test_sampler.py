@@ -45,5 +45,5 @@ def test_images_without_a_class_are_never_sampled():
 
 
 def test_too_few_identities_is_an_input_error_that_names_both_numbers():
-    with pytest.raises(InputError, match="identities_per_batch = 4.*2 identities"):
+    with pytest.raises(InputError, match=r"identities_per_batch = 4.*2 identities"):
         IdentitySampler(np.array([0, 1]), 4, 2, 0)

@@ -1,5 +1,7 @@
 """The learning rate at points whose value is known."""
 
+import itertools
+
 import pytest
 
 from pipeline.training.schedule import cosine_rate
@@ -21,4 +23,4 @@ def test_without_warm_up_it_starts_at_the_base():
 
 def test_never_rises_after_the_warm_up():
     rates = [cosine_rate(step / 10, 40, 5e-6, warmup=4, warmup_start=5e-7) for step in range(40, 400)]
-    assert all(later <= earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
