@@ -12,7 +12,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import BadImageError
 
@@ -52,8 +52,10 @@ def image_size(data: bytes) -> tuple[int, int]:
                 return header.size
     except Image.DecompressionBombError as error:
         raise BadImageError("too_large", str(error)) from error
+    except UnidentifiedImageError:
+        raise BadImageError("not_an_image", "no known image format") from None
     except Exception as error:  # Pillow raises many kinds on broken headers; all mean the same to us
-        raise BadImageError("not_an_image", f"no known image format ({error})") from error
+        raise BadImageError("not_an_image", f"the header is broken ({error})") from error
 
 
 def decode_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> RgbImage:

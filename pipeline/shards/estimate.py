@@ -1,0 +1,54 @@
+"""What a run would take, told before it starts."""
+
+import os
+from dataclasses import dataclass
+
+from pipeline.shards.cluster import Resources
+from pipeline.shards.job import RunSettings, choose_workers
+from pipeline.shards.plan import ParseSettings, plan_shards
+
+BASE_MEGABYTES = 500
+"""A worker process with torch, OpenCV, Arrow and Ray loaded (measured: 430 to 480)."""
+
+PIXEL_BYTES = 12
+"""Bytes for each pixel under way: the image, its masks, its shielding image, and room for their encoders."""
+
+TYPICAL_PIXELS = 256 * 128
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """Size of a run.
+
+    Attributes:
+        images: Images to parse.
+        shards: Number of shards.
+        smallest: Images of the smallest shard.
+        largest: Images of the largest shard.
+        workers: Workers; with a cluster's address and no number given, as many as this machine would take.
+        megabytes_per_worker: Memory of a worker besides the parser's network, for images of about 256 x 128 pixels.
+    """
+
+    images: int
+    shards: int
+    smallest: int
+    largest: int
+    workers: int
+    megabytes_per_worker: int
+
+
+def estimate_run(images: int, settings: ParseSettings, run: RunSettings) -> RunEstimate:
+    """Estimate a run of ``images`` images, without starting anything."""
+    specs = plan_shards(images, settings.shard_rows, settings.row_group_rows)
+    here = Resources(cpus=len(os.sched_getaffinity(0)), gpus=0)
+    device = "cpu" if run.device == "auto" or not run.workers else run.device
+    workers = choose_workers(here, run, len(specs))[1] if device == "cpu" else min(run.workers, len(specs))
+    under_way = 5 * run.batch_size + settings.row_group_rows
+    return RunEstimate(
+        images=images,
+        shards=len(specs),
+        smallest=min(spec.rows for spec in specs),
+        largest=max(spec.rows for spec in specs),
+        workers=workers,
+        megabytes_per_worker=BASE_MEGABYTES + under_way * TYPICAL_PIXELS * PIXEL_BYTES // 1_000_000,
+    )

@@ -1,0 +1,256 @@
+"""The parse job: plan, bind the folder, reuse what is committed, make the rest on Ray, write quarantine and record."""
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.errors import InputError
+from pipeline.progress import Progress
+from pipeline.shards.binding import bind_content
+from pipeline.shards.cluster import Resources, WorkerPool, ray_session
+from pipeline.shards.folder import ShardFolder, open_folder
+from pipeline.shards.plan import ParseSettings, ShardSpec, check_image_ids, plan_shards, rows_of
+from pipeline.shards.record import Record, read_record, write_record
+from pipeline.shards.worker import ShardTask, WorkerSetup, build_parser
+from pipeline.shards.writer import ShardEntry, write_quarantine
+
+_LIBRARIES = ("ccaf-pipeline", "numpy", "opencv-python-headless", "pillow", "pyarrow", "ray", "torch")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a job runs; nothing here changes a byte of the shards.
+
+    Attributes:
+        address: Of a Ray cluster; None: a local one.
+        workers: Number of workers; 0: as many as the cluster has room for.
+        device: ``auto`` (CUDA where the cluster has GPUs), ``cpu`` or ``cuda``.
+        threads: CPU threads of the network in a worker.
+        io_threads: Threads of a worker that read and decode, and as many that encode.
+        batch_size: Images handed to the parser at once.
+        gpus_per_worker: GPUs, or the fraction of one, for a worker on CUDA.
+        restarts: How often a worker may die before the job fails.
+    """
+
+    address: str | None = None
+    workers: int = 0
+    device: str = "auto"
+    threads: int = 1
+    io_threads: int = 2
+    batch_size: int = 16
+    gpus_per_worker: float = 1.0
+    restarts: int = 3
+
+
+@dataclass(frozen=True)
+class Timings:
+    """How a run went; the only part of the record that differs between two runs over the same images.
+
+    Attributes:
+        startup_seconds: From the call until the first worker was ready.
+        check_seconds: Then, checking the shards of an earlier run.
+        parse_seconds: Then, until the last shard was committed.
+        images: Images worked on in this run, the quarantined included.
+        shards_made: Shards made in this run.
+        shards_reused: Shards of an earlier run.
+        workers: Workers used.
+        threads: CPU threads of the network in each.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    startup_seconds: float
+    check_seconds: float
+    parse_seconds: float
+    images: int
+    shards_made: int
+    shards_reused: int
+    workers: int
+    threads: int
+    device: str
+
+    @property
+    def images_per_second(self) -> float:
+        """Images a second without the start-up; 0 if there was nothing to do."""
+        return self.images / self.parse_seconds if self.images and self.parse_seconds else 0.0
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job did: the shard folder, its record, and how this run went."""
+
+    folder: Path
+    record: Record
+    timings: Timings
+
+
+def choose_workers(resources: Resources, run: RunSettings, shards: int) -> tuple[str, int]:
+    """Device and number of workers for a cluster.
+
+    Raises:
+        InputError: CUDA is asked for and the cluster has no GPU.
+    """
+    cuda = run.device.startswith("cuda") or (run.device == "auto" and resources.gpus > 0)
+    if cuda and resources.gpus <= 0:
+        raise InputError(f"device {run.device} is asked for, but Ray finds no GPU; use --set device=cpu")
+    room = int(resources.gpus / run.gpus_per_worker) if cuda else resources.cpus // run.threads
+    return "cuda" if cuda else "cpu", max(1, min(run.workers or room, shards))
+
+
+def _known_hashes(folder: Path) -> dict[str, str]:
+    """What an earlier record says of the shards; nothing if there is none that can be read."""
+    try:
+        return {shard.name: shard.sha256 for shard in read_record(folder).shards}
+    except InputError:
+        return {}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+class _Job:
+    """One run over a bound folder, with workers that are starting or ready."""
+
+    def __init__(self, manifest: pa.Table, specs: list[ShardSpec], folder: ShardFolder, pool: WorkerPool) -> None:
+        self._manifest = manifest
+        self._specs = specs
+        self._folder = folder
+        self._pool = pool
+
+    def _tasks(self, specs: Sequence[ShardSpec], hashes: dict[str, str]) -> Iterator[ShardTask]:
+        """Drawn one by one as workers are free, so that memory does not grow with the data set."""
+        for spec in specs:
+            yield ShardTask(spec.name, tuple(rows_of(self._manifest, spec)), hashes.get(spec.name))
+
+    def check(self, quiet: bool) -> dict[str, ShardEntry]:
+        """Entries of those committed shards that can be kept."""
+        committed = set(self._folder.committed([spec.name for spec in self._specs]))
+        specs = [spec for spec in self._specs if spec.name in committed]
+        kept: dict[str, ShardEntry] = {}
+        if not specs:
+            return kept
+        hashes = _known_hashes(self._folder.work)
+        with Progress(len(specs), "check", "shard", quiet=quiet) as progress:
+            for task, entry in self._pool.run("check", self._tasks(specs, hashes), lambda _: None):
+                if entry is not None:
+                    kept[task.name] = entry
+                progress.advance()
+        return kept
+
+    def make(self, specs: Sequence[ShardSpec], quiet: bool) -> dict[str, ShardEntry]:
+        """Make shards; the progress line counts images."""
+        made: dict[str, ShardEntry] = {}
+        if not specs:
+            return made
+        self._folder.invalidate()
+        finished = shown = bad = 0
+        with Progress(sum(spec.rows for spec in specs), "parse", "image", quiet=quiet) as progress:
+
+            def report(under_way: int) -> None:
+                nonlocal shown
+                step = max(0, finished + under_way - shown)
+                shown += step
+                progress.advance(step, f"{len(made)}/{len(specs)} shards, {bad} quarantined")
+
+            for task, entry in self._pool.run("make", self._tasks(specs, {}), report):
+                made[task.name] = entry
+                finished += len(task.rows)
+                bad += len(entry.quarantine)
+                report(0)
+        return made
+
+
+@contextmanager
+def _interruptible(folder: ShardFolder, names: list[str], say: Callable[[str], None]) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = len(folder.committed(names))
+        say(f"stopped: {done} of {len(names)} shards are committed in {folder.work}; they are reused by the next run")
+        raise
+
+
+def run_job(
+    dataset: str,
+    manifest: pa.Table,
+    images: Path,
+    out: Path,
+    settings: ParseSettings,
+    run: RunSettings,
+    overwrite: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> JobResult:
+    """Parse a data set into a shard folder. Interrupted or killed at any moment, the next call finishes it.
+
+    Args:
+        dataset: Name of the data set.
+        manifest: Its manifest.
+        images: Folder that relative paths of the manifest are relative to.
+        out: The shard folder.
+        settings: What decides the bytes of the shards.
+        run: How to run.
+        overwrite: Replace shards of other content, once the new ones are complete.
+        quiet: No progress lines.
+        say: Receives remarks for the user.
+
+    Raises:
+        InputError: Parser, settings, device, manifest or cluster are wrong; or ``out`` holds shards of other content.
+        WorkError: A worker could not do its work; what is committed is kept.
+        KeyboardInterrupt: It was interrupted; the same holds.
+    """
+    started = time.monotonic()
+    check_image_ids(manifest)
+    content, provenance = bind_content(dataset, manifest, settings, build_parser(settings, "cpu"))
+    specs = plan_shards(manifest.num_rows, settings.shard_rows, settings.row_group_rows)
+    names = [spec.name for spec in specs]
+    with (
+        open_folder(out, provenance.fingerprint, content, names, overwrite) as folder,
+        _interruptible(folder, names, say),
+        ray_session(run.address, run.workers * run.threads or None) as resources,
+    ):
+        device, workers = choose_workers(resources, run, len(specs))
+        setup = WorkerSetup(
+            settings=settings,
+            provenance=provenance,
+            images=images.resolve(),
+            work=folder.work,
+            device=device,
+            threads=run.threads,
+            io_threads=run.io_threads,
+            batch_size=run.batch_size,
+        )
+        pool = WorkerPool(setup, workers, run.gpus_per_worker if device == "cuda" else 0, run.restarts)
+        pool.wait()
+        ready = time.monotonic()
+        job = _Job(manifest, specs, folder, pool)
+        kept = job.check(quiet)
+        missing = [spec for spec in specs if spec.name not in kept]
+        if kept:
+            say(f"reusing {len(kept)} of {len(specs)} shards in {folder.work}")
+        checked = time.monotonic()
+        made = job.make(missing, quiet)
+        timings = Timings(
+            startup_seconds=round(ready - started, 3),
+            check_seconds=round(checked - ready, 3),
+            parse_seconds=round(time.monotonic() - checked, 3),
+            images=sum(spec.rows for spec in missing),
+            shards_made=len(made),
+            shards_reused=len(kept),
+            workers=workers,
+            threads=run.threads,
+            device=device,
+        )
+        entries = [(kept | made)[name] for name in names]
+        write_quarantine(folder.work, [row for entry in entries for row in entry.quarantine])
+        record = write_record(
+            folder.work, provenance.fingerprint, dataset, content, _versions(), entries, asdict(timings)
+        )
+        folder.finish()
+    return JobResult(folder.final, record, timings)

@@ -1,0 +1,167 @@
+"""Makes one shard from first to last: read and decode, parse, encode and write, each overlapping with the others.
+
+The bytes of a shard depend on its images, its rows of the manifest and the settings; not on threads, nor on timing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.datasets.manifest import ManifestRow
+from pipeline.errors import BadImageError, WorkError
+from pipeline.images import RgbImage, encode_image, encode_label_map, encode_mask
+from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.parsing.parser import Parser, Parsing
+from pipeline.parsing.quality import assess
+from pipeline.shards.overlap import map_ahead
+from pipeline.shards.plan import ParseSettings
+from pipeline.shards.schema import Provenance
+from pipeline.shards.sources import Source, group_batches, load_source, sources_sha256
+from pipeline.shards.writer import QuarantineRow, ShardEntry, ShardRow, describe_shard, open_shard
+
+
+def check_parsings(parser: Parser, images: Sequence[RgbImage], parsings: Sequence[Parsing]) -> None:
+    """Check that a parser keeps its contract; one that does not is no fault of an image.
+
+    Raises:
+        WorkError: The number of results, a label map's size or type, or a label number is wrong.
+    """
+    if len(parsings) != len(images):
+        raise WorkError(f"parser {parser.name} gave {len(parsings)} results for {len(images)} images")
+    for image, parsing in zip(images, parsings, strict=True):
+        label_map = parsing.label_map
+        if label_map.shape != image.shape[:2] or label_map.dtype != np.uint8:
+            raise WorkError(
+                f"parser {parser.name} gave a label map of {label_map.dtype} {label_map.shape} for an image of "
+                f"{image.shape[:2]}; it must be uint8 of the image's own size"
+            )
+        if int(label_map.max()) >= len(parser.scheme.labels):
+            raise WorkError(
+                f"parser {parser.name} gave label number {int(label_map.max())}; "
+                f"its scheme {parser.scheme.name} has {len(parser.scheme.labels)} labels"
+            )
+
+
+def parse_images(parser: Parser, images: Sequence[RgbImage]) -> list[Parsing | BadImageError]:
+    """Parse a batch; when the parser fails on it, parse its images one by one, so that only the culprit is lost.
+
+    Raises:
+        WorkError: The parser breaks its contract.
+        MemoryError: There is no memory, which is no fault of an image either.
+    """
+    try:
+        parsings = parser.parse(images)
+    except (WorkError, MemoryError):
+        raise
+    except Exception as error:  # a parser may raise anything on an odd image
+        if "out of memory" in str(error):
+            raise MemoryError(f"parser {parser.name}: {error}") from error
+        if len(images) == 1:
+            detail = str(error).splitlines()[0] if str(error) else "no message"
+            return [BadImageError("parser_failed", f"{type(error).__name__}: {detail}")]
+        return [outcome for image in images for outcome in parse_images(parser, [image])]
+    check_parsings(parser, images, parsings)
+    return list(parsings)
+
+
+class ShardMaker:
+    """Makes shards with one parser.
+
+    Args:
+        parser: The parser.
+        settings: What decides the bytes.
+        provenance: Goes into every shard.
+        images: Folder that relative paths of the manifest are relative to.
+        batch_size: Images handed to the parser at once.
+        io_threads: Threads that read and decode, and as many that encode.
+    """
+
+    def __init__(
+        self,
+        parser: Parser,
+        settings: ParseSettings,
+        provenance: Provenance,
+        images: Path,
+        batch_size: int,
+        io_threads: int,
+    ) -> None:
+        self._parser = parser
+        self._settings = settings
+        self._provenance = provenance
+        self._images = images
+        self._batch_size = batch_size
+        self._decoders = ThreadPoolExecutor(io_threads, thread_name_prefix="decode")
+        self._encoders = ThreadPoolExecutor(io_threads, thread_name_prefix="encode")
+        self._clothes = parser.scheme.numbers_of(list(provenance.clothes_labels))
+        self.images_done = 0
+
+    def make(self, rows: Sequence[ManifestRow], path: Path) -> ShardEntry:
+        """Make the shard of ``rows`` and commit it at ``path``.
+
+        Raises:
+            WorkError: The parser breaks its contract.
+            OSError: The shard cannot be written.
+        """
+        self.images_done = 0
+        ahead = 2 * self._batch_size
+        digests: list[tuple[str, str]] = []
+        with open_shard(path, self._provenance, self._settings.row_group_rows) as writer:
+            sources = map_ahead(self._decoders, self._load, rows, ahead)
+            for row in map_ahead(self._encoders, self._encode, self._parse(sources, digests), ahead):
+                writer.add(row)
+                self.images_done += 1
+            writer.finish(sources_sha256(digests))
+        return describe_shard(path)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._decoders.shutdown(cancel_futures=True)
+        self._encoders.shutdown(cancel_futures=True)
+
+    def _load(self, row: ManifestRow) -> Source:
+        return load_source(self._images, row, self._settings.max_pixels)
+
+    def _parse(
+        self, sources: Iterable[Source], digests: list[tuple[str, str]]
+    ) -> Iterator[tuple[Source, Parsing | BadImageError]]:
+        for batch in group_batches(sources, self._batch_size):
+            digests += [(source.row.image_id, source.digest) for source in batch]
+            images = [source.image for source in batch if source.image is not None]
+            outcomes = iter(parse_images(self._parser, images) if images else [])
+            for source in batch:
+                yield source, source.bad or next(outcomes)
+
+    def _encode(self, parsed: tuple[Source, Parsing | BadImageError]) -> ShardRow | QuarantineRow:
+        source, outcome = parsed
+        row = source.row
+        if isinstance(outcome, BadImageError) or source.image is None:
+            assert isinstance(outcome, BadImageError), "a source without pixels has a reason"
+            return QuarantineRow(row.image_id, row.path, outcome.reason, outcome.detail)
+        mask = clothes_mask(outcome.label_map, self._clothes)
+        quality = assess(
+            outcome,
+            mask,
+            min_person_fraction=self._settings.min_person_fraction,
+            low_confidence=self._settings.low_confidence,
+        )
+        return ShardRow(
+            image_id=row.image_id,
+            path=row.path,
+            split=row.split,
+            person_id=row.person_id,
+            camera_id=row.camera_id,
+            clothes_id=row.clothes_id,
+            tracklet_id=row.tracklet_id,
+            width=mask.shape[1],
+            height=mask.shape[0],
+            image=source.data,
+            label_map=encode_label_map(outcome.label_map),
+            clothes_mask=encode_mask(mask),
+            shielded_image=encode_image(shielding_image(source.image, mask, self._settings.fill)),
+            clothes_fraction=quality.clothes_fraction,
+            person_fraction=quality.person_fraction,
+            confidence=quality.confidence,
+            flags=quality.flags,
+        )

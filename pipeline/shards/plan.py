@@ -1,0 +1,123 @@
+"""The plan of shards: which images, in which order, in which file. A pure function of manifest and parameters."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.datasets.manifest import MANIFEST_SCHEMA, ManifestRow
+from pipeline.errors import InputError
+from pipeline.shards.schema import shard_name
+
+SHARDS_WANTED = 32
+"""A small data set is cut finer than ``shard_rows``: into about so many shards, for the workers to share."""
+
+
+@dataclass(frozen=True)
+class ParseSettings:
+    """What decides the bytes of the shards besides the images themselves.
+
+    Attributes:
+        parser: Name of a registered parser.
+        parser_settings: The parser's own settings.
+        clothes_labels: Names of the labels to cover; None: the default of the parser's scheme.
+        fill: Grey value of covered pixels.
+        shard_rows: Images in a shard at the most.
+        row_group_rows: Images in a Parquet row group.
+        max_pixels: Larger images are quarantined before they are decoded.
+        min_person_fraction: Below it an image is flagged ``no_person``.
+        low_confidence: Below it an image is flagged ``low_confidence``.
+    """
+
+    parser: str
+    parser_settings: dict[str, Any]
+    clothes_labels: tuple[str, ...] | None
+    fill: int
+    shard_rows: int
+    row_group_rows: int
+    max_pixels: int
+    min_person_fraction: float
+    low_confidence: float
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """One unit of work: rows ``start`` to ``stop`` (not included) of the manifest go into the file ``name``."""
+
+    index: int
+    count: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return shard_name(self.index, self.count)
+
+    @property
+    def rows(self) -> int:
+        """Images of the manifest that it covers, the bad ones included."""
+        return self.stop - self.start
+
+
+def plan_shards(images: int, shard_rows: int, row_group_rows: int) -> list[ShardSpec]:
+    """Cut ``images`` rows into shards whose sizes differ by one at the most.
+
+    A shard has ``shard_rows`` images at the most; fewer where that gives fewer than :data:`SHARDS_WANTED` shards, but
+    not below one row group.
+    """
+    wanted = max(-(-images // SHARDS_WANTED), row_group_rows)
+    count = max(1, -(-images // min(shard_rows, wanted)))
+    size, longer = divmod(images, count)
+    specs = []
+    start = 0
+    for index in range(count):
+        stop = start + size + (index < longer)
+        specs.append(ShardSpec(index, count, start, stop))
+        start = stop
+    return specs
+
+
+def limit_manifest(manifest: pa.Table, limit: int) -> pa.Table:
+    """At most ``limit`` rows, spread evenly over the manifest, so that every large split is among them.
+
+    Raises:
+        InputError: ``limit`` is not positive.
+    """
+    if limit < 1:
+        raise InputError(f"the limit must be at least 1 image, not {limit}")
+    rows = manifest.num_rows
+    if limit >= rows:
+        return manifest
+    return manifest.take(pa.array([number * rows // limit for number in range(limit)])).combine_chunks()
+
+
+def rows_of(manifest: pa.Table, spec: ShardSpec) -> list[ManifestRow]:
+    """The part of the manifest that belongs to a shard."""
+    names = [name for name in MANIFEST_SCHEMA.names if name != "image_id"]
+    part = manifest.slice(spec.start, spec.rows).select(names)
+    return [ManifestRow(**row) for row in part.to_pylist()]
+
+
+def manifest_sha256(manifest: pa.Table) -> str:
+    """Hash of a manifest's content, whatever file it came from."""
+    digest = hashlib.sha256()
+    for name in MANIFEST_SCHEMA.names:
+        digest.update(json.dumps([name, manifest[name].to_pylist()], separators=(",", ":")).encode())
+    return digest.hexdigest()
+
+
+def check_image_ids(manifest: pa.Table) -> None:
+    """Check that image ids are what the rows' splits and paths make them, for the shards are built from those.
+
+    Raises:
+        InputError: An image_id differs.
+    """
+    expected = pc.binary_join_element_wise(manifest["split"], manifest["path"], "/")
+    differs = pc.not_equal(manifest["image_id"], expected)
+    if pc.any(differs).as_py():
+        first = manifest["image_id"].filter(differs)[0].as_py()
+        raise InputError(f"image_id {first} of the manifest is not its split and path joined by /")

@@ -1,0 +1,103 @@
+"""Re-reads a finished shard folder from first to last: hashes, counts, every picture, and that they fit together."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import BadImageError, InputError
+from pipeline.images import decode_image, decode_label_map, decode_mask
+from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.shards.record import Record, ShardFile, build_counts, read_record
+from pipeline.shards.schema import QUARANTINE_NAME, QUARANTINE_SCHEMA, SHARD_PATTERN, SHARD_SCHEMA, Provenance
+from pipeline.shards.writer import ShardEntry, describe_shard
+
+
+def check_row(row: dict[str, Any], provenance: Provenance) -> str | None:
+    """What is wrong with one row of a shard: None if its pictures decode and follow from each other."""
+    pixels = row["width"] * row["height"]
+    try:
+        image = decode_image(row["image"], pixels)
+        label_map = decode_label_map(row["label_map"])
+        mask = decode_mask(row["clothes_mask"])
+        shielded = decode_image(row["shielded_image"], pixels)
+    except BadImageError as error:
+        return f"a picture cannot be decoded ({error})"
+    shape = (row["height"], row["width"])
+    if not image.shape[:2] == label_map.shape == mask.shape == shielded.shape[:2] == shape:
+        return "its pictures differ in size"
+    if int(label_map.max()) >= len(provenance.labels):
+        return "the label map has a number that is not in the label scheme"
+    numbers = [provenance.labels.index(name) for name in provenance.clothes_labels]
+    if not np.array_equal(mask, clothes_mask(label_map, numbers)):
+        return "the clothes mask does not follow from the label map"
+    if not np.array_equal(shielded, shielding_image(image, mask, provenance.fill)):
+        return "the shielding image does not follow from image and mask"
+    return None
+
+
+def check_shard(folder: Path, shard: ShardFile, fingerprint: str) -> tuple[ShardEntry | None, list[str]]:
+    """Re-read one shard; gives its entry (None if it cannot be read) and what is wrong."""
+    path = folder / shard.name
+    try:
+        entry = describe_shard(path)
+        if entry.sha256 != shard.sha256:
+            return entry, [f"{shard.name}: its hash is not that of the record"]
+        with pq.ParquetFile(path) as parquet:
+            provenance = Provenance.from_metadata(parquet.schema_arrow.metadata or {}, shard.name)
+            if not parquet.schema_arrow.equals(SHARD_SCHEMA) or provenance.fingerprint != fingerprint:
+                return entry, [f"{shard.name}: its columns or its fingerprint are not those of the record"]
+            problems = []
+            for group in range(parquet.num_row_groups):
+                for row in parquet.read_row_group(group).to_pylist():
+                    problem = check_row(row, provenance)
+                    if problem is not None:
+                        problems.append(f"{shard.name}: {row['image_id']}: {problem}")
+    except (OSError, pa.ArrowException, InputError, KeyError, ValueError) as error:
+        return None, [f"{shard.name}: cannot be read ({error})"]
+    return entry, problems
+
+
+def _check_totals(folder: Path, record: Record, entries: list[ShardEntry]) -> list[str]:
+    problems = []
+    if build_counts(entries) != record.counts:
+        problems.append("the counts of the record are not those of the shards")
+    expected = [[row.image_id, row.path, row.reason, row.detail] for entry in entries for row in entry.quarantine]
+    try:
+        table = pq.read_table(folder / QUARANTINE_NAME, schema=QUARANTINE_SCHEMA)
+        if [list(row.values()) for row in table.to_pylist()] != expected:
+            problems.append(f"{QUARANTINE_NAME} does not hold what the shards say")
+    except (OSError, pa.ArrowException) as error:
+        problems.append(f"{QUARANTINE_NAME} cannot be read ({error})")
+    listed = {shard.name for shard in record.shards}
+    extra = sorted(path.name for path in folder.glob(SHARD_PATTERN) if path.name not in listed)
+    return problems + [f"{name}: is not in the record" for name in extra]
+
+
+def verify_folder(folder: Path, threads: int, report: Callable[[int], None] = lambda _: None) -> list[str]:
+    """Re-read every shard of a finished folder.
+
+    Args:
+        folder: The shard folder.
+        threads: Shards read at the same time.
+        report: Called with the number of images of each shard when it was read.
+
+    Returns:
+        What is wrong, one sentence each; empty if nothing is.
+
+    Raises:
+        InputError: The folder holds no finished shards.
+    """
+    record = read_record(folder)
+    problems: list[str] = []
+    entries: list[ShardEntry] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for entry, found in pool.map(lambda shard: check_shard(folder, shard, record.fingerprint), record.shards):
+            problems += found
+            entries += [] if entry is None else [entry]
+            report(0 if entry is None else entry.rows)
+    return problems + (_check_totals(folder, record, entries) if len(entries) == len(record.shards) else [])

@@ -1,0 +1,139 @@
+"""What runs in one worker process of a parse: checking and making whole shards. It knows nothing of scheduling."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.datasets.manifest import ManifestRow
+from pipeline.errors import InputError, WorkError
+from pipeline.parsing.parser import Parser
+from pipeline.shards.maker import ShardMaker
+from pipeline.shards.plan import ParseSettings
+from pipeline.shards.schema import Provenance
+from pipeline.shards.sources import read_source, sources_sha256
+from pipeline.shards.writer import ShardEntry, describe_shard
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker is told when it starts.
+
+    Attributes:
+        settings: What decides the bytes of the shards.
+        provenance: Goes into every shard.
+        images: Folder that relative paths of the manifest are relative to.
+        work: Folder that the shards are written to.
+        device: Torch device string of the parser.
+        threads: CPU threads of the network.
+        io_threads: Threads that read and decode, and as many that encode.
+        batch_size: Images handed to the parser at once.
+    """
+
+    settings: ParseSettings
+    provenance: Provenance
+    images: Path
+    work: Path
+    device: str
+    threads: int
+    io_threads: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to check or to make.
+
+    Attributes:
+        name: File name.
+        rows: Its part of the manifest.
+        sha256: For a check: what an earlier record says of the file; None if there is no record.
+    """
+
+    name: str
+    rows: tuple[ManifestRow, ...]
+    sha256: str | None = None
+
+
+def build_parser(settings: ParseSettings, device: str) -> Parser:
+    """Build the parser that the settings name.
+
+    Raises:
+        InputError: There is no such parser, or its settings are wrong.
+    """
+    from pipeline.parsing.backends import load_backends
+    from pipeline.parsing.parser import create_parser
+
+    load_backends()
+    return create_parser(settings.parser, device=device, **settings.parser_settings)
+
+
+class ShardWorker:
+    """Checks and makes shards; the parser is built at the first one that is made, or by :meth:`prepare`."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        import cv2
+
+        cv2.setNumThreads(0)  # the pools are this worker's threads; OpenCV's own would take every core
+        self._setup = setup
+        self._maker: ShardMaker | None = None
+
+    def prepare(self) -> None:
+        """Build the parser, so that the first shard does not wait for it.
+
+        Raises:
+            InputError: The parser's settings are wrong on this machine.
+            WorkError: The parser's weights are not those that the run was planned with.
+        """
+        self._get_maker()
+
+    def check(self, task: ShardTask) -> ShardEntry | None:
+        """The entry of a committed shard if it is whole, of this run's content, and of the images as they are now."""
+        try:
+            entry = describe_shard(self._setup.work / task.name)
+            metadata = pq.read_schema(self._setup.work / task.name).metadata or {}
+            provenance = Provenance.from_metadata(metadata, task.name)
+        except (OSError, pa.ArrowException, InputError, KeyError, ValueError, TypeError):
+            return None
+        whole = entry.rows + len(entry.quarantine) == len(task.rows) and entry.sha256 == (task.sha256 or entry.sha256)
+        if not whole or provenance != self._setup.provenance:
+            return None
+        return entry if entry.sources_sha256 == self._hash_sources(task.rows) else None
+
+    def make(self, task: ShardTask) -> ShardEntry:
+        """Make and commit a shard.
+
+        Raises:
+            InputError, WorkError: As :meth:`prepare`; or the parser breaks its contract.
+            OSError: The shard cannot be written.
+        """
+        return self._get_maker().make(task.rows, self._setup.work / task.name)
+
+    def images_done(self) -> int:
+        """Images finished of the shard that is being made."""
+        return self._maker.images_done if self._maker is not None else 0
+
+    def _hash_sources(self, rows: Sequence[ManifestRow]) -> str:
+        with ThreadPoolExecutor(self._setup.io_threads) as pool:
+            digests = list(pool.map(lambda row: (row.image_id, read_source(self._setup.images, row).digest), rows))
+        return sources_sha256(digests)
+
+    def _get_maker(self) -> ShardMaker:
+        if self._maker is None:
+            import torch
+
+            setup = self._setup
+            torch.set_num_threads(setup.threads)
+            parser = build_parser(setup.settings, setup.device)
+            if parser.weights_sha256 != setup.provenance.weights_sha256:
+                raise WorkError(
+                    f"parser {parser.name} has weights {parser.weights_sha256[:12]} on a worker, "
+                    f"{setup.provenance.weights_sha256[:12]} where the run was started: every machine needs the same"
+                )
+            self._maker = ShardMaker(
+                parser, setup.settings, setup.provenance, setup.images, setup.batch_size, setup.io_threads
+            )
+        return self._maker

@@ -1,0 +1,242 @@
+"""``ccaf-pipeline parse``: human parsing of a data set into Parquet shards, on Ray."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.config import ParseParameters
+from pipeline.errors import InputError, WorkError
+from stages.console import Console
+from stages.options import (
+    Context,
+    DatasetOption,
+    JsonOption,
+    ParamsOption,
+    QuietOption,
+    RootOption,
+    SeedOption,
+    SetOption,
+    dataset_workspace,
+    make_context,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.shards.job import JobResult, RunSettings
+    from pipeline.shards.plan import ParseSettings
+
+RAY_ADDRESS = "RAY_ADDRESS"
+SHOWN_PROBLEMS = 10
+
+
+def command(
+    dataset: DatasetOption = None,
+    root: RootOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the shards. Default: artifacts/<data set>/shards.")
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option("--manifest", help="Manifest made by ccaf-pipeline manifest; the data set is not listed again."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="With --manifest: folder its paths are relative to. Default: the data set's."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Parse only so many images, spread over the data set.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Worker processes. 0: as many as there are CPUs (or GPUs).")
+    ] = 0,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, help="CPU threads of a worker's network. 0: the parameter, or else 1.")
+    ] = 0,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Ray cluster: HOST:PORT, or auto. Default: $RAY_ADDRESS if set, else a local one."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace shards that were made with other parameters, once the new ones are complete. "
+            "Shards of the same parameters and images are reused all the same.",
+        ),
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and stop.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only re-read finished shards: hashes, counts, and every picture.")
+    ] = False,
+    params: ParamsOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Parse every image of a data set: label map, clothes mask, shielding image and quality figures, as Parquet shards.
+
+    Stopped or killed at any moment, the same command goes on from the shards that are complete. An image that cannot
+    be used goes to quarantine.parquet with the reason; the exit code is 1 if more than parse.max_bad of them do.
+    """
+    context = make_context(params, overrides, seed=seed, dataset=dataset, root=root, quiet=quiet, as_json=as_json)
+    out = out or dataset_workspace(context).shards
+    if verify:
+        _verify(context, out, workers)
+        return
+    if images is not None and manifest is None:
+        raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
+    from pipeline.shards.job import RunSettings, run_job
+
+    name, table, folder = _read_images(context, manifest, images, limit)
+    parse = context.parameters.parse
+    settings = _settings(parse)
+    run = RunSettings(
+        address=address or os.environ.get(RAY_ADDRESS),
+        workers=workers,
+        device=context.parameters.device,
+        threads=threads or context.parameters.threads or 1,
+        io_threads=parse.io_threads,
+        batch_size=parse.batch_size,
+        gpus_per_worker=parse.gpus_per_worker,
+        restarts=parse.restarts,
+    )
+    if plan:
+        _show_plan(context.console, table, settings, run, out)
+        return
+    where = f"Ray at {run.address}" if run.address else "a local Ray"
+    context.console.say(f"{table.num_rows:,} images of {name} in {folder}, parser {parse.parser}, on {where}")
+    result = run_job(
+        dataset=name,
+        manifest=table,
+        images=folder,
+        out=out,
+        settings=settings,
+        run=run,
+        overwrite=overwrite,
+        quiet=quiet,
+        say=context.console.say,
+    )
+    _conclude(context, result)
+
+
+def _settings(parse: ParseParameters) -> "ParseSettings":
+    from pipeline.shards.plan import ParseSettings
+
+    return ParseSettings(
+        parser=parse.parser,
+        parser_settings=dict(parse.settings),
+        clothes_labels=None if parse.clothes_labels is None else tuple(parse.clothes_labels),
+        fill=parse.fill,
+        shard_rows=parse.shard_rows,
+        row_group_rows=parse.row_group_rows,
+        max_pixels=parse.max_pixels,
+        min_person_fraction=parse.min_person_fraction,
+        low_confidence=parse.low_confidence,
+    )
+
+
+def _read_images(
+    context: Context, manifest: Path | None, images: Path | None, limit: int | None
+) -> "tuple[str, pa.Table, Path]":
+    """Name of the data set, its manifest, and the folder that paths are relative to."""
+    from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
+    from pipeline.datasets.manifest import read_manifest
+    from pipeline.shards.plan import limit_manifest
+
+    data = context.parameters.data
+    facts = load_facts(data.dataset)
+    if manifest is not None:
+        table = read_manifest(manifest)
+        folder = images or dataset_folder(facts, data.root, os.environ)
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder} with the images of {manifest}; name it by --images")
+    else:
+        folder = dataset_folder(facts, data.root, os.environ)
+        listing = read_dataset(facts, folder)
+        table = listing.manifest
+        notes = [*listing.problems]
+        if listing.unmatched:
+            notes.append(f"{len(listing.unmatched)} names do not follow the layout and were left out")
+        for note in notes:
+            context.console.say(f"warning: {note} (ccaf-pipeline manifest tells more)")
+    return facts.name, table if limit is None else limit_manifest(table, limit), folder
+
+
+def _show_plan(console: Console, table: "pa.Table", settings: "ParseSettings", run: "RunSettings", out: Path) -> None:
+    from pipeline.shards.estimate import estimate_run
+
+    estimate = estimate_run(table.num_rows, settings, run)
+    console.result(
+        {**asdict(estimate), "out": str(out)},
+        "\n".join(
+            [
+                f"images    {estimate.images:,}",
+                f"shards    {estimate.shards:,} of {estimate.smallest} to {estimate.largest} images, in {out}",
+                f"workers   {estimate.workers} ({'as asked' if run.workers else 'on this machine'}), "
+                f"{run.threads} thread(s) each, batches of {run.batch_size}",
+                f"memory    about {estimate.megabytes_per_worker:,} MB a worker besides the parser's network",
+            ]
+        ),
+    )
+    console.say("nothing was done (--plan)")
+
+
+def _verify(context: Context, out: Path, workers: int) -> None:
+    from pipeline.progress import Progress
+    from pipeline.shards.record import read_record
+    from pipeline.shards.verify import verify_folder
+
+    counts = read_record(out).counts
+    with Progress(counts["images"], "verify", "image", quiet=context.console.quiet) as progress:
+        problems = verify_folder(out, workers or len(os.sched_getaffinity(0)), progress.advance)
+    value = {"out": str(out), "images": counts["images"], "shards": counts["shards"], "problems": problems}
+    shown = problems[:SHOWN_PROBLEMS] + ["..."] * (len(problems) > SHOWN_PROBLEMS)
+    text = f"{counts['shards']} shards, {counts['images']:,} images in {out}: {len(problems) or 'no'} problems"
+    context.console.result(value, "\n".join([text, *shown]))
+    if problems:
+        raise WorkError(f"{len(problems)} problems in {out}: run ccaf-pipeline parse; it makes damaged shards again")
+
+
+def _conclude(context: Context, result: "JobResult") -> None:
+    """Say what was done and what to do next; too many bad images are a failure, after everything was written."""
+    console, record, timings = context.console, result.record, result.timings
+    counts = record.counts
+    bad, total = counts["quarantined"], counts["images"] + counts["quarantined"]
+    share = bad / total
+    lines = [f"{counts['images']:,} images in {counts['shards']} shards, {counts['bytes'] / 1e6:,.1f} MB"]
+    if timings.shards_reused:
+        lines[0] += f" ({timings.shards_reused} shards reused)"
+    if timings.images:
+        lines.append(
+            f"parsed {timings.images:,} images at {timings.images_per_second:.1f} images/s with {timings.workers} "
+            f"worker(s); start-up {timings.startup_seconds:.1f} s besides"
+        )
+    reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["reasons"].items()))
+    lines.append(f"quarantined {bad} ({100 * share:.2f}%)" + (f": {reasons}" if bad else ""))
+    flags = ", ".join(f"{flag} {number}" for flag, number in sorted(counts["flags"].items()))
+    lines.append(f"flagged: {flags or 'none'}")
+    console.result(
+        {
+            "out": str(result.folder),
+            "fingerprint": record.fingerprint,
+            "counts": counts,
+            "timings": {**asdict(timings), "images_per_second": timings.images_per_second},
+        },
+        "\n".join(lines),
+    )
+    console.say(f"shards, quarantine.parquet and _record.json -> {result.folder}")
+    limit = context.parameters.parse.max_bad
+    if share > limit:
+        raise WorkError(
+            f"{bad} of {total} images were quarantined ({100 * share:.1f}%; the limit parse.max_bad is "
+            f"{100 * limit:g}%); the reasons are in {result.folder / 'quarantine.parquet'}; "
+            f"repair the images and run again, or raise the limit"
+        )
+    console.say("next: ccaf-pipeline train")

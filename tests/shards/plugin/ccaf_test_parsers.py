@@ -1,0 +1,60 @@
+"""Parsers of "another package", found by its entry point, in the tests and in the worker processes alike.
+
+Faults happen when a file of a certain name lies in the folder that the environment variable CCAF_TEST_FAULTS names;
+the file is removed first, so that a fault happens once.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.images import RgbImage
+from pipeline.parsing.parser import Parsing, register_parser
+from pipeline.parsing.schemes import LIP, LabelScheme
+
+ODD_PIXEL = (13, 13, 13)
+"""An image whose first pixel is this makes the parser raise."""
+
+
+def happens(fault: str) -> bool:
+    folder = os.environ.get("CCAF_TEST_FAULTS")
+    if not folder:
+        return False
+    try:
+        (Path(folder) / fault).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class Tiles:
+    """Labels a pixel by its colour; slow only when told so."""
+
+    name = "tiles"
+    scheme: LabelScheme = LIP
+
+    def __init__(self, weights: str, seconds: float) -> None:
+        self.weights_sha256 = weights
+        self.seconds = seconds
+
+    def parse(self, images: Sequence[RgbImage]) -> list[Parsing]:
+        if happens("crash"):
+            os._exit(1)
+        if happens("contract"):
+            return []
+        time.sleep(self.seconds * len(images))
+        if any(tuple(image[0, 0]) == ODD_PIXEL for image in images):
+            raise ValueError("an odd pixel")
+        return [Parsing((image.sum(axis=2) // 40 % 20).astype(np.uint8), float(image.mean() / 255)) for image in images]
+
+
+@register_parser("tiles")
+def create_tiles(device: str = "cpu", weights: str = "w1", seconds: float = 0.0, **unknown: Any) -> Tiles:
+    if unknown:
+        raise InputError(f"the tiles parser has no setting {', '.join(unknown)}")
+    return Tiles(weights, seconds)
