@@ -94,7 +94,7 @@ class PromptParameters(Section):
     warmup_epochs: int = Field(5, ge=0)
     warmup_learning_rate: float = Field(1e-5, gt=0)
     final_learning_rate: float = Field(1e-6, ge=0)
-    clothes_classes: Literal["auto", "labels", "cluster", "off"] = Field(
+    clothes_classes: Literal["auto", "labels", "cluster", "none"] = Field(
         "auto", description="auto: the data set's labels, else clusters of clothes features within an identity"
     )
     cluster_distance: float = Field(0.2, ge=0, le=2, description="cosine distance up to which clusters are merged")

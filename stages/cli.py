@@ -5,7 +5,7 @@ import sys
 import typer
 
 from pipeline.errors import PipelineError
-from stages import train
+from stages import datasets, extract, manifest, parse, train
 
 EXIT_INTERRUPTED = 130
 
@@ -17,7 +17,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("datasets")(datasets.command)
+app.command("manifest")(manifest.command)
+app.command("parse")(parse.command)
 app.command("train")(train.command)
+app.command("extract")(extract.command)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
-from pipeline.models.clip import Clip
+from pipeline.models.clip import Clip, ClipSpec
 from pipeline.training.encoder import EncoderData, EncoderTask, train_encoder
 from pipeline.training.loop import ResumeSettings, curves_as_csv, forget_progress
 from pipeline.training.sampler import IdentitySampler
@@ -27,8 +27,9 @@ def _check_prompts(prompts: Checkpoint, data: TrainingData, clip: Clip) -> None:
         raise InputError(
             f"the prompts in {prompts.folder} were learned on other shards than {data.reader.folder}: {again}"
         )
-    if prompts.config["clip_sha256"] != clip.weights_sha256:
-        raise InputError(f"the prompts in {prompts.folder} were learned with other CLIP weights: {again}")
+    model = ClipSpec.from_dict(prompts.config["model"])
+    if prompts.config["clip_sha256"] != clip.weights_sha256 or model != clip.spec:
+        raise InputError(f"the prompts in {prompts.folder} were learned with another CLIP than model names: {again}")
 
 
 def _make_task(parameters: Parameters, clip: Clip, prompts: Checkpoint) -> EncoderTask:

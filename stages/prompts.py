@@ -26,7 +26,7 @@ FEATURE_BATCH = 128
 
 @dataclass(frozen=True)
 class ClothesClasses:
-    """Clothes classes of the training images and where they came from (``labels``, ``cluster`` or ``off``)."""
+    """Clothes classes of the training images and where they came from (``labels``, ``cluster`` or ``none``)."""
 
     source: str
     index: ClassIndex

@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 Labels = NDArray[np.int64]
 NO_CLASS = -1
 
-ClothesSource = Literal["auto", "labels", "cluster", "off"]
+ClothesSource = Literal["auto", "labels", "cluster", "none"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def index_classes(ids: Labels) -> ClassIndex:
     return ClassIndex(known, labels.astype(np.int64))
 
 
-def choose_clothes_source(wanted: ClothesSource, clothes_ids: Labels) -> Literal["labels", "cluster", "off"]:
+def choose_clothes_source(wanted: ClothesSource, clothes_ids: Labels) -> Literal["labels", "cluster", "none"]:
     """Resolve ``auto``: the data set's labels where it has any, else clustering.
 
     Raises:
@@ -45,7 +45,7 @@ def choose_clothes_source(wanted: ClothesSource, clothes_ids: Labels) -> Literal
     """
     has_labels = bool((clothes_ids >= 0).any())
     if wanted == "labels" and not has_labels:
-        raise InputError("prompts.clothes_classes is labels, but the data set has no clothes_id; use cluster or off")
+        raise InputError("prompts.clothes_classes is labels, but the data set has no clothes_id; use cluster or none")
     if wanted == "auto":
         return "labels" if has_labels else "cluster"
     return wanted

@@ -139,7 +139,8 @@ def _run_epoch(
 
 def curves_as_csv(rows: Sequence[CurveRow]) -> str:
     """Curves as CSV text for ``dvc plots``; wall-clock times are left out, so that equal runs give equal bytes."""
-    names = [name for name in rows[0] if name != "seconds"]
+    first = ("epoch", "learning_rate", "total")
+    names = [*first, *sorted(rows[0].keys() - {*first, "seconds"})]
     lines = [",".join(names)]
     lines += [",".join(f"{row[name]:.8g}" for name in names) for row in rows]
     return "\n".join(lines) + "\n"

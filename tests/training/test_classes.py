@@ -20,7 +20,7 @@ def test_auto_uses_labels_where_there_are_any(ids, source):
 
 
 def test_asking_for_labels_that_do_not_exist_is_an_error():
-    with pytest.raises(InputError, match="no clothes_id; use cluster or off"):
+    with pytest.raises(InputError, match="no clothes_id; use cluster or none"):
         choose_clothes_source("labels", np.array([-1, -1]))
 
 

@@ -1,0 +1,145 @@
+"""The train command end to end on a tiny data set: artifacts, repetition, resume, refusals."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.models.checkpoint import read_checkpoint
+from pipeline.training.loop import run_epochs
+from stages.cli import run
+
+
+def train(dataset, folder, *more: str) -> int:
+    return run([
+        "train", "--params", str(dataset.params), "--shards", str(dataset.shards),
+        "--prompts", str(folder / "prompts"), "--out", str(folder / "encoder"), "--quiet", *more,
+    ])  # fmt: skip
+
+
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(figures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    assert train(figures, folder) == 0
+    return folder
+
+
+def test_both_stages_write_checkpoints_that_say_what_made_them(trained):
+    prompts = read_checkpoint(trained / "prompts", "prompts", "")
+    encoder = read_checkpoint(trained / "encoder", "encoder", "")
+    assert prompts.config["identities"] == 4
+    assert prompts.config["clothes_classes"] == 8
+    assert prompts.config["clothes_source"] == "labels"
+    assert prompts.config["identity_ids"] == [1, 2, 3, 4]
+    assert prompts.tensors["identity_texts"].shape == (4, 24)
+    assert prompts.tensors["clothes_texts"].shape == (8, 24)
+    assert encoder.config["prompts_sha256"] == prompts.sha256
+    assert encoder.config["shards_sha256"] == prompts.config["shards_sha256"]
+    assert encoder.config["model"]["grid"] == [4, 2]
+    assert set(encoder.part("image_encoder")) >= {"tower.conv1.weight", "tower.proj"}
+
+
+def test_curves_have_a_row_an_epoch_and_every_loss(trained):
+    lines = (trained / "encoder" / "curves.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert set(lines[0].split(",")) >= {
+        "epoch", "learning_rate", "total", "identity", "i2t", "identity_shielding", "i2t_shielding", "centre",
+        "i2t_clothes", "disentangle",
+    }  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(trained, figures, tmp_path):
+    assert train(figures, tmp_path / "same") == 0
+    assert files_of(tmp_path / "same") == files_of(trained)
+    assert train(figures, tmp_path / "other", "--seed", "7") == 0
+    weights = "encoder/weights.safetensors"
+    assert (tmp_path / "other" / weights).read_bytes() != (trained / weights).read_bytes()
+
+
+def test_stages_run_one_by_one_end_with_the_same_bytes(trained, figures, tmp_path):
+    assert train(figures, tmp_path, "--stage", "prompts") == 0
+    assert not (tmp_path / "encoder").exists()
+    assert train(figures, tmp_path, "--stage", "encoder") == 0
+    assert files_of(tmp_path) == files_of(trained)
+
+
+def test_an_interrupted_encoder_goes_on_and_ends_with_the_same_bytes(trained, figures, tmp_path, monkeypatch):
+    assert train(figures, tmp_path, "--stage", "prompts") == 0
+    from dataclasses import replace
+
+    from pipeline.training import encoder
+
+    epochs_seen = []
+
+    def interrupted(task, optimizer, epochs, epoch_of, rate_at, *, resume, **settings):
+        def epoch(number):
+            epochs_seen.append(number)
+            if len(epochs_seen) == 2:
+                raise KeyboardInterrupt
+            return epoch_of(number)
+
+        return run_epochs(task, optimizer, epochs, epoch, rate_at, resume=replace(resume, seconds=0.0), **settings)
+
+    monkeypatch.setattr(encoder, "run_epochs", interrupted)
+    assert train(figures, tmp_path, "--stage", "encoder") == 130
+    assert not (tmp_path / "encoder").exists()
+    assert (tmp_path / "encoder.partial").is_dir()
+    assert train(figures, tmp_path, "--stage", "encoder") == 0
+    assert epochs_seen == [0, 1, 1]
+    assert files_of(tmp_path) == files_of(trained)
+
+
+def test_a_data_set_without_clothes_labels_gets_clusters(plain_figures, tmp_path, capsys):
+    assert train(plain_figures, tmp_path, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["prompts"]["clothes_source"] == "cluster"
+    assert result["prompts"]["clothes_classes"] >= 4
+    assert result["encoder"]["clothes_feature_minimisation"] is True
+
+
+def test_clothes_classes_none_trains_without_cfm(figures, tmp_path, capsys):
+    assert train(figures, tmp_path, "--json", "--set", "prompts.clothes_classes=none") == 0
+    assert json.loads(capsys.readouterr().out)["encoder"]["clothes_feature_minimisation"] is False
+    assert "disentangle" not in (tmp_path / "encoder" / "curves.csv").read_text()
+
+
+def test_prompts_of_another_model_are_refused(trained, figures, tmp_path, capsys):
+    code = train(figures, trained, "--stage", "encoder", "--seed", "3", "--set", "model.image_size=[128,64]")
+    assert code == 2
+    assert "run `ccaf-pipeline train --stage prompts` again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--shards", "nowhere"], "ccaf-pipeline parse"),
+    (["--dataset", "walkers"], "are of data set figures, not of walkers"),
+    (["--dataset", "nosuch"], "data set 'nosuch' is not known"),
+    (["--set", "encoder.epoch=3"], "did you mean encoder.epochs"),
+    (["--set", "encoder.epochs=many"], "encoder.epochs = 'many'"),
+    (["--set", "encoder.epochs"], "expected key=value"),
+    (["--params", "nowhere.yaml"], "parameter file not found: nowhere.yaml"),
+    (["--set", "device=cuda:7"], "device 'cuda:7' cannot be used here"),
+    (["--set", "encoder.identities_per_batch=9"], "identities_per_batch = 9"),
+    (["--stage", "encoder", "--prompts", "nowhere"], "run `ccaf-pipeline train --stage prompts` first"),
+])  # fmt: skip
+def test_user_errors_are_one_line_and_exit_code_2(figures, tmp_path, capsys, arguments, message):
+    assert train(figures, tmp_path, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_extract_writes_features_of_query_and_gallery(trained, figures, tmp_path):
+    arguments = ["extract", "--params", str(figures.params), "--shards", str(figures.shards), "--quiet"]
+    trained_file, frozen_file = tmp_path / "features.parquet", tmp_path / "frozen.parquet"
+    assert run([*arguments, "--checkpoint", str(trained / "encoder"), "--out", str(trained_file)]) == 0
+    assert run([*arguments, "--frozen", "--out", str(frozen_file)]) == 0
+    table = pq.read_table(trained_file)
+    assert set(table["role"].to_pylist()) == {"query", "gallery"}
+    assert table.num_rows == 24
+    assert len(table["feature"][0].as_py()) == 32 + 24
+    assert table["feature"].to_pylist() != pq.read_table(frozen_file)["feature"].to_pylist()
