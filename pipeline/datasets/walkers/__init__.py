@@ -1,0 +1,1 @@
+"""Walkers: rendered pedestrians that change clothes, with exact label maps and captions."""
