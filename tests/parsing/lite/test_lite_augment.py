@@ -1,0 +1,148 @@
+"""Augmentation: what it may change, what it must keep, and that seeds decide everything."""
+
+import numpy as np
+import pytest
+from lite_samples import CCP_NAMES, ccp_person, picture_of
+
+from pipeline.parsing.lite.augment import (
+    Augmentation,
+    add_bystander,
+    augment,
+    augment_walker,
+    blend,
+    occlude,
+    random_crop,
+    recolour_garments,
+)
+from pipeline.parsing.lite.batches import BatchMaker
+from pipeline.parsing.lite.camera import blur, change_light, compress, degrade, lose_resolution
+from pipeline.parsing.lite.ccp_labels import ccp_target, label_table
+from pipeline.parsing.lite.crops import Example, person_mask
+from pipeline.parsing.lite.targets import TARGETS
+
+EVERYTHING = Augmentation(background=1, recolour=1, occlusion=1, bystander=1, close=0.5, degrade=1.2)
+SIZE = (64, 32)
+
+
+@pytest.fixture(scope="module")
+def people() -> list[Example]:
+    target = ccp_target(ccp_person(), label_table(CCP_NAMES, "test"))
+    return [Example(str(seed), picture_of(target, seed), target) for seed in range(3)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_views_have_the_size_and_known_targets(people, seed):
+    image, target = augment(people[0], people, SIZE, EVERYTHING, np.random.default_rng(seed))
+    assert image.shape == (*SIZE, 3)
+    assert target.shape == SIZE
+    assert image.dtype == target.dtype == np.uint8
+    assert target.max() < TARGETS
+    assert person_mask(target).any()
+
+
+def test_equal_seeds_give_equal_views_and_others_do_not(people):
+    first, same, other = (
+        augment(people[0], people, SIZE, EVERYTHING, np.random.default_rng(seed)) for seed in (4, 4, 5)
+    )
+    assert np.array_equal(first[0], same[0])
+    assert np.array_equal(first[1], same[1])
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_the_sources_are_not_changed(people):
+    before = [(person.image.copy(), person.target.copy()) for person in people]
+    for seed in range(5):
+        augment(people[0], people, SIZE, EVERYTHING, np.random.default_rng(seed))
+    for person, (image, target) in zip(people, before, strict=True):
+        assert np.array_equal(person.image, image)
+        assert np.array_equal(person.target, target)
+
+
+def test_crops_move_image_and_target_together(people):
+    """A picture whose red channel is its own target must still be so after the crop."""
+    target = people[0].target
+    source = Example("own", np.repeat(target[..., None], 3, axis=2) * np.uint8(8), target)
+    for seed in range(6):
+        image, moved = random_crop(source, (120, 60), 0.3, np.random.default_rng(seed))
+        inner = person_mask(moved)
+        agree = np.abs(image[..., 0].astype(int) - 8 * moved.astype(int))[inner] <= 4
+        assert agree.mean() > 0.75  # the rest are the mixed pixels of edges
+
+
+def test_recolouring_keeps_skin_hair_and_background(people):
+    image, target = people[0].image, people[0].target
+    changed = recolour_garments(image, target, np.random.default_rng(1))
+    garments = np.isin(target, [5, 9, 18, 19])
+    far = np.abs(changed.astype(int) - image.astype(int)).max(axis=2)
+    assert far[~garments].max() <= 6  # the way to Lab and back rounds
+    assert far[garments].mean() > 20
+
+
+def test_blending_keeps_the_person_and_replaces_the_rest(people):
+    image, keep = people[0].image, person_mask(people[0].target)
+    flat = np.full_like(image, 99)
+    mixed = blend(image, flat, keep, np.random.default_rng(0))
+    assert np.abs(mixed[0, 0].astype(int) - 99).max() <= 1
+    assert np.abs(mixed[45, 40].astype(int) - image[45, 40]).max() <= 1
+
+
+def test_a_bystander_never_covers_the_person(people):
+    image, target = people[0].image, people[0].target
+    view = add_bystander(image, target, people[1], np.random.default_rng(2))
+    inside = np.zeros_like(target, dtype=bool)
+    inside[32:56, 34:46] = True  # well inside the shirt, away from the soft edge
+    assert np.abs(view[inside].astype(int) - image[inside]).max() <= 1
+    assert not np.array_equal(view, image)
+
+
+def test_occluded_pixels_become_background(people):
+    image, target = people[0].image, people[0].target
+    for seed in range(5):
+        covered_image, covered = occlude(image, target, people, np.random.default_rng(seed))
+        changed = covered != target
+        assert (covered[changed] == 0).all()
+        assert np.array_equal(covered_image[0, 0], image[0, 0]) or covered[0, 0] == 0
+
+
+def test_camera_effects_keep_shape_and_type(people):
+    image, rng = people[0].image, np.random.default_rng(0)
+    for changed in (
+        change_light(image, rng), blur(image, rng), lose_resolution(image, 0.4, rng), compress(image, 40),
+        degrade(image, 1.0, rng),
+    ):  # fmt: skip
+        assert changed.shape == image.shape
+        assert changed.dtype == np.uint8
+        assert not np.array_equal(changed, image)
+    assert np.array_equal(degrade(image, 0.0, rng), image)
+
+
+def test_walkers_stay_whole_or_are_cropped(people):
+    for seed in range(6):
+        image, target = augment_walker(people[0], SIZE, np.random.default_rng(seed))
+        assert image.shape == (*SIZE, 3)
+        assert set(np.unique(target)) <= set(range(TARGETS))
+
+
+def maker(people, **changes):
+    settings = {"walkers_share": 0.25, "batch_size": 4, "seed": 7, "augmentation": EVERYTHING, **changes}
+    return BatchMaker(people * 3, people[:2], **settings)
+
+
+def test_an_epoch_has_every_photograph_once_and_its_share_of_walkers(people):
+    batches = maker(people)
+    assert batches.walkers_per_epoch == 3
+    assert batches.steps == 3
+    sizes = [len(images) for images, _ in batches.epoch(0, SIZE)]
+    assert sizes == [4, 4, 4]
+    order = batches._order(0)
+    assert sorted(place for place in order if place < 9) == list(range(9))
+    assert batches._order(1) != order
+
+
+def test_epochs_are_repeatable(people):
+    once, again = (list(maker(people).epoch(2, SIZE)) for _ in range(2))
+    for (images, targets), (images2, targets2) in zip(once, again, strict=True):
+        assert images.equal(images2)
+        assert targets.equal(targets2)
+    other = next(iter(maker(people, seed=8).epoch(2, SIZE)))
+    assert not other[0].equal(once[0][0])

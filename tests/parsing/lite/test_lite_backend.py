@@ -1,0 +1,202 @@
+"""The parser behind the protocol, its weights file, and that no image depends on another."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lite_samples import SMALL
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import interpolate
+
+from pipeline.errors import InputError
+from pipeline.files import sha256_of_file
+from pipeline.parsing.backends import load_backends
+from pipeline.parsing.lite import backend
+from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, squeeze
+from pipeline.parsing.lite.checkpoint import load_lite, save_lite
+from pipeline.parsing.lite.network import fuse_batch_norms
+from pipeline.parsing.parser import create_parser
+from pipeline.parsing.schemes import LIP
+
+
+def pictures(*sizes):
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in sizes]
+
+
+def rewrite(path, tensors=None, about=None):
+    """Write the file anew with other tensors or another description."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    if about is not None:
+        metadata = {"ccaf": json.dumps({**json.loads(metadata["ccaf"]), **about})}
+    save_file(load_file(path) if tensors is None else tensors, path, metadata=metadata)
+
+
+def test_the_registry_builds_it(small_weights):
+    load_backends()
+    parser = create_parser("lite", weights=str(small_weights))
+    assert parser.name == "lite"
+    assert parser.scheme is LIP
+    assert parser.weights_sha256 == sha256_of_file(small_weights)
+
+
+def test_label_maps_have_the_images_sizes(small_weights):
+    images = pictures((64, 32), (128, 48), (40, 90), (1, 1), (7, 300))
+    parsings = create_lite(weights=str(small_weights)).parse(images)
+    for image, parsing in zip(images, parsings, strict=True):
+        assert parsing.label_map.shape == image.shape[:2]
+        assert parsing.label_map.dtype == np.uint8
+        assert parsing.label_map.max() < 20
+        assert 0 <= parsing.confidence <= 1
+    assert create_lite(weights=str(small_weights)).parse([]) == []
+
+
+@settings(max_examples=8, deadline=None)
+@given(order=st.permutations(range(6)), cuts=st.sets(st.integers(1, 5)))
+def test_no_image_depends_on_its_neighbours(tmp_path_factory, order, cuts):
+    torch.manual_seed(0)
+    parser = LiteParser(SMALL.build(), SMALL.size)
+    images = pictures((64, 32), (128, 48), (90, 45), (30, 20), (64, 32), (50, 50))
+    alone = [parser.parse([image])[0] for image in images]
+    edges = [0, *sorted(cuts), 6]
+    for start, stop in pairwise(edges):
+        places = order[start:stop]
+        for place, parsing in zip(places, parser.parse([images[place] for place in places]), strict=True):
+            assert np.array_equal(parsing.label_map, alone[place].label_map)
+            assert parsing.confidence == alone[place].confidence
+
+
+def test_filled_up_batches_change_nothing(small_weights):
+    """What a GPU gets, batches of a fixed size, gives the labels of single images."""
+    network, description = load_lite(small_weights)
+    single = LiteParser(network, description.size)
+    images = pictures((64, 32), (80, 32), (64, 40))
+    expected = single.parse(images)
+    single._batch_size = 2
+    for parsing, wanted in zip(single.parse(images), expected, strict=True):
+        assert (parsing.label_map == wanted.label_map).mean() > 0.999
+        assert parsing.confidence == pytest.approx(wanted.confidence, abs=1e-4)
+
+
+def test_the_whole_way_agrees_with_torchs_own_operators(small_weights):
+    """Unfused network, torch's interpolation and softmax, on an image of the network's own size and a larger one."""
+    network, description = load_lite(small_weights)
+    parser = create_lite(weights=str(small_weights))
+    for image in pictures((64, 32), (150, 61)):
+        parsing = parser.parse([image])[0]
+        inputs = normalise(torch.from_numpy(squeeze(image, description.size))[None])
+        with torch.no_grad():
+            logits = network(inputs)
+            scaled = interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)[0]
+        top, labels = scaled.softmax(0).max(0)
+        assert (parsing.label_map == labels.numpy()).mean() > 0.999
+        assert parsing.confidence == pytest.approx(float(top[labels > 0].mean()), abs=1e-3)
+
+
+def test_strips_make_no_difference(monkeypatch):
+    logits = torch.randn(20, 8, 4, generator=torch.Generator().manual_seed(2))
+    whole = label(logits, 37, 21)
+    monkeypatch.setattr(backend, "STRIP_VALUES", 20 * 21 * 5)
+    striped = label(logits, 37, 21)
+    assert np.array_equal(whole.label_map, striped.label_map)
+    assert striped.confidence == pytest.approx(whole.confidence, abs=1e-9)
+
+
+def test_confidence_is_zero_without_a_person():
+    logits = torch.zeros(20, 2, 2)
+    logits[0] = 9.0
+    assert label(logits, 4, 4).confidence == 0.0
+
+
+def test_fusing_batch_norms_keeps_the_function(small_weights):
+    network, _ = load_lite(small_weights)
+    images = torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        before = network(images)
+        after = fuse_batch_norms(network)(images)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
+
+
+def test_squeeze_averages_where_it_shrinks():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[::2] = 200  # stripes of one pixel: their mean, not one of them
+    assert squeeze(image, (4, 4)).tolist() == np.full((4, 4, 3), 100).tolist()
+    assert squeeze(image, (8, 8)) is image
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_what_is_no_image_is_refused(small_weights, image):
+    with pytest.raises(ValueError, match="expected uint8"):
+        create_lite(weights=str(small_weights)).parse([image])
+
+
+def test_weights_come_back_within_half_precision(small_weights, tmp_path):
+    network, description = load_lite(small_weights)
+    assert description == SMALL
+    save_lite(tmp_path / "again.safetensors", network, description)
+    assert sha256_of_file(tmp_path / "again.safetensors") == sha256_of_file(small_weights)
+
+
+def damage_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def drop_tensor(path):
+    tensors = load_file(path)
+    del tensors["head.bias"]
+    rewrite(path, tensors)
+
+
+def reshape_tensor(path):
+    rewrite(path, {**load_file(path), "head.bias": torch.zeros(7)})
+
+
+def spoil_tensor(path):
+    rewrite(path, {**load_file(path), "head.bias": torch.full((20,), float("nan"))})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "not found"),
+        (lambda path: path.write_bytes(b"no safetensors"), "cannot be read as safetensors"),
+        (damage_half, "cannot be read as safetensors"),
+        (drop_tensor, r"do not fit.*missing: \['head.bias'\]"),
+        (reshape_tensor, "do not fit the lite parser"),
+        (spoil_tensor, "not finite"),
+        (lambda path: save_file(load_file(path), path), "description is missing or wrong"),
+        (lambda path: rewrite(path, about={"format": "other-2"}), "have the format 'other-2'"),
+        (lambda path: rewrite(path, about={"size": [60, 32]}), "60 x 32 is not a multiple of 16"),
+        (lambda path: rewrite(path, about={"size": "large"}), "description is missing or wrong"),
+        (lambda path: rewrite(path, about={"widths": [4, 8, 8]}), "four levels"),
+        (lambda path: rewrite(path, about={"widths": [4, 8, 8, 16]}), "do not fit"),
+    ],
+)
+def test_wrong_weights_are_the_users_fault_and_named(small_weights, damage, message):
+    damage(small_weights)
+    with pytest.raises(InputError, match=message) as caught:
+        create_lite(weights=str(small_weights))
+    assert str(small_weights) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"height": 3}, "no setting height; it has: weights, batch_size"),
+        ({"batch_size": 0}, "batch_size must be a whole number from 1, not 0"),
+        ({"batch_size": "many"}, "not 'many'"),
+        ({"weights": 7}, "weights must be a path, not 7"),
+    ],
+)
+def test_wrong_settings_are_named(wrong, message):
+    with pytest.raises(InputError, match=message):
+        create_lite(**wrong)

@@ -1,0 +1,71 @@
+"""The loss against sums over single pixels."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.parsing.lite.loss import clothes_dice, wide_cross_entropy
+from pipeline.parsing.lite.targets import CLASSES, IGNORE, SOME_CLOTHES, TARGETS, WIDE_TARGETS
+from pipeline.parsing.schemes import LIP
+
+
+@pytest.fixture
+def problem():
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(2, CLASSES, 4, 3, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, TARGETS, (2, 4, 3), generator=generator)
+    targets.view(-1)[:TARGETS] = torch.arange(min(TARGETS, targets.numel()))
+    return logits.log_softmax(1), targets
+
+
+def test_cross_entropy_of_wide_targets_agrees_with_a_loop(problem):
+    log_probabilities, targets = problem
+    probabilities = log_probabilities.exp().numpy()
+    terms = []
+    for image, y, x in np.ndindex(*targets.shape):
+        target = int(targets[image, y, x])
+        if target != IGNORE:
+            labels = WIDE_TARGETS.get(target, (target,))
+            terms.append(-math.log(sum(probabilities[image, label, y, x] for label in labels)))
+    assert float(wide_cross_entropy(log_probabilities, targets)) == pytest.approx(np.mean(terms))
+
+
+def test_dice_agrees_with_a_loop(problem):
+    log_probabilities, targets = problem
+    probabilities = log_probabilities.exp().numpy()
+    overlap = total = 0.0
+    for image, y, x in np.ndindex(*targets.shape):
+        target = int(targets[image, y, x])
+        if target == IGNORE:
+            continue
+        clothes = sum(probabilities[image, label, y, x] for label in LIP.clothes)
+        wanted = target in LIP.clothes or target == SOME_CLOTHES
+        overlap += clothes * wanted
+        total += clothes + wanted
+    expected = 1 - (2 * overlap + 1) / (total + 1)
+    assert float(clothes_dice(log_probabilities, targets)) == pytest.approx(expected)
+
+
+def test_ignored_pixels_give_no_gradient():
+    logits = torch.randn(1, CLASSES, 2, 2, requires_grad=True)
+    targets = torch.tensor([[[IGNORE, 5], [IGNORE, 0]]])
+    (wide_cross_entropy(logits.log_softmax(1), targets) + clothes_dice(logits.log_softmax(1), targets)).backward()
+    assert logits.grad is not None
+    assert logits.grad[:, :, :, 0].abs().max() == 0
+    assert logits.grad[:, :, :, 1].abs().max() > 0
+
+
+def test_nothing_but_ignored_pixels_is_no_loss():
+    logits = torch.randn(1, CLASSES, 2, 2)
+    targets = torch.full((1, 2, 2), IGNORE)
+    assert float(wide_cross_entropy(logits.log_softmax(1), targets)) == 0.0
+
+
+def test_an_undecided_garment_is_satisfied_by_any_garment():
+    targets = torch.full((1, 1, 1), SOME_CLOTHES)
+    for label in LIP.clothes:
+        logits = torch.full((1, CLASSES, 1, 1), -20.0)
+        logits[0, label] = 20.0
+        assert float(wide_cross_entropy(logits.log_softmax(1), targets)) < 1e-6

@@ -1,0 +1,149 @@
+"""Training of a very small network: it learns, resumes to the same weights, and writes what it says."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from lite_samples import SMALL
+
+from pipeline.parsing.lite.augment import Augmentation
+from pipeline.parsing.lite.backend import LiteParser
+from pipeline.parsing.lite.batches import BatchMaker
+from pipeline.parsing.lite.card import model_card
+from pipeline.parsing.lite.evaluation import Scores, milliseconds_per_image, score
+from pipeline.parsing.lite.examples import read_walkers
+from pipeline.parsing.lite.recipe import read_parser_data
+from pipeline.parsing.lite.training import LiteTask, Schedule, train_lite
+from pipeline.parsing.parser import Parsing
+from pipeline.parsing.schemes import LIP
+from pipeline.training.loop import ResumeSettings
+
+GENTLE = Augmentation(background=0, recolour=0, occlusion=0, bystander=0, close=0, degrade=0)
+
+
+def batches_of(walkers_folder, **changes):
+    walkers = read_walkers(walkers_folder, ["train"])
+    settings = {"walkers_share": 0.5, "batch_size": 5, "seed": 1, "augmentation": GENTLE, **changes}
+    return BatchMaker(walkers, walkers, **settings)
+
+
+def test_training_lowers_the_loss_and_learns_the_picture(walkers_folder):
+    torch.manual_seed(0)
+    walkers = read_walkers(walkers_folder, ["train"])
+    schedule = Schedule(14, learning_rate=2e-2, small_share=0.0, average_epochs=1.0)
+    network, curves = train_lite(SMALL.build(), batches_of(walkers_folder), schedule, SMALL.size, quiet=True)
+    assert curves[-1]["total"] < 0.5 * curves[0]["total"]
+    assert score(LiteParser(network, SMALL.size), walkers).clothes_iou > 0.6
+
+
+class StopError(Exception):
+    pass
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(walkers_folder, tmp_path):
+    def train(report=None):
+        torch.manual_seed(0)
+        resume = ResumeSettings(tmp_path / "state", "same", seconds=0.0)
+        return train_lite(
+            SMALL.build(), batches_of(walkers_folder), Schedule(4), SMALL.size, report=report, resume=resume, quiet=True
+        )[0].state_dict()
+
+    def stop(epoch, _):
+        if epoch == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(stop)
+    resumed = train()
+    for file in (tmp_path / "state").iterdir():
+        file.unlink()
+    (tmp_path / "state").rmdir()
+    whole = train()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_rate_rises_and_falls():
+    schedule = Schedule(10, learning_rate=0.5)
+    rates = [schedule.rate_at(epoch / 10) for epoch in range(101)]
+    assert rates[0] == pytest.approx(0.05)
+    assert max(rates) == rates[10] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0005)
+    assert all(a < b for a, b in pairwise(rates[:11]))
+    assert all(a > b for a, b in pairwise(rates[10:]))
+
+
+def test_the_first_epochs_are_small():
+    schedule = Schedule(10, small_share=0.3)
+    assert [schedule.size_in(epoch, (192, 96)) for epoch in (0, 2, 3, 9)] == [(128, 64)] * 2 + [(192, 96)] * 2
+    assert schedule.size_in(0, (64, 32)) == (48, 16)
+
+
+def test_running_mean_agrees_with_a_loop():
+    torch.manual_seed(0)
+    task = LiteTask(SMALL.build(), "float32")
+    weight = task.network.get_parameter("head.bias")
+    expected = weight.detach().clone().double()
+    for step in range(1, 40):
+        with torch.no_grad():
+            weight.add_(0.1)
+        task.average(0.7)
+        decay = min(0.7, step / (step + 10))
+        expected = decay * expected + (1 - decay) * weight.detach().double()
+    torch.testing.assert_close(task.averaged.get_parameter("head.bias").double(), expected, rtol=1e-5, atol=1e-5)
+    assert not any(parameter.requires_grad for parameter in task.averaged.parameters())
+
+
+class Oracle:
+    """Gives back prepared label maps, one an image."""
+
+    name, scheme, weights_sha256 = "oracle", LIP, ""
+
+    def __init__(self, maps):
+        self.maps = iter(maps)
+
+    def parse(self, images):
+        return [Parsing(next(self.maps), 1.0) for _ in images]
+
+
+def test_scores_of_a_perfect_and_of_a_blind_parser(walkers_folder):
+    walkers = read_walkers(walkers_folder, ["query"])
+    perfect = score(Oracle([walker.target for walker in walkers]), walkers)
+    assert perfect.clothes_iou == perfect.mean_iou == perfect.pixel_accuracy == 1.0
+    assert set(perfect.class_iou) == {"background", "face", "upper-clothes", "pants"}
+    blind = score(Oracle([np.zeros_like(walker.target) for walker in walkers]), walkers)
+    assert blind.clothes_iou == 0.0
+    assert blind.class_iou["background"] == pytest.approx((walkers[0].target == 0).mean())
+    with pytest.raises(ValueError, match="no examples"):
+        score(Oracle([]), [])
+
+
+def test_timing_leaves_the_threads_as_they_were():
+    parser = LiteParser(SMALL.build(), SMALL.size)
+    threads = torch.get_num_threads()
+    assert milliseconds_per_image(parser, [np.zeros((64, 32, 3), np.uint8)], repeats=1) > 0
+    assert torch.get_num_threads() == threads
+
+
+def test_data_are_read_for_both_kinds(ccp_folder, walkers_folder):
+    data = read_parser_data(ccp_folder, walkers_folder)
+    assert (len(data.photos), len(data.walkers)) == (4, 5)
+    assert {name: len(examples) for name, examples in data.held_out.items()} == {
+        "photographs 256x128": 2, "photographs 128x64": 2, "photographs 128x48": 2, "walkers": 4,
+    }  # fmt: skip
+    assert data.held_out["photographs 128x48"][0].image.shape == (128, 48, 3)
+
+
+def test_the_card_says_what_was_measured():
+    scores = Scores(7, 0.8125, 0.75, 0.9, 0.5, {"background": 0.99, "skirt": 0.25}, 1.0)
+    description = SMALL.__class__(training={"photos": 11, "walkers": 0, "seed": 3})
+    card = model_card({"photographs": scores}, description, 1_234_567, {"one at a time": 25.4})
+    for text in (
+        "1.23 million", "25 ms an image", "of which 11 were", "Walkers: none", "Apache-2.0", "192 x 96",
+        "| photographs | 7 | 0.812 | 0.750 | 0.900 | 0.500 |", "| skirt | 0.250 |", "| dress | - |", "- seed: 3",
+    ):  # fmt: skip
+        assert text in card
+    rendered = SMALL.__class__(training={"photos": 11, "walkers": 40})
+    assert "Walkers: 40 images rendered" in model_card({"w": scores}, rendered, 1, {})
+    assert json.dumps(scores.as_dict())

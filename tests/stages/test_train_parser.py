@@ -1,0 +1,99 @@
+"""The command train-parser on a handful of drawn people."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipeline.errors import InputError
+from pipeline.images import encode_label_map
+from pipeline.parsing.lite.backend import create_lite
+from pipeline.parsing.lite.checkpoint import load_lite
+from stages.train_parser import command
+
+NAMES = ["null", "skin", "hair", "shirt", "jeans", "shoes"]
+
+
+def run(*arguments):
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(command)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "ccp"
+    for name in ("photos", "labels"):
+        (folder / name).mkdir(parents=True)
+    (folder / "label_list.json").write_text(json.dumps(NAMES))
+    labels = np.zeros((60, 40), np.uint8)
+    labels[5:8, 17:23], labels[8:13, 17:23], labels[13:30, 14:26] = 2, 1, 3
+    labels[30:52, 15:25], labels[52:56, 14:26] = 4, 5
+    for number in (1, 2, 3, 5):
+        image = np.random.default_rng(number).integers(0, 256, (256, 3), dtype=np.uint8)[labels]
+        (folder / "photos" / f"{number:04d}.jpg").write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
+        (folder / "labels" / f"{number:04d}.png").write_bytes(encode_label_map(labels))
+    return folder
+
+
+def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path):
+    out = tmp_path / "out"
+    result = run(
+        "--photos", photos, "--out", out, "--epochs", 2, "--batch-size", 2, "--height", 64, "--seed", 5,
+        "--set", "device=cpu", "--quiet", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    written = json.loads(result.stdout)
+    assert written["weights"] == str(out / "lite.safetensors")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "MODEL_CARD.md", "curves.csv", "lite.safetensors", "scores.json",
+    ]  # fmt: skip
+    assert not (tmp_path / "out.partial").exists()
+
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["scores"] == written["scores"] | {
+        name: {**value, "ms_per_image": scores["scores"][name]["ms_per_image"]}
+        for name, value in written["scores"].items()
+    }
+    assert set(scores["scores"]) == {"photographs 256x128", "photographs 128x64", "photographs 128x48"}
+    assert all(0 <= value["clothes_iou"] <= 1 and value["images"] == 1 for value in scores["scores"].values())
+    parser = create_lite(weights=str(out / "lite.safetensors"))
+    assert parser.weights_sha256 == scores["weights_sha256"]
+    assert parser.parse([np.zeros((40, 20, 3), np.uint8)])[0].label_map.shape == (40, 20)
+
+    _, description = load_lite(out / "lite.safetensors")
+    assert description.size == (64, 32)
+    assert description.training["seed"] == 5
+    assert description.training["photos"] == 3
+    assert description.training["schedule"]["epochs"] == 2
+    assert "3 were trained on" in (out / "MODEL_CARD.md").read_text()
+
+    again = run(
+        "--photos", photos, "--out", tmp_path / "more", "--init", out / "lite.safetensors", "--epochs", 1,
+        "--batch-size", 2, "--height", 64, "--set", "device=cpu", "--score-every", 1,
+    )  # fmt: skip
+    assert again.exit_code == 0, again.output
+    assert "photographs 128x64: clothes IoU" in again.stdout
+    _, description = load_lite(tmp_path / "more" / "lite.safetensors")
+    assert description.training["init"]["sha256"] == scores["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--height", "100"], r"--height 100 must be a multiple of 32"),
+        (["--init", "nowhere.safetensors"], r"not found: nowhere.safetensors"),
+        (["--limit", "2"], r"2 photographs to train on and 0 to score"),
+        (["--walkers", "nowhere"], r"no images of walkers in nowhere"),
+        (["--set", "device=abacus"], r"device 'abacus' cannot be used"),
+    ],
+)
+def test_wrong_input_is_named(photos, tmp_path, arguments, message):
+    result = run("--photos", photos, "--out", tmp_path / "out", *arguments)
+    assert isinstance(result.exception, InputError)
+    with pytest.raises(InputError, match=message):
+        raise result.exception
+    assert not (tmp_path / "out").exists()
