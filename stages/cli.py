@@ -5,7 +5,7 @@ import sys
 import typer
 
 from pipeline.errors import PipelineError
-from stages import datasets, extract, manifest, parse, train
+from stages import datasets, evaluate, extract, manifest, parse, train
 
 EXIT_INTERRUPTED = 130
 
@@ -22,6 +22,7 @@ app.command("manifest")(manifest.command)
 app.command("parse")(parse.command)
 app.command("train")(train.command)
 app.command("extract")(extract.command)
+app.command("evaluate")(evaluate.command)
 
 
 def run(arguments: list[str] | None = None) -> int:
