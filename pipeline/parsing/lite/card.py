@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.parsing.evaluation import Scores
 from pipeline.parsing.lite.checkpoint import LiteDescription
-from pipeline.parsing.lite.evaluation import Scores
 from pipeline.parsing.schemes import LIP
 
 _HEAD = """# Model card: the embedded human parser `lite`

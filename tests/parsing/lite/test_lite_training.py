@@ -8,11 +8,11 @@ import pytest
 import torch
 from lite_samples import SMALL
 
+from pipeline.parsing.evaluation import Scores, milliseconds_per_image, score
 from pipeline.parsing.lite.augment import Augmentation
 from pipeline.parsing.lite.backend import LiteParser
 from pipeline.parsing.lite.batches import BatchMaker
 from pipeline.parsing.lite.card import model_card
-from pipeline.parsing.lite.evaluation import Scores, milliseconds_per_image, score
 from pipeline.parsing.lite.examples import read_walkers
 from pipeline.parsing.lite.recipe import read_parser_data
 from pipeline.parsing.lite.training import LiteTask, Schedule, train_lite

@@ -1,7 +1,8 @@
-"""The validation protocol: parse detector-like crops of held-out images and compare with their labels.
+"""How good a parser is on images with labels drawn by people: the scores of a set, and the time an image takes.
 
-The crop is the person's box from the labels, widened by 4% of its height on every side and to an aspect of 2:1. It is
-scaled to each view's size, the parser sees nothing but that view, and scores are counted at the view's own resolution.
+Held-out photographs are scored as detector-like crops: the person's box from the labels, widened by 4% of its height on
+every side and to an aspect of 2:1, scaled to a view's size. The parser sees nothing but that view, and scores are
+counted at the view's own resolution.
 """
 
 import time
@@ -14,7 +15,7 @@ import torch
 
 from pipeline.images import RgbImage
 from pipeline.parsing.lite.crops import Example
-from pipeline.parsing.lite.targets import CLASSES, is_clothes
+from pipeline.parsing.lite.targets import SOME_CLOTHES
 from pipeline.parsing.masks import clothes_mask
 from pipeline.parsing.parser import Parser
 from pipeline.parsing.schemes import LIP
@@ -30,7 +31,7 @@ VIEWS: Final[dict[str, tuple[int, int]]] = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one parser on one set of images at one size.
+    """Scores of one parser on one set of images.
 
     Attributes:
         images: Images counted.
@@ -51,31 +52,46 @@ class Scores:
     ms_per_image: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        rounded = {name: round(value, 4) for name, value in self.class_iou.items()}
+        """Plain JSON values; a score of nothing (an empty union) is null."""
         return {
             "images": self.images,
-            "clothes_iou": round(self.clothes_iou, 4),
-            "mean_image_iou": round(self.mean_image_iou, 4),
-            "pixel_accuracy": round(self.pixel_accuracy, 4),
-            "mean_iou": round(self.mean_iou, 4),
-            "class_iou": rounded,
+            "clothes_iou": _rounded(self.clothes_iou),
+            "mean_image_iou": _rounded(self.mean_image_iou),
+            "pixel_accuracy": _rounded(self.pixel_accuracy),
+            "mean_iou": _rounded(self.mean_iou),
+            "class_iou": {name: _rounded(value) for name, value in self.class_iou.items()},
             "ms_per_image": round(self.ms_per_image, 1),
         }
 
 
-def score(parser: Parser, examples: Sequence[Example], batch_size: int = 16) -> Scores:
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)
+
+
+def score(
+    parser: Parser, examples: Sequence[Example], clothes: frozenset[int] | None = None, batch_size: int = 16
+) -> Scores:
     """Parse every example as it is and count.
 
-    Pixels without a decided label do not count for the classes. For the clothes mask every pixel counts: an
-    undecided garment is clothes, an ignored pixel is not.
+    Pixels without a decided label do not count for the classes. For the clothes mask every pixel counts: an undecided
+    garment is clothes, an ignored pixel is not.
+
+    Args:
+        parser: Any parser.
+        examples: Their labels are in the parser's scheme; for LIP they may be the wider ones of ``lite/targets.py``.
+        clothes: Label numbers of the clothes mask; None: the scheme's default.
+        batch_size: Images given to the parser at once.
 
     Raises:
+        InputError: The scheme has no clothes and none were named.
         ValueError: There are no examples.
     """
     if not examples:
         raise ValueError("no examples to score")
-    confusion = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+    labels = parser.scheme.labels
+    clothes = parser.scheme.clothes_labels(None) if clothes is None else clothes
+    true_clothes = clothes | {SOME_CLOTHES} if parser.scheme.name == LIP.name else clothes
+    confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
     tally = MaskTally()
     seconds = 0.0
     for start in range(0, len(examples), batch_size):
@@ -84,8 +100,8 @@ def score(parser: Parser, examples: Sequence[Example], batch_size: int = 16) -> 
         parsings = parser.parse([example.image for example in group])
         seconds += time.perf_counter() - begin
         for example, parsing in zip(group, parsings, strict=True):
-            confusion += confusion_matrix(example.target, parsing.label_map, CLASSES)
-            tally.add(is_clothes(example.target), clothes_mask(parsing.label_map, LIP.clothes))
+            confusion += confusion_matrix(example.target, parsing.label_map, len(labels))
+            tally.add(clothes_mask(example.target, true_clothes), clothes_mask(parsing.label_map, clothes))
     by_class = class_iou(confusion)
     return Scores(
         images=tally.images,
@@ -93,7 +109,7 @@ def score(parser: Parser, examples: Sequence[Example], batch_size: int = 16) -> 
         mean_image_iou=tally.mean_image_iou,
         pixel_accuracy=pixel_accuracy(confusion),
         mean_iou=mean_over_present(by_class),
-        class_iou={name: float(value) for name, value in zip(LIP.labels, by_class, strict=True) if not np.isnan(value)},
+        class_iou={name: float(value) for name, value in zip(labels, by_class, strict=True) if not np.isnan(value)},
         ms_per_image=1000 * seconds / len(examples),
     )
 
