@@ -5,7 +5,7 @@ import sys
 import typer
 
 from pipeline.errors import PipelineError
-from stages import datasets, evaluate, extract, manifest, parse, train
+from stages import datasets, evaluate, extract, manifest, parse, synth, train, train_parser
 
 EXIT_INTERRUPTED = 130
 
@@ -17,9 +17,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("synth")(synth.command)
 app.command("datasets")(datasets.command)
 app.command("manifest")(manifest.command)
 app.command("parse")(parse.command)
+app.command("train-parser")(train_parser.command)
 app.command("train")(train.command)
 app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
