@@ -6,10 +6,18 @@ from typing import Annotated
 
 import typer
 
+from pipeline.config import Parameters
 from stages.options import JsonOption, ParamsOption, QuietOption, SeedOption, SetOption, make_context
 
 DATA_VARIABLE = "CCAF_DATA"
 DEFAULT_ROOT = "data"
+WALKERS_FOLDER = "walkers"
+PRETRAIN_FOLDER = "walkers-pretrain"
+
+
+def default_root(parameters: Parameters) -> Path:
+    """Folder of the data sets: data.root, else $CCAF_DATA, else ``data``."""
+    return Path(parameters.data.root or os.environ.get(DATA_VARIABLE) or DEFAULT_ROOT)
 
 
 def command(
@@ -39,8 +47,8 @@ def command(
 
     parameters, console = context.parameters, context.console
     settings = WalkerSettings(seed=parameters.seed, **parameters.synth.model_dump())
-    root = out or Path(parameters.data.root or os.environ.get(DATA_VARIABLE) or DEFAULT_ROOT)
-    folder, pretrain_folder = root / "walkers", root / "walkers-pretrain"
+    root = out or default_root(parameters)
+    folder, pretrain_folder = root / WALKERS_FOLDER, root / PRETRAIN_FOLDER
     processes = workers or os.cpu_count() or 1
     total = len(plan_walkers(settings)) + settings.pretrain_images
     with Progress(total, "synth", "image", quiet=quiet) as progress:

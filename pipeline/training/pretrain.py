@@ -1,0 +1,142 @@
+"""Contrastive pre-training of a small CLIP: phrases of single factors at every step, whole captions at some."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.losses.supervised_contrastive import supervised_contrastive
+from pipeline.models.clip import Clip
+from pipeline.models.preprocess import normalise
+from pipeline.training.loop import CurveRow, ResumeSettings, run_epochs
+from pipeline.training.pretrain_data import CaptionedImages, FactorPhrases, PretrainBatch, PretrainBatches
+from pipeline.training.schedule import cosine_rate
+
+WARMUP_SHARE = 0.2
+MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
+
+
+class PretrainTask(nn.Module):
+    """The losses of the pre-training; training both encoders and the logit scale.
+
+    Args:
+        clip: What is trained.
+        factors: Factors of the images, in the order of the columns of a batch's values.
+    """
+
+    def __init__(self, clip: Clip, factors: Sequence[FactorPhrases]) -> None:
+        super().__init__()
+        self.image_encoder = clip.image_encoder
+        self.text_encoder = clip.text_encoder
+        self.logit_scale = clip.logit_scale
+        self._tokenizer = clip.tokenizer
+        self._factors = tuple(factors)
+        self._phrase_tokens = clip.tokenizer([phrase for factor in factors for phrase in factor.phrases])
+
+    def phrase_features(self) -> Tensor:
+        """Normalised text features of all phrases of all factors, one after another, (P, D)."""
+        tokens = self._phrase_tokens.to(self.logit_scale.device)
+        return F.normalize(self.text_encoder.encode_tokens(tokens), dim=1)
+
+    def factor_logits(self, images: Tensor, phrases: Tensor) -> list[Tensor]:
+        """Similarities of normalised image features (B, D) to the phrases of each factor, a (B, values) each."""
+        logits = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * images @ phrases.T
+        return list(torch.split(logits, [len(factor.phrases) for factor in self._factors], dim=1))
+
+    def _caption_loss(self, images: Tensor, captions: list[str]) -> Tensor:
+        """InfoNCE in both directions; equal captions are positives of each other."""
+        numbers = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+        labels = torch.tensor([numbers[caption] for caption in captions], device=images.device)
+        tokens = self._tokenizer(list(numbers)).to(images.device)
+        texts = F.normalize(self.text_encoder.encode_tokens(tokens), dim=1)[labels]
+        scaled = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * images
+        towards = supervised_contrastive(scaled, texts, labels, labels)
+        return (towards + supervised_contrastive(texts, scaled, labels, labels)) / 2
+
+    def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
+        """Losses by name: ``person`` and ``clothes``, each the mean over its factors, and ``caption`` in some steps."""
+        images = F.normalize(self.image_encoder(batch.images).projected, dim=1)
+        losses: dict[str, list[Tensor]] = {"person": [], "clothes": []}
+        logits = self.factor_logits(images, self.phrase_features())
+        for factor, scores, values in zip(self._factors, logits, batch.values.T, strict=True):
+            applies = (values >= 0).sum().clamp(min=1)
+            loss = F.cross_entropy(scores, values, ignore_index=-1, reduction="sum") / applies
+            losses["clothes" if factor.of_clothes else "person"].append(loss)
+        means = {name: torch.stack(parts).mean() for name, parts in losses.items() if parts}
+        if batch.captions is not None:
+            means["caption"] = self._caption_loss(images, batch.captions)
+        return means
+
+
+def _parameter_groups(task: PretrainTask, weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay is for matrices; biases, norms and the logit scale have none."""
+    matrices = [parameter for parameter in task.parameters() if parameter.ndim >= 2]
+    others = [parameter for parameter in task.parameters() if parameter.ndim < 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def pretrain(
+    task: PretrainTask,
+    batches: PretrainBatches,
+    *,
+    epochs: int = 6,
+    learning_rate: float = 1.5e-3,
+    weight_decay: float = 0.05,
+    resume: ResumeSettings | None = None,
+    quiet: bool = False,
+) -> list[CurveRow]:
+    """Train with AdamW, a linear warm-up and a cosine decay to zero; returns the curves.
+
+    Raises:
+        WorkError: The loss is not finite.
+    """
+    task.train()
+    optimizer = torch.optim.AdamW(_parameter_groups(task, weight_decay), lr=learning_rate, fused=True)
+    rows = run_epochs(
+        task,
+        optimizer,
+        epochs,
+        batches.epoch,
+        lambda position: cosine_rate(position, epochs, learning_rate, warmup=WARMUP_SHARE * epochs),
+        what="pretrain-clip",
+        resume=resume,
+        quiet=quiet,
+    )
+    task.eval()
+    return rows
+
+
+@torch.no_grad()
+def zero_shot_accuracy(
+    task: PretrainTask,
+    data: CaptionedImages,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    batch_size: int = 128,
+) -> dict[str, dict[str, float]]:
+    """How often the nearest phrase of a factor is the right one, in percent, on images not trained on.
+
+    Returns:
+        By factor: ``accuracy``, and ``chance``, the share of the most frequent value.
+    """
+    task.eval()
+    device = task.logit_scale.device
+    phrases = task.phrase_features()
+    parts: list[list[Tensor]] = []
+    for start in range(0, len(data), batch_size):
+        images = normalise(data.images[start : start + batch_size].to(device), mean, std)
+        features = F.normalize(task.image_encoder(images).projected, dim=1)
+        parts.append([scores.argmax(dim=1).cpu() for scores in task.factor_logits(features, phrases)])
+    result = {}
+    for column, factor in enumerate(data.factors):
+        values = data.values[:, column]
+        known = values >= 0
+        if not known.any():
+            continue
+        guesses = torch.cat([part[column] for part in parts])
+        result[factor.name] = {
+            "accuracy": round(100 * float((guesses == values)[known].float().mean()), 1),
+            "chance": round(100 * float(values[known].bincount().max() / known.sum()), 1),
+        }
+    return result
