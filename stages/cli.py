@@ -5,7 +5,18 @@ import sys
 import typer
 
 from pipeline.errors import PipelineError
-from stages import datasets, evaluate, extract, manifest, parse, synth, train, train_parser
+from stages import (
+    datasets,
+    evaluate,
+    extract,
+    manifest,
+    parse,
+    parse_score,
+    pretrain_clip,
+    synth,
+    train,
+    train_parser,
+)
 
 EXIT_INTERRUPTED = 130
 
@@ -21,7 +32,9 @@ app.command("synth")(synth.command)
 app.command("datasets")(datasets.command)
 app.command("manifest")(manifest.command)
 app.command("parse")(parse.command)
+app.command("parse-score")(parse_score.command)
 app.command("train-parser")(train_parser.command)
+app.command("pretrain-clip")(pretrain_clip.command)
 app.command("train")(train.command)
 app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
