@@ -1,5 +1,6 @@
 """Collects a reader's rows straight into Arrow columns, and numbers the outfits over the whole data set."""
 
+import json
 from array import array
 
 import numpy as np
@@ -87,6 +88,9 @@ class ManifestBuilder:
         Where rows gave an ``outfit``, ``clothes_id`` is the rank of the pair (person_id, outfit) among all sorted pairs
         of the data set, from 0.
 
+        If labels were texts, the metadata entry ``label_names`` holds them by column, as JSON, in the order of their
+        numbers.
+
         Raises:
             InputError: There is no row, or two rows have the same image_id.
         """
@@ -104,7 +108,8 @@ class ManifestBuilder:
             "clothes_id": self._clothes(),
             "tracklet_id": self._column("tracklet_id"),
         }
-        return check_manifest(pa.table(columns).cast(MANIFEST_SCHEMA))
+        metadata = {"label_names": json.dumps(self.label_names)} if self.label_names else None
+        return check_manifest(pa.table(columns).cast(MANIFEST_SCHEMA.with_metadata(metadata)))
 
     def _flush(self) -> None:
         for name, values in self._strings.items():

@@ -66,7 +66,10 @@ class DatasetFacts(_Facts):
     def _check(self) -> "DatasetFacts":
         if self.reader not in reader_names():
             raise ValueError(f"reader {self.reader!r} is not known; known are {', '.join(reader_names())}")
-        find_reader(self.reader).settings.model_validate(dict(self.settings))
+        try:
+            find_reader(self.reader).settings.model_validate(dict(self.settings))
+        except ValidationError as error:
+            raise ValueError(_explain(error, "settings.")) from None
         return self
 
 
@@ -146,8 +149,17 @@ def _read_facts(path: Path) -> DatasetFacts:
     try:
         return DatasetFacts.model_validate(tree)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}" for item in error.errors()]
-        raise InputError(f"data set file {path}: {'; '.join(problems)}") from None
+        raise InputError(f"data set file {path}: {_explain(error)}") from None
+
+
+def _explain(error: ValidationError, prefix: str = "") -> str:
+    """What a model found wrong, as one line."""
+    problems = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"] if part != "[key]")
+        message = item["msg"].removeprefix("Value error, ")
+        problems.append(f"{prefix}{place}: {message}" if place else message)
+    return "; ".join(problems)
 
 
 def dataset_folder(facts: DatasetFacts, root: str | None, environment: Mapping[str, str]) -> Path:

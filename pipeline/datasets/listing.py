@@ -60,39 +60,54 @@ def _list_folder(
 ) -> Iterator[str]:
     """Yield the images below one folder; ``chain`` holds the real paths of the start and of every link above."""
     try:
-        with os.scandir(os.path.join(folder, relative)) as entries:  # noqa: PTH118 (a Path per file is slow)
-            found = [_sort_key(entry) for entry in entries]
+        names, links = _sorted_entries(os.path.join(folder, relative))  # noqa: PTH118 (a Path per file is slow)
     except OSError as error:
         notes.problems.append(f"folder {relative} cannot be read: {error.strerror or error}")
         return
-    found.sort()
-    for _, name, is_folder, is_link in found:
-        path = f"{relative}/{name}"
-        if not is_folder:
-            if is_link and not os.path.exists(os.path.join(folder, path)):  # noqa: PTH110, PTH118
+    for raw in names:
+        path = f"{relative}/{os.fsdecode(raw).rstrip('/')}"
+        if not raw.endswith(b"/"):
+            if raw in links and not os.path.exists(os.path.join(folder, path)):  # noqa: PTH110, PTH118
                 notes.problems.append(f"link {path} leads nowhere")
-            elif is_image_name(name):
+            elif is_image_name(path.rpartition("/")[2]):
                 yield path
             else:
                 notes.others.append(path)
-        elif not is_link:
+        elif raw not in links:
             yield from _list_folder(folder, path, chain, followed, notes)
         else:
             real = os.path.realpath(os.path.join(folder, path))  # noqa: PTH118
             here = os.path.realpath(os.path.join(folder, relative))  # noqa: PTH118
             if _contains(real, here) or any(_contains(real, above) for above in chain):
                 notes.problems.append(f"link {path} leads back to a folder that contains it and was not followed")
-            elif _contains(chain[0], real) or real in followed:
+            elif any(_contains(listed, real) for listed in followed):
                 notes.problems.append(f"link {path} leads to a folder that is listed already and was not followed")
             else:
                 followed.add(real)
                 yield from _list_folder(folder, path, [*chain, real], followed, notes)
 
 
-def _sort_key(entry: os.DirEntry[str]) -> tuple[bytes, str, bool, bool]:
-    """What sorts and describes an entry; a folder's name counts with its slash, so that whole paths come out sorted."""
-    is_folder = entry.is_dir()
-    return os.fsencode(entry.name) + (b"/" if is_folder else b""), entry.name, is_folder, entry.is_symlink()
+def _sorted_entries(folder: str) -> tuple[list[bytes], set[bytes]]:
+    """Names in a folder, sorted, and which of them are links.
+
+    A folder's name ends in a slash, which counts in the order, so that whole paths come out sorted.
+    """
+    names, links = [], set()
+    with os.scandir(os.fsencode(folder)) as entries:
+        for entry in entries:
+            name = entry.name + b"/" if _is_folder(entry) else entry.name
+            names.append(name)
+            if entry.is_symlink():
+                links.add(name)
+    names.sort()
+    return names, links
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where we may not look
+        return False
 
 
 def _contains(outer: str, inner: str) -> bool:

@@ -78,10 +78,10 @@ def write_manifest(table: pa.Table, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> pa.Table:
-    """Read and check a manifest.
+    """Read and check a manifest; its metadata (names of numbered labels) stay.
 
     Raises:
-        InputError: The file is missing, is not Parquet, or has other columns.
+        InputError: The file is missing, is not Parquet, has other columns, or lacks a label that every row needs.
     """
     try:
         table = pq.read_table(path)
@@ -92,8 +92,11 @@ def read_manifest(path: Path) -> pa.Table:
     missing = [name for name in MANIFEST_SCHEMA.names if name not in table.column_names]
     if missing:
         raise InputError(f"manifest {path} lacks the columns {', '.join(missing)}")
+    for field in MANIFEST_SCHEMA:
+        if not field.nullable and table[field.name].null_count:
+            raise InputError(f"manifest {path} has {table[field.name].null_count} rows without {field.name}")
     try:
-        table = table.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA)
+        table = table.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA.with_metadata(table.schema.metadata))
     except (pa.ArrowInvalid, ValueError) as error:
         raise InputError(f"manifest {path} has a column of the wrong type: {error}") from error
     return check_manifest(table)

@@ -5,7 +5,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -13,17 +13,19 @@ from pipeline.datasets.builder import ManifestBuilder
 from pipeline.datasets.readers.registry import ReaderSettings, Source, register_reader
 from pipeline.datasets.readers.tables import RowProblems, read_columns
 
+Column = Literal["path", "split", "person_id", "camera_id", "clothes_id", "tracklet_id"]
+COLUMNS: tuple[Column, ...] = get_args(Column)
 REQUIRED_COLUMNS = ("path", "split", "person_id")
-LABEL_COLUMNS = ("person_id", "camera_id", "clothes_id", "tracklet_id")
-COLUMNS = ("path", "split", *LABEL_COLUMNS)
-_WHOLE_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
+LABEL_COLUMNS = COLUMNS[2:]
+LEFT_OUT = ""
+_WHOLE_NUMBER = re.compile(r"\s*([+-]?\d{1,25})(?:\.0*)?\s*", re.ASCII)  # 3.0: how integers with gaps are often stored
 
 
 class CustomSettings(ReaderSettings):
     """Settings of the reader ``custom``."""
 
     table: str = Field(description="CSV or Parquet file, relative to the data set's folder")
-    columns: Mapping[str, str] = Field(
+    columns: Mapping[Column, str] = Field(
         default_factory=dict, description="our name: the table's name; a column that is not named has our name"
     )
     splits: Mapping[str, str | None] | None = Field(
@@ -48,11 +50,12 @@ def read_custom(source: Source, rows: ManifestBuilder) -> None:
     """
     settings: CustomSettings = source.settings
     table = source.folder / settings.table
-    names = {name: settings.columns.get(name, name) for name in COLUMNS}
+    names: dict[str, str] = {name: settings.columns.get(name, name) for name in COLUMNS}
     required = [name for name in COLUMNS if name in REQUIRED_COLUMNS or name in settings.columns]
     columns = read_columns(table, names, required, settings.delimiter)
     problems = RowProblems(table)
     splits = _splits(columns["split"], settings.splits, source.roles, problems)
+    problems.ignore(row for row, split in enumerate(splits, start=1) if split == LEFT_OUT)
     paths = _paths(columns["path"], source.folder, problems)
     labels: dict[str, list[int | None]] = {}
     for name in LABEL_COLUMNS:
@@ -63,11 +66,11 @@ def read_custom(source: Source, rows: ManifestBuilder) -> None:
                 rows.label_names[name] = texts
         labels[name] = _integers(values, name, 31 if name == "camera_id" else 63, problems)
     people = labels["person_id"]
-    kept = [index for index, split in enumerate(splits) if split is not None]
+    kept = [index for index, split in enumerate(splits) if split not in (None, LEFT_OUT)]
     _check_duplicates(paths, splits, people, kept, problems)
     _check_leaks(splits, people, kept, source.roles, problems)
     problems.raise_if_any()
-    rows.notes.others.extend(path for path, split in zip(paths, splits, strict=True) if split is None)
+    rows.notes.others.extend(path for path, split in zip(paths, splits, strict=True) if split == LEFT_OUT)
     shared = _is_shared(people, labels["clothes_id"])
     for index in kept:
         split, person, clothes = splits[index], people[index], labels["clothes_id"][index]
@@ -90,7 +93,7 @@ def _splits(
     roles: Mapping[str, tuple[str, ...]],
     problems: RowProblems,
 ) -> list[str | None]:
-    """Our split of each row; None where the row is to be left out, or has a problem."""
+    """Our split of each row; LEFT_OUT where the row is to be left out, None where it has a problem."""
     useful = {split for splits in roles.values() for split in splits}
     result: list[str | None] = []
     for row, value in enumerate(values, start=1):
@@ -101,8 +104,8 @@ def _splits(
         elif mapping is not None and text not in mapping:
             problems.add(row, f"split {text!r} is not under settings: splits:, which has {', '.join(mapping)}")
         else:
-            split = text if mapping is None else mapping[text]
-            if split is not None and split not in useful:
+            split = text if mapping is None else mapping[text] or LEFT_OUT
+            if split != LEFT_OUT and split not in useful:
                 problems.add(row, f"split {split!r} has no role; under roles: are {', '.join(sorted(useful))}")
         result.append(split)
     return result
@@ -134,11 +137,8 @@ def _whole_number(value: Any) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    if isinstance(value, float) and value.is_integer():  # a column of integers with gaps is often stored so
-        return int(value)
-    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value.strip()):
-        return int(value)
-    return None
+    match = _WHOLE_NUMBER.fullmatch(str(value))
+    return int(match[1]) if match else None
 
 
 def _number_texts(values: Sequence[Any]) -> tuple[Sequence[Any], list[str]]:

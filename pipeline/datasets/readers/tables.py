@@ -1,6 +1,6 @@
 """Reads the columns of a CSV or Parquet table as plain values, and gathers what is wrong with its rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,16 @@ class RowProblems:
     def __init__(self, table: Path) -> None:
         self._table = table
         self._found: list[tuple[int, str]] = []
+        self._ignored: frozenset[int] = frozenset()
+
+    def ignore(self, rows: Iterable[int]) -> None:
+        """Take no note of problems of these rows from now on."""
+        self._ignored |= frozenset(rows)
 
     def add(self, row: int, text: str) -> None:
         """Note a problem of a row."""
-        self._found.append((row, text))
+        if row not in self._ignored:
+            self._found.append((row, text))
 
     def raise_if_any(self) -> None:
         """Do nothing if no problem was noted.
@@ -75,7 +81,10 @@ def read_columns(
             f"table {path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(table.column_names) or 'none'}; name its columns under settings: columns:"
         )
-    return {ours: table[theirs].to_pylist() for ours, theirs in names.items() if table.column_names.count(theirs) == 1}
+    twice = sorted(name for name in set(names.values()) if table.column_names.count(name) > 1)
+    if twice:
+        raise InputError(f"table {path} has the column {twice[0]} more than once")
+    return {ours: table[theirs].to_pylist() for ours, theirs in names.items() if theirs in table.column_names}
 
 
 def _read_csv(path: Path, wanted: Sequence[str], delimiter: str) -> pa.Table:
