@@ -33,11 +33,13 @@ class SynthParameters(Section):
     """The rendered data set (walkers)."""
 
     height: int = Field(128, ge=64, le=512, description="image height in pixels; the width is half of it")
-    train_identities: int = Field(96, ge=2)
-    test_identities: int = Field(60, ge=2)
+    train_identities: int = Field(96, ge=2, description="people in the training split")
+    test_identities: int = Field(60, ge=2, description="other people, in query and gallery")
     outfits: int = Field(3, ge=2, description="outfits a person has at the most; at least two")
     images_per_outfit: int = Field(4, ge=1, description="images of a person in one outfit")
-    cameras: int = Field(4, ge=2, le=12)
+    cameras: int = Field(
+        4, ge=2, le=12, description="cameras, each with its own light, colour, blur, noise and background"
+    )
     pretrain_images: int = Field(7000, ge=16, description="captioned images of the separate population")
 
 
@@ -48,19 +50,23 @@ class ModelParameters(Section):
     pretrained: str | None = Field("openai", description="open_clip tag, or a local weights file; null: random weights")
     stem: Literal["patch", "conv"] = Field("patch", description="patch embedding: one convolution, or a stack of 3x3")
     image_size: tuple[int, int] = Field((256, 128), description="height and width in pixels")
-    pixel_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    pixel_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    pixel_mean: tuple[float, float, float] = Field(
+        (0.5, 0.5, 0.5), description="taken off each channel in [0, 1]; CLIP-ReID's"
+    )
+    pixel_std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="divisor of each channel")
 
 
 class PretrainParameters(Section):
     """Contrastive pre-training of a small CLIP on captioned walkers."""
 
-    epochs: int = Field(6, ge=1)
-    batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(1.5e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
+    epochs: int = Field(6, ge=1, description="passes over the captioned images")
+    batch_size: int = Field(128, ge=2, description="images a step")
+    learning_rate: float = Field(1.5e-3, gt=0, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(0.05, ge=0, description="of AdamW")
     caption_every: int = Field(4, ge=1, description="steps between two caption InfoNCE terms")
-    grey_box_probability: float = Field(0.3, ge=0, le=1)
+    grey_box_probability: float = Field(
+        0.3, ge=0, le=1, description="chance of grey boxes on an image, so that shielding is nothing new"
+    )
 
 
 class ParseParameters(Section):
@@ -87,13 +93,13 @@ class PromptParameters(Section):
 
     tokens: int = Field(4, ge=1, description="M, learnable tokens a prompt")
     similarity: Literal["dot", "cosine"] = Field("dot", description="dot: CLIP-ReID's; cosine: with CLIP's logit scale")
-    epochs: int = Field(120, ge=1)
-    batch_size: int = Field(64, ge=2)
-    learning_rate: float = Field(3.5e-4, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    warmup_epochs: int = Field(5, ge=0)
-    warmup_learning_rate: float = Field(1e-5, gt=0)
-    final_learning_rate: float = Field(1e-6, ge=0)
+    epochs: int = Field(120, ge=1, description="passes over the cached features")
+    batch_size: int = Field(64, ge=2, description="images a step")
+    learning_rate: float = Field(3.5e-4, gt=0, description="of Adam, after the warm-up")
+    weight_decay: float = Field(1e-4, ge=0, description="of Adam")
+    warmup_epochs: int = Field(5, ge=0, description="length of the linear warm-up")
+    warmup_learning_rate: float = Field(1e-5, gt=0, description="where the warm-up starts")
+    final_learning_rate: float = Field(1e-6, ge=0, description="where the cosine decay ends")
     clothes_classes: Literal["auto", "labels", "cluster", "none"] = Field(
         "auto", description="auto: the data set's labels, else clusters of clothes features within an identity"
     )
@@ -103,23 +109,25 @@ class PromptParameters(Section):
 class EncoderParameters(Section):
     """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
 
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(40, ge=1, description="passes of the identity sampler")
     identities_per_batch: int = Field(16, ge=2, description="P")
     images_per_identity: int = Field(4, ge=2, description="K_p")
-    learning_rate: float = Field(5e-6, gt=0)
+    learning_rate: float = Field(5e-6, gt=0, description="of Adam, after the warm-up; biases have twice as much")
     head_factor: float = Field(1.0, gt=0, description="learning rate of heads and Proj_c, as a multiple")
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, description="of Adam")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up from 0.1 x the rate")
-    similarity: Literal["dot", "cosine"] = "dot"
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    triplet_margin: float = Field(0.3, ge=0)
+    similarity: Literal["dot", "cosine"] = Field("dot", description="as in prompts.similarity")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="in the identity and image-text cross-entropies")
+    triplet_margin: float = Field(0.3, ge=0, description="margin of the triplet loss")
     identity_weight: float = Field(0.25, ge=0, description="weight of each identity cross-entropy")
     lambda_con: float = Field(0.1, ge=0, description="lambda_1, weight of the image-image alignment L_con (10)")
     lambda_dis: float = Field(1.0, ge=0, description="lambda_2, weight of the disentangle loss L_dis (15)")
-    disentangle: Literal["cos2", "cos", "abs", "as-printed"] = "cos2"
-    flip_probability: float = Field(0.5, ge=0, le=1)
+    disentangle: Literal["cos2", "cos", "abs", "as-printed"] = Field(
+        "cos2", description="form of L_dis (15); cos2 stops at orthogonal, as-printed raises the cosine"
+    )
+    flip_probability: float = Field(0.5, ge=0, le=1, description="chance of mirroring an image")
     pad: int = Field(10, ge=0, description="pixels of padding before the random crop")
-    erase_probability: float = Field(0.5, ge=0, le=1)
+    erase_probability: float = Field(0.5, ge=0, le=1, description="chance of an erased box")
 
 
 class EvaluateParameters(Section):
@@ -129,7 +137,7 @@ class EvaluateParameters(Section):
     feature: Literal["concat", "projected"] = Field(
         "concat", description="test feature: 768-d and 512-d, or 512-d only"
     )
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1, description="images a forward pass")
     bootstrap: int = Field(1000, ge=0, description="resamples of query identities for the 95% intervals; 0: none")
 
 
@@ -144,7 +152,7 @@ class ReportParameters(Section):
 class Parameters(Section):
     """Everything in ``params.yaml``."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="root of every random choice")
     device: str = Field("auto", description="auto (CUDA where present, else CPU), cpu, cuda, cuda:1, ...")
     threads: int = Field(0, ge=0, description="CPU threads of the networks; 0: as torch decides")
     data: DataParameters = DataParameters()

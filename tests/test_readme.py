@@ -1,0 +1,66 @@
+"""The README states what is true: its parameter tables are those of the program, its commands exist."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from pipeline.config import Parameters
+from stages.cli import app
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text()
+
+
+def shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return json.dumps(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def rows() -> list[str]:
+    """One table row for each parameter, as the README must have it."""
+    found = []
+    for name, field in Parameters.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            for key, inner in type(field.default).model_fields.items():
+                default = inner.default if inner.default is not PydanticUndefined else inner.default_factory()
+                found.append(f"| `{name}.{key}` | `{shown(default)}` | {inner.description} |")
+        else:
+            found.append(f"| `{name}` | `{shown(field.default)}` | {field.description} |")
+    return found
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.split("`")[1])
+def test_every_parameter_is_in_the_tables_with_its_default_and_meaning(row):
+    assert "None |" not in row, "the parameter has no description"
+    assert row in README
+
+
+def test_the_tables_name_no_parameter_that_does_not_exist():
+    known = {row.split("`")[1] for row in rows()}
+    section = README[README.index("## Every parameter") :]
+    listed = set(re.findall(r"^\| `([a-z_.]+)` \| `", section, flags=re.MULTILINE))
+    assert listed == known
+
+
+def test_every_command_is_in_the_table_and_the_other_way_round():
+    table = README[README.index("## Commands") : README.index("## Artifacts")]
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.MULTILINE))
+    assert listed == {command.name for command in app.registered_commands}
+
+
+def test_commands_in_code_blocks_exist():
+    used = set(re.findall(r"^ccaf-pipeline ([a-z-]+)", README, flags=re.MULTILINE))
+    assert used <= {command.name for command in app.registered_commands}
+
+
+def test_files_that_are_linked_or_named_exist():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    named = re.findall(r"`((?:pipeline|stages|tests|benchmarks|data_manifests)/[\w/.-]*)`", README)
+    missing = [path for path in links + named if not (REPOSITORY / path).exists()]
+    assert not missing
