@@ -179,7 +179,7 @@ def _show_plan(console: Console, table: "pa.Table", settings: "ParseSettings", r
             [
                 f"images    {estimate.images:,}",
                 f"shards    {estimate.shards:,} of {estimate.smallest} to {estimate.largest} images, in {out}",
-                f"workers   {estimate.workers} ({'as asked' if run.workers else 'on this machine'}), "
+                f"workers   {estimate.workers} ({'as asked' if run.workers else 'by the CPUs of this machine'}), "
                 f"{run.threads} thread(s) each, batches of {run.batch_size}",
                 f"memory    about {estimate.megabytes_per_worker:,} MB a worker besides the parser's network",
             ]

@@ -6,28 +6,33 @@ from typing import Final
 
 from pipeline.errors import InputError
 
-BACKENDS: Final = ("pipeline.parsing.lite",)
-"""Modules that register a parser when they are imported."""
+BACKENDS: Final = {"lite": "pipeline.parsing.lite"}
+"""Built-in parsers, and the module that registers each when it is imported."""
 
 ENTRY_POINT_GROUP: Final = "ccaf_pipeline.parsers"
-"""Entry point group of other packages: each entry names a module that registers a parser when it is imported."""
+"""Entry point group of other packages: an entry's name is the parser's, its value the module that registers it."""
 
 
-def load_backends() -> None:
-    """Import every backend, so that :func:`pipeline.parsing.parser.create_parser` finds them by name.
+def load_backends(name: str | None = None) -> None:
+    """Import backends, so that :func:`pipeline.parsing.parser.create_parser` finds them by name.
 
-    Imports torch, so call it where a parser is about to be built and not at start-up.
+    Imports torch and whatever a backend needs, so call it where a parser is about to be built and not at start-up.
+
+    Args:
+        name: The parser that is wanted: only its backend is imported; None, or a name that is not known: all are.
 
     Raises:
         InputError: A parser of another package cannot be imported.
     """
-    for name in BACKENDS:
-        import_module(name)
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.value):
+    others = entry_points(group=ENTRY_POINT_GROUP)
+    known = {**{entry.name: entry.value for entry in others}, **BACKENDS}
+    for parser in [name] if name in known else sorted(known):
         try:
-            entry.load()
+            import_module(known[parser])
         except Exception as error:  # other people's code may fail in any way
+            if parser in BACKENDS:
+                raise
             raise InputError(
-                f"the parser {entry.name} of another package ({entry.value}) cannot be imported: {error}; "
+                f"the parser {parser} of another package ({known[parser]}) cannot be imported: {error}; "
                 f"repair or uninstall that package"
             ) from error

@@ -32,10 +32,15 @@ def ray_session(address: str | None, cpus: int | None = None) -> Iterator[Resour
         cpus: CPUs of a local one at the least; None: those of the machine.
 
     Raises:
-        InputError: No cluster answers at the address.
+        InputError: The address is of Ray Client, or no cluster answers there.
     """
+    if address is not None and address.startswith("ray://"):
+        raise InputError(
+            f"--address {address}: Ray Client is not supported; give HOST:PORT of the head node, or use ray job submit"
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would otherwise report usage to its makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default, without its warning
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # restarts of workers would be told on standard output
     import ray
 
     opened = not ray.is_initialized()
@@ -63,10 +68,6 @@ def _connect(address: str | None, cpus: int | None) -> None:
             **quiet,
         )
         return
-    if address.startswith("ray://"):
-        raise InputError(
-            f"--address {address}: Ray Client is not supported; give HOST:PORT of the head node, or use ray job submit"
-        )
     try:
         # the workers of other machines get this very package
         ray.init(address=address, runtime_env={"py_modules": [str(Path(pipeline.__file__).parent)]}, **quiet)

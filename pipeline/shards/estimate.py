@@ -3,8 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from pipeline.shards.cluster import Resources
-from pipeline.shards.job import RunSettings, choose_workers
+from pipeline.shards.job import RunSettings
 from pipeline.shards.plan import ParseSettings, plan_shards
 
 BASE_MEGABYTES = 500
@@ -25,7 +24,7 @@ class RunEstimate:
         shards: Number of shards.
         smallest: Images of the smallest shard.
         largest: Images of the largest shard.
-        workers: Workers; with a cluster's address and no number given, as many as this machine would take.
+        workers: As asked for; if no number is given, as many as the CPUs of this machine allow.
         megabytes_per_worker: Memory of a worker besides the parser's network, for images of about 256 x 128 pixels.
     """
 
@@ -40,15 +39,13 @@ class RunEstimate:
 def estimate_run(images: int, settings: ParseSettings, run: RunSettings) -> RunEstimate:
     """Estimate a run of ``images`` images, without starting anything."""
     specs = plan_shards(images, settings.shard_rows, settings.row_group_rows)
-    here = Resources(cpus=len(os.sched_getaffinity(0)), gpus=0)
-    device = "cpu" if run.device == "auto" or not run.workers else run.device
-    workers = choose_workers(here, run, len(specs))[1] if device == "cpu" else min(run.workers, len(specs))
+    room = run.workers or max(1, len(os.sched_getaffinity(0)) // run.threads)
     under_way = 5 * run.batch_size + settings.row_group_rows
     return RunEstimate(
         images=images,
         shards=len(specs),
         smallest=min(spec.rows for spec in specs),
         largest=max(spec.rows for spec in specs),
-        workers=workers,
+        workers=min(room, len(specs)),
         megabytes_per_worker=BASE_MEGABYTES + under_way * TYPICAL_PIXELS * PIXEL_BYTES // 1_000_000,
     )

@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,12 @@ class ShardFolder:
         """Mark the folder as unfinished, before anything in it changes."""
         (self.work / RECORD_NAME).unlink(missing_ok=True)
         sync_folder(self.work)
+
+    def prune(self, names: Container[str]) -> None:
+        """Remove what crashes left half-written, and shards that are not among ``names``."""
+        for left in [*self.work.glob(".*.tmp"), *self.work.glob(SHARD_PATTERN)]:
+            if left.name not in names:
+                left.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Put a replacement in its place, after its record was written, and remove what earlier runs left beside."""
@@ -95,17 +101,13 @@ def _choose(final: Path, fingerprint: str, content: dict[str, Any], overwrite: b
     try:
         _check_bound(final, fingerprint, content)
     except InputError:
+        if not (final / RECORD_NAME).is_file() and not any(final.glob(SHARD_PATTERN)):
+            (final / PLAN_NAME).unlink()  # nothing was made yet, so nothing is lost
+            return final
         if not overwrite:
             raise
         return replacement
     return final
-
-
-def _prune(work: Path, names: set[str]) -> None:
-    """Remove what an interrupted run left half-written, and shards that are not in the plan."""
-    for left in [*work.glob(".*.tmp"), *work.glob(SHARD_PATTERN)]:
-        if left.name not in names:
-            left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -150,8 +152,9 @@ def open_folder(
     except OSError as error:
         raise InputError(f"{final} cannot be written: {error.strerror or error}") from error
     with _locked({folder for folder in (final, work) if folder.is_dir()}):
-        _prune(work, set(names))
+        folder = ShardFolder(final=final, work=work)
+        folder.prune(names)
         plan = {"fingerprint": fingerprint, "content": content, "shards": len(names)}
         if not (work / PLAN_NAME).is_file():
             write_json(work / PLAN_NAME, plan)
-        yield ShardFolder(final=final, work=work)
+        yield folder

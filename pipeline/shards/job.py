@@ -172,7 +172,10 @@ def _interruptible(folder: ShardFolder, names: list[str], say: Callable[[str], N
         yield
     except KeyboardInterrupt:
         done = len(folder.committed(names))
-        say(f"stopped: {done} of {len(names)} shards are committed in {folder.work}; they are reused by the next run")
+        say(
+            f"stopped: {done} of {len(names)} shards are committed in {folder.work}; "
+            f"run the same command again to go on from them"
+        )
         raise
 
 
@@ -247,6 +250,7 @@ def run_job(
             threads=run.threads,
             device=device,
         )
+        folder.prune(names)
         entries = [(kept | made)[name] for name in names]
         write_quarantine(folder.work, [row for entry in entries for row in entry.quarantine])
         record = write_record(

@@ -1,5 +1,6 @@
 """What runs in one worker process of a parse: checking and making whole shards. It knows nothing of scheduling."""
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def build_parser(settings: ParseSettings, device: str) -> Parser:
     from pipeline.parsing.backends import load_backends
     from pipeline.parsing.parser import create_parser
 
-    load_backends()
+    load_backends(settings.parser)
     return create_parser(settings.parser, device=device, **settings.parser_settings)
 
 
@@ -123,11 +124,10 @@ class ShardWorker:
 
     def _get_maker(self) -> ShardMaker:
         if self._maker is None:
-            import torch
-
             setup = self._setup
-            torch.set_num_threads(setup.threads)
             parser = build_parser(setup.settings, setup.device)
+            if "torch" in sys.modules:  # a parser may do without
+                sys.modules["torch"].set_num_threads(setup.threads)
             if parser.weights_sha256 != setup.provenance.weights_sha256:
                 raise WorkError(
                     f"parser {parser.name} has weights {parser.weights_sha256[:12]} on a worker, "

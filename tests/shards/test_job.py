@@ -1,0 +1,290 @@
+"""The logic of a job with workers in this process; the same jobs on a real Ray are in test_cluster.py."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import InputError, WorkError
+from pipeline.shards import job as job_module
+from pipeline.shards.cluster import Resources
+from pipeline.shards.folder import open_folder
+from pipeline.shards.job import JobResult, RunSettings, choose_workers, run_job
+from pipeline.shards.plan import ParseSettings
+from pipeline.shards.verify import verify_folder
+from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
+
+SETTINGS = ParseSettings("tiles", {}, None, 255, 8, 4, 10_000, 0.02, 0.6)
+
+
+class InlinePool:
+    """One worker in this process that takes the shards from last to first: a worker's order must not matter."""
+
+    made: list[str]
+    interrupt_after: int | None = None
+
+    def __init__(self, setup: WorkerSetup, workers: int, gpus: float, restarts: int) -> None:
+        self._worker = ShardWorker(setup)
+
+    def wait(self) -> None:
+        self._worker.prepare()
+
+    def run(
+        self, method: str, tasks: Iterator[ShardTask], report: Callable[[int], None]
+    ) -> Iterator[tuple[ShardTask, Any]]:
+        for task in reversed(list(tasks)):
+            if method == "make":
+                if len(InlinePool.made) == InlinePool.interrupt_after:
+                    raise KeyboardInterrupt
+                InlinePool.made.append(task.name)
+            yield task, getattr(self._worker, method)(task)
+
+
+@contextmanager
+def no_session(address: str | None, cpus: int | None = None) -> Iterator[Resources]:
+    yield Resources(cpus=2, gpus=0)
+
+
+@pytest.fixture
+def run(
+    image_folder: Any, plugin_parser: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., JobResult]:
+    monkeypatch.setattr(job_module, "WorkerPool", InlinePool)
+    monkeypatch.setattr(job_module, "ray_session", no_session)
+    InlinePool.made = []
+    InlinePool.interrupt_after = None
+
+    def run_here(
+        out: Path, settings: ParseSettings = SETTINGS, images: Path | None = None, **options: Any
+    ) -> JobResult:
+        InlinePool.made.clear()
+        folder = images or image_folder.folder
+        return run_job("tiny", image_folder.manifest, folder, out, settings, RunSettings(), quiet=True, **options)
+
+    return run_here
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of a shard folder; of the record, all but its timings."""
+    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    record = json.loads(files["_record.json"])
+    del record["timings"]
+    return {**files, "_record.json": json.dumps(record, sort_keys=True).encode()}
+
+
+def test_a_run_gives_shards_quarantine_record_and_nothing_else(
+    run: Callable[..., JobResult], image_folder: Any, tmp_path: Path
+) -> None:
+    result = run(tmp_path / "out")
+    names = [f"part-{index:05d}-of-00010.parquet" for index in range(10)]
+    assert sorted(content(tmp_path / "out")) == ["_plan.json", "_record.json", *names, "quarantine.parquet"]
+    counts = result.record.counts
+    assert counts["quarantined"] == len(image_folder.bad) == 7
+    assert counts["images"] == 33
+    assert counts["reasons"] == {reason: list(image_folder.bad.values()).count(reason) for reason in counts["reasons"]}
+    quarantine = pq.read_table(tmp_path / "out" / "quarantine.parquet").to_pylist()
+    assert {row["image_id"]: row["reason"] for row in quarantine} == image_folder.bad
+    assert [row["image_id"] for row in quarantine] == sorted(image_folder.bad)
+    assert (result.timings.images, result.timings.shards_made, result.timings.shards_reused) == (40, 10, 0)
+    assert verify_folder(tmp_path / "out", threads=2) == []
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    remarks: list[str] = []
+    InlinePool.interrupt_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", say=remarks.append)
+    assert len(remarks) == 1
+    assert remarks[0].startswith(f"stopped: 4 of 10 shards are committed in {tmp_path / 'out'}; run the same command")
+    assert not (tmp_path / "out" / "_record.json").exists()
+    (tmp_path / "out" / ".part-00003-of-00010.parquet.x1y2.tmp").write_bytes(b"half")
+    (tmp_path / "out" / "part-00003-of-00099.parquet").write_bytes(b"of another plan")
+    (tmp_path / "out" / "part-00007-of-00010.parquet").write_bytes(b"damaged")
+    InlinePool.interrupt_after = None
+    result = run(tmp_path / "out", say=remarks.append)
+    assert remarks[1] == f"reusing 3 of 10 shards in {tmp_path / 'out'}"
+    assert (result.timings.shards_made, result.timings.shards_reused) == (7, 3)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_second_run_changes_no_byte_and_no_time(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    run(tmp_path / "out")
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "out").iterdir()}
+    assert run(tmp_path / "out").timings.shards_made == 0
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "out").iterdir()}
+    before.pop("quarantine.parquet")
+    assert after.pop("quarantine.parquet")
+    assert after == before
+
+
+def test_shards_of_changed_images_are_made_again(
+    run: Callable[..., JobResult], image_folder: Any, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(image_folder.folder, images)
+    run(tmp_path / "out", images=images)
+    path = next(images.glob("*_good.png"))
+    (images / "08_missing.jpg").write_bytes(path.read_bytes())
+    result = run(tmp_path / "out", images=images)
+    manifest = image_folder.manifest["path"].to_pylist()
+    assert InlinePool.made == [f"part-{manifest.index('08_missing.jpg') // 4:05d}-of-00010.parquet"]
+    assert result.record.counts["images"] == 34
+    assert "missing" not in result.record.counts["reasons"]
+    run(tmp_path / "fresh", images=images)
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+def test_a_damaged_shard_of_a_finished_folder_is_made_again(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    run(tmp_path / "out")
+    before = content(tmp_path / "out")
+    part = tmp_path / "out" / "part-00002-of-00010.parquet"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    assert verify_folder(tmp_path / "out", threads=1) == [f"{part.name}: its hash is not that of the record"]
+    run(tmp_path / "out")
+    assert InlinePool.made == [part.name]
+    assert content(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fill": 0}, "fill was 255, is 0"),
+        ({"parser_settings": {"weights": "w2"}}, r"parser_settings was \{\}.*weights_sha256 differs"),
+        ({"clothes_labels": ("hat",)}, r"clothes_labels was \['upper-clothes'.*is \['hat'\]"),
+        ({"shard_rows": 3}, "shard_rows was 8, is 3"),
+    ],
+)
+def test_shards_of_other_content_are_refused_and_replaced_only_when_asked(
+    run: Callable[..., JobResult], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    out = tmp_path / "out"
+    run(out)
+    before = content(out)
+    other = replace(SETTINGS, **change)
+    with pytest.raises(InputError, match=rf"other content \({message}.*--overwrite"):
+        run(out, other)
+    InlinePool.interrupt_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        run(out, other, overwrite=True)
+    assert content(out) == before, "the old shards stay until the new ones are complete"
+    InlinePool.interrupt_after = None
+    result = run(out, other, overwrite=True)
+    assert result.timings.shards_reused == 2
+    run(tmp_path / "fresh", other)
+    assert content(out) == content(tmp_path / "fresh")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "out"], "nothing is left beside"
+
+
+def test_a_folder_that_was_bound_but_never_filled_takes_other_content(
+    run: Callable[..., JobResult], tmp_path: Path
+) -> None:
+    InlinePool.interrupt_after = 0
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out")
+    InlinePool.interrupt_after = None
+    assert run(tmp_path / "out", replace(SETTINGS, fill=7)).record.parameters["fill"] == 7
+    assert json.loads((tmp_path / "out" / "_plan.json").read_text())["content"]["fill"] == 7
+
+
+def test_overwrite_keeps_shards_of_the_same_content(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    run(tmp_path / "out")
+    assert run(tmp_path / "out", overwrite=True).timings.shards_reused == 10
+
+
+def test_a_replacement_that_was_complete_is_adopted(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(out)
+    out.rename(tmp_path / f".out.{result.record.fingerprint[:16]}.partial")
+    assert run(out).timings.shards_reused == 10
+
+
+def test_a_parser_that_breaks_its_contract_fails_the_run_and_keeps_what_is_done(
+    run: Callable[..., JobResult], faults: Path, tmp_path: Path
+) -> None:
+    run(tmp_path / "out")
+    for path in list((tmp_path / "out").glob("part-0000[0-3]*")):
+        path.unlink()
+    (faults / "contract").touch()
+    with pytest.raises(WorkError, match="gave 0 results"):
+        run(tmp_path / "out")
+    assert not (tmp_path / "out" / "_record.json").exists()
+    assert len(list((tmp_path / "out").glob("part-*"))) == 6
+
+
+def test_other_folders_and_files_are_never_touched(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="holds no shards of ccaf-pipeline"):
+            run(tmp_path / "full", overwrite=overwrite)
+        with pytest.raises(InputError, match="is a file"):
+            run(tmp_path / "file", overwrite=overwrite)
+        with pytest.raises(InputError, match="cannot be written"):
+            run(tmp_path / "file" / "below", overwrite=overwrite)
+    assert (tmp_path / "full" / "thesis.tex").read_text() == "x"
+
+
+def test_two_runs_do_not_write_one_folder(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    fingerprint = run(tmp_path / "out").record.fingerprint
+    with (
+        open_folder(tmp_path / "out", fingerprint, {}, [], overwrite=False),
+        pytest.raises(InputError, match="another run is writing"),
+    ):
+        run(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (replace(SETTINGS, parser="nobody"), r"unknown parser 'nobody'; known: .*tiles"),
+        (replace(SETTINGS, parser_settings={"depth": 1}), "has no setting depth"),
+        (replace(SETTINGS, clothes_labels=("sock",)), "has no label sock"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_written(
+    run: Callable[..., JobResult], tmp_path: Path, settings: ParseSettings, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_bad_images_only(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    result = run(tmp_path / "out", images=tmp_path)
+    assert result.record.counts["images"] == 0
+    assert result.record.counts["reasons"] == {"missing": 40}
+    assert verify_folder(tmp_path / "out", threads=1) == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "run_settings", "shards", "expected"),
+    [
+        (Resources(8, 0), RunSettings(), 100, ("cpu", 8)),
+        (Resources(8, 0), RunSettings(threads=3), 100, ("cpu", 2)),
+        (Resources(2, 0), RunSettings(threads=4), 100, ("cpu", 1)),
+        (Resources(8, 0), RunSettings(workers=5), 3, ("cpu", 3)),
+        (Resources(8, 2), RunSettings(), 100, ("cuda", 2)),
+        (Resources(8, 2), RunSettings(gpus_per_worker=0.5), 100, ("cuda", 4)),
+        (Resources(8, 2), RunSettings(device="cpu"), 100, ("cpu", 8)),
+        (Resources(8, 2), RunSettings(device="cuda:1", workers=1), 100, ("cuda", 1)),
+    ],
+)
+def test_device_and_workers(
+    resources: Resources, run_settings: RunSettings, shards: int, expected: tuple[str, int]
+) -> None:
+    assert choose_workers(resources, run_settings, shards) == expected
+
+
+def test_cuda_without_a_gpu_is_refused() -> None:
+    with pytest.raises(InputError, match="Ray finds no GPU"):
+        choose_workers(Resources(8, 0), RunSettings(device="cuda"), 10)

@@ -1,0 +1,284 @@
+"""The parse command: killed, interrupted, resumed; what it refuses; what it says. Real Ray where it matters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline.datasets.catalog import load_facts, read_dataset
+from pipeline.datasets.manifest import write_manifest
+from pipeline.images import encode_image
+from pipeline.shards.binding import bind_content
+from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
+from pipeline.shards.reader import ShardReader
+from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
+from stages.cli import run
+
+PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
+SLOW = {"seconds": 0.04}
+SETTINGS = ParseSettings("tiles", SLOW, None, 255, 3, 2, 64_000_000, 0.02, 0.6)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set of 30 images, two of which are bad, with its description and parameters."""
+
+    root: Path
+    facts: Path
+    params: Path
+    environment: dict[str, str]
+
+    def arguments(self, out: Path, *more: str) -> list[str]:
+        return ["parse", "--params", str(self.params), "--out", str(out), *more]
+
+    def start(self, out: Path, *more: str) -> "subprocess.Popen[str]":
+        code = "import sys; from stages.cli import main; sys.argv[0] = 'ccaf-pipeline'; main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *self.arguments(out, *more)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.root,  # any folder will do
+            env=self.environment,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(3)
+    lines = ["path,split,person_id,camera_id"]
+    (root / "little").mkdir()
+    for index in range(30):
+        path = root / "little" / f"{index:02d}.png"
+        path.write_bytes(encode_image(rng.integers(0, 256, (12, 6, 3), dtype=np.uint8)))
+        lines.append(f"{path.name},{'train' if index < 20 else 'query'},{index // 4},{index % 2}")
+    (root / "little" / "04.png").write_bytes(b"")
+    (root / "little" / "29.png").write_bytes(b"no image")
+    (root / "little" / "labels.csv").write_text("\n".join(lines) + "\n")
+    facts = root / "little.yaml"
+    facts.write_text(
+        yaml.safe_dump(
+            {
+                "name": "little", "title": "Little", "reader": "custom", "home": "here", "access": "made by a test",
+                "terms": "none", "layout": "a table", "markers": ["labels.csv"], "protocols": ["general"],
+                "roles": {"train": ["train"], "query": ["query"]}, "settings": {"table": "labels.csv"},
+            }
+        )
+    )  # fmt: skip
+    parse = {"parser": "tiles", "settings": SLOW, "shard_rows": 3, "row_group_rows": 2, "max_bad": 0.1}
+    params = root / "params.yaml"
+    params.write_text(
+        yaml.safe_dump({"data": {"dataset": str(facts), "root": str(root)}, "device": "cpu", "parse": parse})
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PLUGIN)}
+    environment.pop("RAY_ADDRESS", None)
+    return Dataset(root, facts, params, environment)
+
+
+@pytest.fixture(scope="module")
+def cluster_address() -> Iterator[str]:
+    """A Ray cluster that runs on its own, with the test parser on its workers' path."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(PLUGIN))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        yield cluster.address
+        cluster.shutdown()
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def make_in_this_process(dataset: Dataset, folder: Path) -> None:
+    """What the shards should be: every shard made by one worker, without Ray."""
+    listing = read_dataset(load_facts(str(dataset.facts)), dataset.root / "little")
+    _, provenance = bind_content("little", listing.manifest, SETTINGS, build_parser(SETTINGS, "cpu"))
+    worker = ShardWorker(WorkerSetup(SETTINGS, provenance, dataset.root / "little", folder, "cpu", 1, 1, 5))
+    for spec in plan_shards(listing.manifest.num_rows, SETTINGS.shard_rows, SETTINGS.row_group_rows):
+        worker.make(ShardTask(spec.name, tuple(rows_of(listing.manifest, spec))))
+
+
+def wait_for_shards(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("part-*.parquet"))) < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "no shard appeared"
+        time.sleep(0.02)
+
+
+def read_reused(process: "subprocess.Popen[str]") -> int:
+    """Wait until the run says how many shards it reuses."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("reusing"):
+            return int(line.split()[1])
+    raise AssertionError("nothing was reused")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_killed_then_interrupted_then_finished(dataset: Dataset, cluster_address: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    killed = dataset.start(out, "--workers", "1", "--address", cluster_address)
+    wait_for_shards(killed, out, 2)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (out / "_record.json").exists()
+
+    interrupted = dataset.start(out, "--workers", "1", "--address", cluster_address)
+    reused = read_reused(interrupted)  # workers that outlive their driver may have committed one more
+    assert reused >= 2
+    wait_for_shards(interrupted, out, reused + 1)
+    os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    stopped = time.monotonic()
+    _, remarks = interrupted.communicate(timeout=60)
+    assert time.monotonic() - stopped < 15
+    assert interrupted.returncode == 130
+    assert "shards are committed" in remarks
+    assert "run the same command again" in remarks
+    assert "Traceback" not in remarks
+    assert not (out / "_record.json").exists()
+
+    committed = len(list(out.glob("part-*.parquet")))
+    finished = dataset.start(out, "--workers", "2", "--json", "--address", cluster_address)
+    output, remarks = finished.communicate(timeout=120)
+    assert finished.returncode == 0, remarks
+    result = json.loads(output)
+    assert result["timings"]["shards_reused"] == committed
+    assert result["timings"]["shards_made"] == 15 - committed
+    assert result["counts"]["reasons"] == {"empty": 1, "not_an_image": 1}
+    assert f"shards, quarantine.parquet and _record.json -> {out}" in remarks
+    assert "next: ccaf-pipeline train" in remarks
+
+    make_in_this_process(dataset, tmp_path / "expected")
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "expected").iterdir()}
+    assert {path.name: path.read_bytes() for path in out.glob("*part-*")} == expected
+    reader = ShardReader(out)
+    assert len(reader.select("train")) == 19
+    assert len(reader.select("query")) == 9
+
+
+@pytest.mark.usefixtures("plugin")
+def test_too_many_bad_images_fail_after_everything_was_written(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
+    out = tmp_path / "out"
+    assert run(dataset.arguments(out, "--set", "parse.max_bad=0.06", "--set", "parse.settings={}")) == 1
+    captured = capsys.readouterr()
+    assert "28 images in 15 shards" in captured.out
+    assert "quarantined 2 (6.67%): empty 1, not_an_image 1" in captured.out
+    assert "2 of 30 images were quarantined (6.7%; the limit parse.max_bad is 6%)" in captured.err
+    assert "next:" not in captured.err
+    assert (out / "_record.json").is_file()
+    assert pq.read_table(out / "quarantine.parquet")["image_id"].to_pylist() == ["query/29.png", "train/04.png"]
+
+    assert run(["parse", "--params", str(dataset.params), "--verify", "--out", str(out)]) == 0
+    assert "15 shards, 28 images" in capsys.readouterr().out
+    (out / "part-00003-of-00015.parquet").unlink()
+    assert run(["parse", "--params", str(dataset.params), "--verify", "--out", str(out), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert "part-00003-of-00015.parquet: cannot be read" in json.loads(captured.out)["problems"][0]
+    assert "makes damaged shards again" in captured.err
+
+
+@pytest.mark.usefixtures("plugin")
+def test_plan_starts_nothing(dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(dataset.arguments(tmp_path / "out", "--plan", "--json", "--workers", "2", "--limit", "7")) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert {name: plan[name] for name in ("images", "shards", "smallest", "largest", "workers")} == {
+        "images": 7, "shards": 4, "smallest": 1, "largest": 2, "workers": 2,
+    }  # fmt: skip
+    assert run(dataset.arguments(tmp_path / "out", "--plan")) == 0
+    assert "shards    15 of 2 to 2 images" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_manifest_and_its_images_can_be_named(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing = read_dataset(load_facts(str(dataset.facts)), dataset.root / "little")
+    write_manifest(listing.manifest.slice(0, 5), tmp_path / "manifest.parquet")
+    arguments = dataset.arguments(
+        tmp_path / "out", "--plan", "--json", "--manifest", str(tmp_path / "manifest.parquet")
+    )
+    for more in ([], ["--images", str(dataset.root / "little")]):
+        assert run([*arguments, *more]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] == 5
+    assert run([*arguments, "--images", str(tmp_path / "nowhere")]) == 2
+    assert "name it by --images" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--images", "."], "--images goes with --manifest"),
+        (["--manifest", "none.parquet"], "manifest not found: none.parquet"),
+        (["--dataset", "nobody"], "data set 'nobody' is not known"),
+        (["--root", "/nowhere"], "there is no folder /nowhere/little"),
+        (["--set", "parse.parser=schq"], "unknown parser 'schq'; known: "),
+        (["--set", "parse.settings={depth: 3}"], "the tiles parser has no setting depth"),
+        (["--set", "parse.clothes_labels=[sock]"], "label scheme lip has no label sock"),
+        (["--set", "parse.fill=300"], "parse.fill = 300"),
+        (["--address", "ray://127.0.0.1:1"], "Ray Client is not supported"),
+        (["--limit", "0"], "--limit"),
+        (["--verify"], "no finished shards in"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    assert run(dataset.arguments(tmp_path / "out", "--quiet", *more)) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.usefixtures("plugin")
+def test_shards_of_other_parameters_are_refused(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_in_this_process(dataset, tmp_path / "out")
+    (tmp_path / "out" / "_plan.json").write_text(json.dumps({"fingerprint": "0", "content": {"fill": 3}}))
+    assert run(dataset.arguments(tmp_path / "out", "--quiet")) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_lite_on_real_images(real_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The embedded parser on real pedestrians: every shard verifies, and most images have clothes."""
+    from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS
+
+    if not PACKAGED_WEIGHTS.is_file():
+        pytest.skip("the embedded parser's weights are not in the package")
+    out = tmp_path / "out"
+    code = run(
+        ["parse", "--dataset", "pku_reid_74", "--root", str(real_images), "--out", str(out), "--limit", "12",
+         "--params", os.devnull, "--workers", "1", "--json"]
+    )  # fmt: skip
+    assert code == 0
+    counts: dict[str, Any] = json.loads(capsys.readouterr().out)["counts"]
+    assert (counts["images"], counts["quarantined"]) == (12, 0)
+    assert set(counts["splits"]) == {"gallery", "query", "train"}
+    reader = ShardReader(out)
+    assert reader.metadata.parser == "lite"
+    assert (reader.ids.clothes_fraction > 0.05).mean() > 0.8
+    assert run(["parse", "--dataset", "pku_reid_74", "--params", os.devnull, "--out", str(out), "--verify"]) == 0
