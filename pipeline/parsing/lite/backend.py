@@ -17,8 +17,8 @@ from pipeline.parsing.lite.network import LiteNetwork, fuse_batch_norms
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.schemes import LIP, LabelScheme
 
-STRIP_VALUES: Final = 16_000_000
-"""Most logits held at once while one image is labelled: 64 MB, however large the image."""
+STRIP_VALUES: Final = 200_000
+"""Most logits held at once while one image is labelled, however large it is: 0.8 MB, which stays in a core's cache."""
 
 
 class LiteParser:
@@ -109,7 +109,7 @@ def normalise(images: Tensor) -> Tensor:
 def label(logits: Tensor, height: int, width: int) -> Parsing:
     """Label map of size ``height`` x ``width`` from logits (classes, rows, columns), scaled bilinearly.
 
-    Done in strips of rows, so that a large photograph does not need gigabytes for its logits.
+    Done in strips of rows: a large photograph's logits would need gigabytes, and a small one's would leave the cache.
     """
     upper, lower, down = _taps(logits.shape[1], height)
     left, right, across = _taps(logits.shape[2], width)

@@ -1,5 +1,6 @@
 """The model card that lies beside the weights: written from what was measured, not by hand."""
 
+import json
 from collections.abc import Mapping, Sequence
 
 from pipeline.parsing.evaluation import Scores
@@ -30,8 +31,8 @@ _PROTOCOL = """
 Each held-out photograph is cut to its person's box (from the labels), widened by 4% of the box's height on every side
 and to an aspect of 2:1, and scaled to the view's size; the parser sees that view alone and is scored at its resolution.
 128x64 and 128x48 (the latter squeezed, as in PKU-Reid) are what a surveillance camera gives. "Clothes IoU" is total
-intersection over total union of the clothes mask (upper-clothes, dress, coat, pants, jumpsuits, skirt). Nothing was
-chosen by these scores: the weights are the running mean at the end of a schedule fixed beforehand.
+intersection over total union of the clothes mask (upper-clothes, dress, coat, pants, jumpsuits, skirt). The
+weights are those at the end of the schedule: no epoch was chosen by these scores.
 
 """
 
@@ -81,7 +82,9 @@ def model_card(
         _table(["class", *scores], [[name, *(_cell(s, name) for s in scores.values())] for name in LIP.labels]),
         _LIMITS,
         "\n## What made it\n",
-        *(f"- {key}: {value}\n" for key, value in sorted(training.items())),
+        "```json\n",
+        json.dumps(training, indent=2, sort_keys=True),
+        "\n```\n",
     ]
     return "".join(parts)
 
