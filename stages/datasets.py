@@ -1,6 +1,7 @@
 """``ccaf-pipeline datasets``: the data sets that are known, and which of them are here."""
 
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,19 +35,16 @@ def command(
     base = context.parameters.data.root or os.environ.get(DATA_VARIABLE)
     top = None if not base else Path(base).expanduser()
     names = dataset_names() if dataset is None else [dataset]
-    known = [(facts, *_presence(facts, top)) for facts in map(load_facts, names)]
+    known = [(facts, _presence(facts, top)) for facts in map(load_facts, names)]
     if top is None:
         context.console.say(f"no data root: give it by --root, data.root or {DATA_VARIABLE} to see what is present")
     value = {
         "root": None if top is None else str(top),
-        "datasets": [
-            {**facts.model_dump(mode="json"), "state": state, "found": None if folder is None else str(folder)}
-            for facts, state, folder in known
-        ],
+        "datasets": [{**facts.model_dump(mode="json"), **asdict(presence)} for facts, presence in known],
     }
     if dataset is None:
         lines = [["name", "title", "state", "protocols"]]
-        lines += [[facts.name, facts.title, state, " ".join(facts.protocols)] for facts, state, _ in known]
+        lines += [[facts.name, facts.title, presence.state, " ".join(facts.protocols)] for facts, presence in known]
         text = as_columns(lines, numbers=False)
         context.console.say("how to get one, its terms and layout: ccaf-pipeline datasets --dataset NAME")
     else:
@@ -54,28 +52,45 @@ def command(
     context.console.result(value, text)
 
 
-def _presence(facts: "DatasetFacts", top: Path | None) -> tuple[str, Path | None]:
-    """Whether a data set is below the root: present, incomplete, absent, or unknown; and its folder."""
+@dataclass(frozen=True)
+class Presence:
+    """Whether a data set is below the root.
+
+    Attributes:
+        state: present, incomplete, absent, or unknown if there is no root.
+        found: Its folder.
+        missing: Which of its markers are not there.
+    """
+
+    state: str
+    found: str | None = None
+    missing: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        place = f" in {self.found}" if self.found else ""
+        lacking = f"; {', '.join(self.missing)} are missing" if self.missing else ""
+        return self.state + place + lacking
+
+
+def _presence(facts: "DatasetFacts", top: Path | None) -> Presence:
     from pipeline.datasets.catalog import find_below, missing_markers
 
     if top is None:
-        return "unknown", None
+        return Presence("unknown")
     folder = find_below(facts, top)
-    if folder is None:
-        return "absent", None
-    missing = missing_markers(facts, folder)
+    missing = facts.markers if folder is None else tuple(missing_markers(facts, folder))
     if len(missing) == len(facts.markers):
-        return "absent", None
-    return ("incomplete" if missing else "present"), folder
+        return Presence("absent")
+    return Presence("incomplete" if missing else "present", str(folder), missing)
 
 
-def _details(facts: "DatasetFacts", state: str, folder: Path | None) -> str:
+def _details(facts: "DatasetFacts", presence: Presence) -> str:
     from pipeline.datasets.counts import QUANTITIES
 
     entries: dict[str, Any] = {
         "name": facts.name,
         "title": facts.title,
-        "state": state if folder is None else f"{state} in {folder}",
+        "state": presence,
         "home": facts.home,
         "access": facts.access,
         "terms": facts.terms,

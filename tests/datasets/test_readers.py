@@ -1,0 +1,338 @@
+"""Every reader on a small tree in the true format of its data set: each label, and what is left out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.datasets.catalog import DatasetListing, load_facts, read_dataset
+from pipeline.errors import InputError
+
+Row = tuple[str, str, int, int | None, int | None, int | None]  # path, split, person, camera, clothes, tracklet
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+
+
+def read(name: str, folder: Path) -> DatasetListing:
+    return read_dataset(load_facts(name), folder)
+
+
+def rows(listing: DatasetListing) -> set[Row]:
+    table: list[dict[str, Any]] = listing.manifest.to_pylist()
+    assert [row["image_id"] for row in table] == sorted(f"{row['split']}/{row['path']}" for row in table)
+    columns = ("path", "split", "person_id", "camera_id", "clothes_id", "tracklet_id")
+    return {tuple(row[column] for column in columns) for row in table}
+
+
+def test_walkers(tmp_path: Path) -> None:
+    touch(tmp_path, "train/3_0_c1_0.png", "train/3_2_c4_1.jpg", "query/12_1_c2_0.png", "gallery/0012_001_c03_7.PNG")
+    touch(tmp_path, "labels/train/3_0_c1_0.png", "train/3_0_c1.png", "train/3_1000_c1_0.png", "train/x/3_0_c1_0.png")
+    listing = read("walkers", tmp_path)
+    assert rows(listing) == {
+        ("train/3_0_c1_0.png", "train", 3, 1, 3000, None),
+        ("train/3_2_c4_1.jpg", "train", 3, 4, 3002, None),
+        ("query/12_1_c2_0.png", "query", 12, 2, 12001, None),
+        ("gallery/0012_001_c03_7.PNG", "gallery", 12, 3, 12001, None),
+    }
+    assert listing.unmatched == ("train/3_0_c1.png", "train/3_1000_c1_0.png", "train/x/3_0_c1_0.png")
+    assert listing.problems == ()
+
+
+def test_prcc(tmp_path: Path) -> None:
+    for pid in ("001", "020"):
+        touch(tmp_path, *(f"rgb/train/{pid}/{camera}_cropped_rgb001.jpg" for camera in "ABC"))
+    touch(tmp_path, "rgb/val/001/A_cropped_rgb002.jpg", "rgb/val/001/C_cropped_rgb009.jpg")
+    touch(tmp_path, *(f"rgb/test/{camera}/005/cropped_rgb040.jpg" for camera in "ABC"))
+    touch(tmp_path, "sketch/train/001/A_1.jpg", "rgb/train/001/D_1.jpg", "rgb/train/A_1.jpg", "rgb/test/A/x/1.jpg")
+    listing = read("prcc", tmp_path)
+    # pairs in sorted order: (1, AB) 0, (1, C) 1, (5, AB) 2, (5, C) 3, (20, AB) 4, (20, C) 5
+    assert rows(listing) == {
+        ("rgb/train/001/A_cropped_rgb001.jpg", "train", 1, 1, 0, None),
+        ("rgb/train/001/B_cropped_rgb001.jpg", "train", 1, 2, 0, None),
+        ("rgb/train/001/C_cropped_rgb001.jpg", "train", 1, 3, 1, None),
+        ("rgb/train/020/A_cropped_rgb001.jpg", "train", 20, 1, 4, None),
+        ("rgb/train/020/B_cropped_rgb001.jpg", "train", 20, 2, 4, None),
+        ("rgb/train/020/C_cropped_rgb001.jpg", "train", 20, 3, 5, None),
+        ("rgb/val/001/A_cropped_rgb002.jpg", "val", 1, 1, 0, None),
+        ("rgb/val/001/C_cropped_rgb009.jpg", "val", 1, 3, 1, None),
+        ("rgb/test/A/005/cropped_rgb040.jpg", "test_a", 5, 1, 2, None),
+        ("rgb/test/B/005/cropped_rgb040.jpg", "test_b", 5, 2, 2, None),
+        ("rgb/test/C/005/cropped_rgb040.jpg", "test_c", 5, 3, 3, None),
+    }
+    assert listing.unmatched == ("rgb/train/001/D_1.jpg", "rgb/train/A_1.jpg", "rgb/test/A/x/1.jpg")
+    assert listing.problems == ()
+
+
+def test_ltcc(tmp_path: Path) -> None:
+    touch(tmp_path, "train/000_1_c11_015833.png", "train/000_2_c3_000001.png", "train/012_1_c11_1.png")
+    touch(tmp_path, "query/094_10_c9_008982.png", "test/094_9_c12_008983.png", "info/cloth-change_id_test.txt")
+    touch(tmp_path, "train/000_1_11_015833.png", "test/readme.txt")
+    listing = read("ltcc", tmp_path)
+    assert rows(listing) == {
+        ("train/000_1_c11_015833.png", "train", 0, 11, 0, None),
+        ("train/000_2_c3_000001.png", "train", 0, 3, 1, None),
+        ("train/012_1_c11_1.png", "train", 12, 11, 2, None),
+        ("query/094_10_c9_008982.png", "query", 94, 9, 4, None),
+        ("test/094_9_c12_008983.png", "gallery", 94, 12, 3, None),
+    }
+    assert listing.unmatched == ("train/000_1_11_015833.png",)
+    assert listing.others == ("test/readme.txt",)
+
+
+def test_vcclothes(tmp_path: Path) -> None:
+    touch(tmp_path, "train/0001-01-01-01.jpg", "train/0001-04-03-02.jpg", "query/0300_02_01_04.jpg")
+    touch(tmp_path, "gallery/0300-03-01-11.jpg", "gallery/0300-03-01.jpg")
+    listing = read("vcclothes", tmp_path)
+    assert rows(listing) == {
+        ("train/0001-01-01-01.jpg", "train", 1, 1, 0, None),
+        ("train/0001-04-03-02.jpg", "train", 1, 4, 1, None),
+        ("query/0300_02_01_04.jpg", "query", 300, 2, 2, None),
+        ("gallery/0300-03-01-11.jpg", "gallery", 300, 3, 2, None),
+    }
+    assert listing.unmatched == ("gallery/0300-03-01.jpg",)
+
+
+def test_vcclothes_names_of_real_images(real_images: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in (real_images / "vcclothes_figure").iterdir())
+    touch(tmp_path, *(f"train/{name}" for name in names), "query/0009-01-01-01.jpg", "gallery/0009-02-01-01.jpg")
+    listing = read("vcclothes", tmp_path)
+    train = [row for row in rows(listing) if row[1] == "train"]
+    assert listing.unmatched == ()
+    assert len(train) == 16
+    assert {row[2] for row in train} == {1, 2}
+    assert {row[3] for row in train} == {1, 2, 3, 4}
+    assert len({row[4] for row in train}) == 6
+    # camera 1: outfit 1; cameras 2 and 3: outfit 2; camera 4: outfit 3 (the names of the figure)
+    assert all({1: 0, 2: 1, 3: 1, 4: 2}[row[3] or 0] == (row[4] or 0) % 3 for row in train)
+
+
+@pytest.mark.parametrize("name", ["celeb_reid", "celeb_reid_light"])
+def test_celeb_reid(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "train/1_1_0.jpg", "train/632_20_0.jpg", "query/700_2_1.jpg", "gallery/700_3_0.jpg")
+    touch(tmp_path, "query/7_2.jpg")
+    listing = read(name, tmp_path)
+    assert rows(listing) == {
+        ("train/1_1_0.jpg", "train", 1, None, None, None),
+        ("train/632_20_0.jpg", "train", 632, None, None, None),
+        ("query/700_2_1.jpg", "query", 700, None, None, None),
+        ("gallery/700_3_0.jpg", "gallery", 700, None, None, None),
+    }
+    assert listing.unmatched == ("query/7_2.jpg",)
+
+
+def deepchange_tree(folder: Path) -> None:
+    for part, lines in {
+        "train-set": ["P1_C3_20200103_08_a.jpg,12", "P1_C4_20200103_09_a.jpg,13", "P1_C3_20200104_08_a.jpg,14"],
+        "val-set-query": ["P7_C1_20200103_08_a.jpg,20"],
+        "val-set-gallery": ["P7_C1_20200104_08_b.jpg,21"],
+        "test-set-query": ["0009_02_20200103_08.jpg,30"],
+        "test-set-gallery": ["0009_02_20200105_10.jpg,31"],
+    }.items():
+        touch(folder, *(f"{part}/{line.split(',')[0]}" for line in lines))
+        write(folder, f"{part}-bbox.txt", "\n".join(lines) + "\n")
+
+
+def test_deepchange(tmp_path: Path) -> None:
+    deepchange_tree(tmp_path)
+    touch(tmp_path, "train-set/P1_C3_20200105_08_z.jpg")
+    listing = read("deepchange", tmp_path)
+    assert rows(listing) == {
+        ("train-set/P1_C3_20200103_08_a.jpg", "train", 1, 3, 0, 12),
+        ("train-set/P1_C4_20200103_09_a.jpg", "train", 1, 4, 0, 13),
+        ("train-set/P1_C3_20200104_08_a.jpg", "train", 1, 3, 1, 14),
+        ("val-set-query/P7_C1_20200103_08_a.jpg", "val_query", 7, 1, 2, 20),
+        ("val-set-gallery/P7_C1_20200104_08_b.jpg", "val_gallery", 7, 1, 3, 21),
+        ("test-set-query/0009_02_20200103_08.jpg", "query", 9, 2, 4, 30),
+        ("test-set-gallery/0009_02_20200105_10.jpg", "gallery", 9, 2, 5, 31),
+    }
+    assert listing.unmatched == ("train-set/P1_C3_20200105_08_z.jpg",)
+    assert listing.problems == ()
+
+
+def test_deepchange_says_what_the_list_names_and_the_folder_lacks(tmp_path: Path) -> None:
+    deepchange_tree(tmp_path)
+    (tmp_path / "train-set/P1_C4_20200103_09_a.jpg").unlink()
+    assert read("deepchange", tmp_path).problems == (
+        "train-set-bbox.txt names 1 images that are not in train-set, such as P1_C4_20200103_09_a.jpg",
+    )
+
+
+def test_deepchange_without_a_list_has_no_tracklets_and_says_so(tmp_path: Path) -> None:
+    deepchange_tree(tmp_path)
+    (tmp_path / "test-set-query-bbox.txt").unlink()
+    listing = read("deepchange", tmp_path)
+    assert listing.problems == ("test-set-query-bbox.txt is missing",)
+    assert ("test-set-query/0009_02_20200103_08.jpg", "query", 9, 2, 4, None) in rows(listing)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("a.jpg", "line 4: expected name.jpg,tracklet and not 'a.jpg'"), ("a.jpg,x", "line 4: expected"),
+     ("P1_C3_20200103_08_a.jpg,12", "line 4: P1_C3_20200103_08_a.jpg stands there twice")],
+)  # fmt: skip
+def test_deepchange_refuses_damaged_lists(tmp_path: Path, line: str, said: str) -> None:
+    deepchange_tree(tmp_path)
+    with (tmp_path / "train-set-bbox.txt").open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(InputError, match=said):
+        read("deepchange", tmp_path)
+
+
+def test_last(tmp_path: Path) -> None:
+    touch(tmp_path, "train/000001/000001_0021_3_1.jpg", "train/000001/000001_0022_3_2.jpg", "train/000002/000002_1.jpg")
+    touch(tmp_path, "val/query/9001_3_1.jpg", "val/gallery/9001/9001_4_1.jpg")
+    touch(tmp_path, "test/query/9500_3_1.jpg", "test/gallery/9500/9500_4_2.jpg", "test/gallery/9501/frame.jpg")
+    touch(tmp_path, "train/000003/photo.jpg", "test/query/photo.jpg", "test/gallery/9500_5_1.jpg")
+    listing = read("last", tmp_path)
+    assert rows(listing) == {
+        ("train/000001/000001_0021_3_1.jpg", "train", 1, None, 0, None),
+        ("train/000001/000001_0022_3_2.jpg", "train", 1, None, 1, None),
+        ("train/000002/000002_1.jpg", "train", 2, None, 2, None),
+        ("val/query/9001_3_1.jpg", "val_query", 9001, None, None, None),
+        ("val/gallery/9001/9001_4_1.jpg", "val_gallery", 9001, None, None, None),
+        ("test/query/9500_3_1.jpg", "query", 9500, None, None, None),
+        ("test/gallery/9500/9500_4_2.jpg", "gallery", 9500, None, None, None),
+        ("test/gallery/9501/frame.jpg", "gallery", 9501, None, None, None),
+    }
+    assert listing.unmatched == ("train/000003/photo.jpg", "test/query/photo.jpg", "test/gallery/9500_5_1.jpg")
+    assert listing.problems == ()
+
+
+def test_last_believes_the_name_and_says_when_the_folder_disagrees(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1/1_2_1.jpg", "val/query/5_1_1.jpg", "val/gallery/5/5_1_1.jpg", "test/query/8_1_1.jpg")
+    touch(tmp_path, "test/gallery/8/9_1_1.jpg")
+    listing = read("last", tmp_path)
+    assert ("test/gallery/8/9_1_1.jpg", "gallery", 9, None, None, None) in rows(listing)
+    assert listing.problems == (
+        "1 files stand in the folder of another identity, such as test/gallery/8/9_1_1.jpg; "
+        "the file names were believed",
+    )
+
+
+def ccvid_tree(folder: Path) -> None:
+    lists = {
+        "train": ["session1/010_02\t010\tu0_l0", "session1/002_01\t002\tu0_l0", "session2/002_01\t002\tu1_l0"],
+        "query": ["session3/151_04 151 u1_l1_s1"],
+        "gallery": ["session1/151_04 151 u0_l0_s0", "session3/151_12 151 u1_l1_s1"],
+    }
+    for split, lines in lists.items():
+        write(folder, f"{split}.txt", "\n".join(lines) + "\n\n")
+        for line in lines:
+            touch(folder, f"{line.split()[0]}/00001.jpg", f"{line.split()[0]}/00002.jpg")
+
+
+def test_ccvid(tmp_path: Path) -> None:
+    ccvid_tree(tmp_path)
+    listing = read("ccvid", tmp_path)
+    # pairs: (2, u0_l0) 0, (2, u1_l0) 1, (10, u0_l0) 2, (151, u0_l0_s0) 3, (151, u1_l1_s1) 4
+    expected = [
+        ("session1/151_04", "gallery", 151, 4, 3, 0),
+        ("session3/151_12", "gallery", 151, 24, 4, 1),
+        ("session3/151_04", "query", 151, 16, 4, 2),
+        ("session1/002_01", "train", 2, 1, 0, 3),
+        ("session1/010_02", "train", 10, 2, 2, 4),
+        ("session2/002_01", "train", 2, 1, 1, 5),
+    ]
+    assert rows(listing) == {
+        (f"{path}/{frame}.jpg", *labels) for path, *labels in expected for frame in ("00001", "00002")
+    }
+    assert listing.manifest["tracklet_id"].to_pylist() == sorted(listing.manifest["tracklet_id"].to_pylist())
+    assert listing.problems == ()
+
+
+def test_ccvid_says_what_lists_and_folders_lack(tmp_path: Path) -> None:
+    ccvid_tree(tmp_path)
+    (tmp_path / "train.txt").write_text("session1/002_01 002 u0_l0\nsession1/099_01 099 u0_l0\n")
+    assert read("ccvid", tmp_path).problems == (
+        "tracklet session1/099_01 of train.txt has no frame",
+        "1 tracklet folders are in no split file, such as session1/010_02",
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["session1/002_01 002", "session1/002 002 u0", "other/002_01 002 u0", "session1/002_01 two u0", "../s/2_1 002 u0",
+     "session1/../002_01 002 u0", "session1/002_01 002 u0 more"],
+)  # fmt: skip
+def test_ccvid_refuses_damaged_lists(tmp_path: Path, line: str) -> None:
+    ccvid_tree(tmp_path)
+    (tmp_path / "train.txt").write_text(f"session1/002_01 002 u0_l0\n\n{line}\n")
+    with pytest.raises(InputError, match=r"train\.txt, line 3: expected session"):
+        read("ccvid", tmp_path)
+
+
+def test_ccvid_refuses_a_tracklet_that_is_named_twice(tmp_path: Path) -> None:
+    ccvid_tree(tmp_path)
+    (tmp_path / "train.txt").write_text("session1/002_01 002 u0_l0\nsession1/002_01 002 u0_l0\n")
+    with pytest.raises(InputError, match=r"line 2: session1/002_01 stands there twice"):
+        read("ccvid", tmp_path)
+
+
+def test_market1501(tmp_path: Path) -> None:
+    touch(tmp_path, "bounding_box_train/0002_c1s1_000451_03.jpg", "query/0003_c6s4_000451_00.jpg")
+    touch(tmp_path, "bounding_box_test/-1_c1s1_000401_03.jpg", "bounding_box_test/0000_c2s1_000151_01.jpg")
+    touch(tmp_path, "bounding_box_test/0003_c3s1_000151_01.jpg", "bounding_box_test/-2_c3s1_000151_01.jpg")
+    touch(tmp_path, "bounding_box_test/Thumbs.db", "gt_bbox/0003_c3s1_000151_01.jpg")
+    listing = read("market1501", tmp_path)
+    assert rows(listing) == {
+        ("bounding_box_train/0002_c1s1_000451_03.jpg", "train", 2, 1, None, None),
+        ("query/0003_c6s4_000451_00.jpg", "query", 3, 6, None, None),
+        ("bounding_box_test/-1_c1s1_000401_03.jpg", "gallery", -1, 1, None, None),
+        ("bounding_box_test/0000_c2s1_000151_01.jpg", "gallery", 0, 2, None, None),
+        ("bounding_box_test/0003_c3s1_000151_01.jpg", "gallery", 3, 3, None, None),
+    }
+    assert listing.unmatched == ("bounding_box_test/-2_c3s1_000151_01.jpg",)
+    assert listing.others == ("bounding_box_test/Thumbs.db",)
+
+
+TREES = {
+    "walkers": ["train/3_0_c1_0.png", "query/4_1_c2_0.png", "gallery/4_2_c3_7.png"],
+    "prcc": [
+        "rgb/train/001/C_1.jpg", "rgb/val/001/A_2.jpg", "rgb/test/A/005/1.jpg", "rgb/test/B/005/1.jpg",
+        "rgb/test/C/005/1.jpg",
+    ],
+    "ltcc": ["train/000_1_c11_015833.png", "query/094_10_c9_008982.png", "test/094_9_c12_008983.png"],
+    "vcclothes": ["train/0001-01-01-01.jpg", "query/0300-02-01-04.jpg", "gallery/0300-03-02-11.jpg"],
+    "celeb_reid": ["train/1_1_0.jpg", "query/700_2_1.jpg", "gallery/700_3_0.jpg"],
+    "last": ["train/1/1_2_1.jpg", "val/query/5_1.jpg", "val/gallery/5/5_1.jpg", "test/query/8_1.jpg",
+             "test/gallery/8/8_2.jpg"],
+    "market1501": ["bounding_box_train/0002_c1s1_1_03.jpg", "query/0003_c6s4_1_00.jpg",
+                   "bounding_box_test/0003_c3s1_1_01.jpg"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("root", ["my_c1_data", "0007_3_c9_1", "B_data/query/train", "0005-04-03-02", "session3/9_9"])
+@pytest.mark.parametrize("name", [*TREES, "deepchange", "ccvid"])
+def test_the_root_changes_no_label(tmp_path: Path, name: str, root: str) -> None:
+    for folder in (tmp_path / "plain", tmp_path / root):
+        if name in TREES:
+            touch(folder, *TREES[name])
+        else:
+            {"deepchange": deepchange_tree, "ccvid": ccvid_tree}[name](folder)
+    assert read(name, tmp_path / root).manifest.equals(read(name, tmp_path / "plain").manifest)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_other_endings_give_the_same_labels(tmp_path: Path, name: str) -> None:
+    touch(tmp_path / "plain", *TREES[name])
+    expected = {row[1:] for row in rows(read(name, tmp_path / "plain"))}
+    for ending in ("JPG", "jpeg", "PNG", "bmp", "WebP"):
+        touch(tmp_path / ending, *(f"{path.rpartition('.')[0]}.{ending}" for path in TREES[name]))
+        assert {row[1:] for row in rows(read(name, tmp_path / ending))} == expected
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_the_order_of_creation_does_not_matter(tmp_path: Path, name: str) -> None:
+    touch(tmp_path / "a", *TREES[name])
+    touch(tmp_path / "b", *reversed(TREES[name]))
+    assert read(name, tmp_path / "a").manifest.equals(read(name, tmp_path / "b").manifest)
