@@ -39,7 +39,7 @@ class Progress:
         self._note = ""
         self._started = self._last_line = time.monotonic()
         self._plain = not quiet and not self._stream.isatty()
-        self._bar: "tqdm[Any] | None" = None
+        self._bar: tqdm[Any] | None = None
         if not quiet and not self._plain:
             self._bar = tqdm(total=total, desc=what, unit=f" {unit}", file=self._stream, dynamic_ncols=True, leave=True)
 
