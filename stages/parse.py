@@ -148,6 +148,7 @@ def _read_images(
     """Name of the data set, its manifest, and the folder that paths are relative to."""
     from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
     from pipeline.datasets.manifest import read_manifest
+    from pipeline.datasets.tracklets import sample_frames
     from pipeline.shards.plan import limit_manifest
 
     data = context.parameters.data
@@ -166,6 +167,7 @@ def _read_images(
             notes.append(f"{len(listing.unmatched)} names do not follow the layout and were left out")
         for note in notes:
             context.console.say(f"warning: {note} (ccaf-pipeline manifest tells more)")
+    table = sample_frames(table, data.frames_per_tracklet)
     return facts.name, table if limit is None else limit_manifest(table, limit), folder
 
 

@@ -157,6 +157,30 @@ def test_texts_that_became_numbers_are_said(tmp_path: Path, capsys: pytest.Captu
     assert "person_id: 1 texts were numbered from 0 in sorted order: Ann\n" in capsys.readouterr().err
 
 
+def test_parse_takes_so_many_frames_of_a_tracklet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, tracklet in (("train", "session1/001_01"), ("query", "session1/002_01"), ("gallery", "session2/002_01")):
+        (tmp_path / f"ccvid/{tracklet}").mkdir(parents=True)
+        for frame in range(9):
+            (tmp_path / f"ccvid/{tracklet}/{frame:05d}.jpg").touch()
+        (tmp_path / f"ccvid/{split}.txt").write_text(f"{tracklet} {tracklet[9:12]} u0\n")
+    out = str(tmp_path / "m.parquet")
+    arguments = [
+        "--dataset",
+        "ccvid",
+        "--root",
+        str(tmp_path),
+        "--set",
+        "data.frames_per_tracklet=4",
+        "--json",
+        "--quiet",
+    ]
+    assert run(["manifest", "--out", out, *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["all"]["images"]["found"] == 27  # the manifest has all frames
+    for given in ([], ["--manifest", out]):
+        assert run(["parse", "--plan", *given, *arguments]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] == 12
+
+
 def test_real_images_are_as_published(real_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "m.parquet"
     arguments = ["manifest", "--dataset", "pku_reid_74", "--root", str(real_images), "--out", str(out), "--strict"]
