@@ -62,8 +62,8 @@ def command(
     from pipeline.parsing.schemes import LIP
 
     set_threads(context.parameters.threads)
-    load_backends()
     name = parser or parse.parser
+    load_backends(name)
     # settings belong to the parser that the parameters name, not to another one
     settings = dict(parse.settings) if name == parse.parser else {}
     scored = create_parser(name, device=choose_device(context.parameters.device), **settings)
