@@ -1,0 +1,112 @@
+"""Small plots as inline SVG: the page's own colours in light and dark, the same bytes on every run."""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from pipeline.files import sha256_of_value
+
+WIDTH, HEIGHT = 2.6, 1.4
+"""Size of a plot in inches; the page scales it to its column."""
+
+_INK, _RULE, _LINE = "#010101", "#020202", "#030303"
+_STYLE_OF = {_INK: "var(--soft)", _RULE: "var(--rule)", _LINE: "var(--accent)"}
+"""Colours that are drawn, and the page's variables that take their place."""
+
+_FONT = "DejaVu Sans"  # shipped with matplotlib, so that the layout depends on no font of the machine
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "font.family": _FONT,
+    "font.size": 8,
+    "text.color": _INK,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _INK,
+    "xtick.color": _RULE,
+    "xtick.labelcolor": _INK,
+    "ytick.color": _RULE,
+    "ytick.labelcolor": _INK,
+    "grid.color": _RULE,
+    "axes.axisbelow": True,
+}
+_DOTS_UP_TO = 3
+
+
+def _short(value: float, _position: int | None = None) -> str:
+    """A tick's label with as few digits as tell it: 0.25, 1200, 5e-06."""
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2g}"
+
+
+def _to_page(svg: str, title: str) -> Markup:
+    """Take out what only a file of its own needs, and hand colours and font over to the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the same in every plot; what is referred to keeps its hashed id
+    label = f'role="img" aria-label="{Markup.escape(title)}"'
+    svg = re.sub(r'width="[^"]*" height="[^"]*"', lambda _: label, svg, count=1)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
+    svg = re.sub(r"\s+", " ", svg)
+    for colour, style in _STYLE_OF.items():
+        svg = svg.replace(colour, style)
+    return Markup(svg.strip())  # made here; the only text from outside is escaped
+
+
+def _draw(title: str, salt: object, plot: Any) -> Markup:
+    settings = {**_SETTINGS, "svg.hashsalt": sha256_of_value([title, salt])}
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=(WIDTH, HEIGHT))
+        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
+        axes = figure.subplots()
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(length=2)
+        axes.grid(axis="y", linewidth=0.5)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(FuncFormatter(_short))
+        plot(axes)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _to_page(stream.getvalue(), title)
+
+
+def curve(title: str, epochs: Sequence[float], values: Sequence[float]) -> Markup:
+    """A line over the epochs; one or few points are marked by dots.
+
+    Args:
+        title: What is drawn, for readers that cannot see it.
+        epochs: Positions, ascending.
+        values: One for each position.
+
+    Raises:
+        ValueError: The lengths differ, or there is nothing to draw.
+    """
+    if len(epochs) != len(values) or not epochs:
+        raise ValueError(f"{title}: {len(epochs)} epochs and {len(values)} values")
+
+    def plot(axes: Any) -> None:
+        axes.plot(epochs, values, color=_LINE, linewidth=1.4, marker="o" if len(epochs) <= _DOTS_UP_TO else None)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+    return _draw(title, [list(epochs), list(values)], plot)
+
+
+def histogram(title: str, values: Sequence[float], bins: int = 25) -> Markup:
+    """Number of images by a fraction in [0, 1].
+
+    Args:
+        title: What is drawn, for readers that cannot see it.
+        values: One an image.
+        bins: Equal intervals of [0, 1].
+    """
+    numbers = [float(value) for value in values]
+
+    def plot(axes: Any) -> None:
+        axes.hist(numbers, bins=bins, range=(0, 1), color=_LINE, rwidth=0.9)
+        axes.set_xlim(0, 1)
+
+    return _draw(title, numbers, plot)

@@ -1,0 +1,127 @@
+"""From the artifacts of a data set to the parts of its page."""
+
+from collections.abc import Collection
+
+from pipeline.evaluation.features import FeatureSet
+from pipeline.reporting.numbers import METRICS, Absent, Metrics, make_numbers
+from pipeline.reporting.origin import Inputs, check_data_set, clothes_sentence, mismatches, provenance, what_ran
+from pipeline.reporting.overview import make_overview
+from pipeline.reporting.page import Curves, Page, Recipe, Tile
+from pipeline.reporting.ranked import RankedGalleries, choose_protocol, make_galleries
+from pipeline.reporting.runs import Run, make_panels
+from pipeline.reporting.sheets import make_sheet
+from pipeline.reporting.wording import ENCODER_CURVES, PROMPT_CURVES
+
+HEADLINES = ("rank1", "mAP")
+
+
+def _tiles(inputs: Inputs, protocol: str, people: int) -> tuple[Tile, ...]:
+    """Headline metrics of one protocol, then what the data are."""
+    trained = next(score for score in inputs.metrics.scores if score.name == protocol)
+    others = inputs.frozen.scores if isinstance(inputs.frozen, Metrics) else ()
+    frozen = next((score for score in others if score.name == protocol), None)
+    tiles = []
+    for key in HEADLINES:
+        more = f"frozen {frozen.figures[key].value:.1f} %" if frozen else f"protocol {protocol}"
+        tiles.append(Tile(f"{METRICS[key]}, {protocol}", f"{trained.figures[key].value:.1f} %", more))
+    images, bad = len(inputs.reader), inputs.reader.record.counts["quarantined"]
+    return (
+        *tiles,
+        Tile("Images", f"{images:,}", f"{bad:,} could not be used"),
+        Tile("Identities", f"{people:,}", f"{len(inputs.reader.splits)} splits"),
+    )
+
+
+def _encoder_note(encoder: Run | Absent) -> str:
+    if not isinstance(encoder, Run):
+        return ""
+    settings = encoder.config.get("parameters") or {}
+    weights = [
+        f"{name} × {settings[key]:g}"
+        for name, key in (("centre", "lambda_con"), ("disentangle", "lambda_dis"))
+        if key in settings
+    ]
+    return f"Weights in the total: {', '.join(weights)}; the others × 1." if weights else ""
+
+
+def _curves(prompts: Run | Absent, encoder: Run | Absent) -> tuple[Curves, ...]:
+    return (
+        Curves(
+            "Stage 1: prompts",
+            "The encoders are frozen; only the prompts' tokens are learned.",
+            make_panels(prompts, PROMPT_CURVES) if isinstance(prompts, Run) else prompts,
+        ),
+        Curves(
+            "Stage 2: encoder",
+            _encoder_note(encoder),
+            make_panels(encoder, ENCODER_CURVES) if isinstance(encoder, Run) else encoder,
+        ),
+    )
+
+
+def _clothes(inputs: Inputs) -> tuple[str, ...]:
+    sentences = [clothes_sentence(inputs.prompts)]
+    if isinstance(inputs.encoder, Run):
+        state = "on" if inputs.encoder.config["clothes_feature_minimisation"] else "off"
+        sentences.append(f"Clothes feature minimisation was {state} in stage 2.")
+    return tuple(sentences)
+
+
+def make_page(
+    inputs: Inputs,
+    features: FeatureSet | Absent,
+    *,
+    title: str,
+    version: str,
+    recipe: Recipe,
+    no_person_ids: Collection[int] = (),
+    sheet_images: int = 12,
+    ranked_queries: int = 8,
+    ranked_depth: int = 8,
+    seed: int = 0,
+) -> Page:
+    """Make every part of a page.
+
+    Args:
+        inputs: What was read.
+        features: Of queries and gallery, for the ranked galleries.
+        title: Name of the data set for people.
+        version: Of this program.
+        recipe: How to make the artifacts again.
+        no_person_ids: Person ids that stand for nobody.
+        sheet_images: Parsed images shown.
+        ranked_queries: Queries shown.
+        ranked_depth: Gallery items shown a query.
+        seed: Decides what is drawn.
+
+    Raises:
+        InputError: The inputs are of different data sets, or one of them is damaged.
+    """
+    check_data_set(inputs)
+    protocol = choose_protocol([score.name for score in inputs.metrics.scores])
+    overview = make_overview(inputs.reader, no_person_ids)
+    ranked: RankedGalleries | Absent
+    if isinstance(features, Absent):
+        ranked = features
+    elif protocol is None:
+        ranked = Absent("Every protocol of the metrics draws its gallery at random.", "ccaf-pipeline evaluate")
+    else:
+        ranked = make_galleries(
+            inputs.reader, features, protocol, queries=ranked_queries, depth=ranked_depth, seed=seed
+        )
+    headline = protocol.name if protocol else inputs.metrics.scores[0].name
+    return Page(
+        title=title,
+        version=version,
+        warnings=mismatches(inputs),
+        tiles=_tiles(inputs, headline, overview.splits[-1].identities),
+        ran=what_ran(inputs),
+        numbers=make_numbers(inputs.metrics, inputs.frozen),
+        curves=_curves(inputs.prompts, inputs.encoder),
+        overview=overview,
+        clothes=_clothes(inputs),
+        sheet=make_sheet(inputs.reader, sheet_images, seed),
+        ranked=ranked,
+        origin=provenance(inputs, version),
+        recipe=recipe,
+    )

@@ -1,0 +1,22 @@
+"""What the columns of the curves mean, with the equations of the paper (arXiv 2406.09198)."""
+
+PROMPT_CURVES = {
+    "total": "sum of the terms, equation (16)",
+    "i2t": "shielding image to identity prompt, (5)",
+    "t2i": "identity prompt to shielding image, (6)",
+    "i2t_clothes": "clothes image to clothes prompt, (12)",
+    "t2i_clothes": "clothes prompt to clothes image, (13)",
+    "learning_rate": "at the last step of the epoch",
+}
+
+ENCODER_CURVES = {
+    "total": "weighted sum of the terms, equation (17)",
+    "identity": "cross-entropy and triplet, raw images",
+    "identity_shielding": "cross-entropy and triplet, shielding images",
+    "i2t": "raw image to identity prompts, (7)",
+    "i2t_shielding": "shielding image to identity prompts, (9)",
+    "centre": "distance of the two centres of an identity, (10)",
+    "i2t_clothes": "projected clothes feature to clothes prompts, (14)",
+    "disentangle": "identity against clothes feature, (15)",
+    "learning_rate": "at the last step of the epoch",
+}

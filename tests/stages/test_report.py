@@ -1,0 +1,187 @@
+"""The report command on a trained tiny data set: what the page holds, what is absent, refusals, equal bytes."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.config import load_parameters
+from stages import report as report_stage
+from stages.cli import app, run
+
+if "report" not in {info.name for info in app.registered_commands}:
+    app.command("report")(report_stage.command)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A working folder whose artifacts/figures holds everything that the page can show."""
+
+    folder: Path
+    params: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts" / "figures"
+
+
+def work(*arguments: str) -> None:
+    assert run([*arguments, "--quiet"]) == 0
+
+
+@pytest.fixture(scope="module")
+def made(figures, tmp_path_factory):
+    """Everything, made by the commands in their order."""
+    place = Place(tmp_path_factory.mktemp("report"), figures.params)
+    shutil.copytree(figures.shards, place.artifacts / "shards")
+    params = ("--params", str(figures.params))
+    frozen = str(place.artifacts / "features-frozen.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place.folder)
+        work("train", *params)
+        work("extract", *params)
+        work("evaluate", *params)
+        work("extract", "--frozen", *params)
+        work("evaluate", "--features", frozen, "--out", str(place.artifacts / "metrics-frozen.json"), *params)
+    return place
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch):
+    """A copy that a test may spoil; the working folder."""
+    shutil.copytree(made.artifacts, tmp_path / "artifacts" / "figures")
+    monkeypatch.chdir(tmp_path)
+    return Place(tmp_path, made.params)
+
+
+def report(place: Place, *more: str) -> int:
+    return run(["report", "--params", str(place.params), *more])
+
+
+def test_the_page_holds_what_was_made(place, capsys):
+    assert report(place, "--json") == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    page = (place.artifacts / "report.html").read_text()
+    assert "report of figures, " in captured.err
+    assert result == {
+        "absent": {},
+        "bytes": len(page.encode()),
+        "out": "artifacts/figures/report.html",
+        "protocols": ["general", "cc", "sc"],
+        "ranked_queries": 8,
+        "sheet_images": 12,
+        "warnings": [],
+    }
+    for run_folder in ("prompts", "encoder"):
+        assert json.loads((place.artifacts / run_folder / "config.json").read_text())["weights_sha256"] in page
+        for column in (place.artifacts / run_folder / "curves.csv").read_text().splitlines()[0].split(",")[1:]:
+            assert f'aria-label="{column} by epoch"' in page
+    metrics = json.loads((place.artifacts / "metrics.json").read_text())["protocols"]
+    frozen = json.loads((place.artifacts / "metrics-frozen.json").read_text())["protocols"]
+    for entry in (*metrics.values(), *frozen.values()):
+        assert f"<td>{entry['mAP']:.1f}<span" in page
+    assert "Protocol <b>cc</b>" in page
+    assert "the data set&#39;s own labels" in page
+    assert "Clothes feature minimisation was on" in page
+    assert "train/bad.png: no file" in page
+
+
+def test_equal_inputs_give_equal_bytes_and_the_seed_draws(place):
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "5")):
+        assert report(place, "--quiet", "--out", f"{name}.html", "--seed", seed) == 0
+    pages = [(place.folder / f"{name}.html").read_bytes() for name in "abc"]
+    assert pages[0] == pages[1] != pages[2]
+
+
+def test_the_parameters_decide_how_much_is_shown(place, capsys):
+    shown = ("--set", "report.sheet_images=3", "--set", "report.ranked_queries=2", "--set", "report.ranked_depth=4")
+    assert report(place, "--json", *shown) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["sheet_images"], result["ranked_queries"]) == (3, 2)
+    page = (place.artifacts / "report.html").read_text()
+    assert page.count('class="hit right"') + page.count('class="hit wrong"') == 8
+
+
+def test_what_is_optional_may_be_absent(place, capsys):
+    for name in ("prompts", "encoder"):
+        shutil.rmtree(place.artifacts / name)
+    for name in ("features.parquet", "metrics-frozen.json"):
+        (place.artifacts / name).unlink()
+    assert report(place, "--json") == 0
+    absent = json.loads(capsys.readouterr().out)["absent"]
+    assert set(absent) == {"Stage 1: prompts", "Stage 2: encoder", "frozen", "ranked"}
+    page = (place.artifacts / "report.html").read_text()
+    for command in (
+        "train --stage prompts",
+        "train --stage encoder",
+        "extract --frozen &amp;&amp; ccaf-pipeline evaluate",
+    ):
+        assert f"<code>ccaf-pipeline {command}" in page
+
+
+@pytest.mark.parametrize(("missing", "message"), [
+    ("shards", "run ccaf-pipeline parse"),
+    ("metrics.json", "run `ccaf-pipeline extract && ccaf-pipeline evaluate` first"),
+])  # fmt: skip
+def test_what_is_needed_is_named_with_its_command(place, capsys, missing, message):
+    target = place.artifacts / missing
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    assert report(place) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert not (place.artifacts / "report.html").exists()
+
+
+@pytest.mark.parametrize(("option", "message"), [
+    ("--shards", "no finished shards in nowhere"),
+    ("--prompts", "no prompts checkpoint at nowhere: run `ccaf-pipeline train --stage prompts` first"),
+    ("--encoder", "no encoder checkpoint at nowhere: run `ccaf-pipeline train --stage encoder` first"),
+    ("--metrics", "no metrics at nowhere"),
+    ("--frozen-metrics", "no metrics at nowhere: run `ccaf-pipeline extract --frozen && ccaf-pipeline evaluate"),
+    ("--features", "feature file not found: nowhere"),
+])  # fmt: skip
+def test_files_that_are_named_must_be_there(place, capsys, option, message):
+    assert report(place, option, "nowhere") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_parts_that_do_not_belong_together_are_named(place, capsys):
+    path = place.artifacts / "metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps({**metrics, "checkpoint_sha256": "0" * 64}))
+    assert report(place) == 0
+    assert "warning: The metrics are of another encoder" in capsys.readouterr().err
+    assert "The metrics are of another encoder" in (place.artifacts / "report.html").read_text()
+
+
+def test_artifacts_of_another_data_set_are_refused(place, capsys):
+    path = place.artifacts / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "dataset": "other"}))
+    assert report(place) == 2
+    assert "the metrics are of data set other" in capsys.readouterr().err
+
+
+def test_the_recipe_gives_the_parameters_that_made_the_artifacts(place):
+    work(
+        "train", "--params", str(place.params), "--set", "encoder.epochs=1", "--set", "prompts.tokens=3", "--seed", "4"
+    )
+    for name in ("extract", "evaluate"):
+        work(name, "--params", str(place.params))
+    assert report(place, "--quiet") == 0
+    page = (place.artifacts / "report.html").read_text()
+    text = page.split("<summary>report-params.yaml</summary><pre>")[1].split("</pre>")[0]
+    recipe = place.folder / "report-params.yaml"
+    recipe.write_text(text)
+    found, current = load_parameters(recipe), load_parameters(place.params)
+    assert (found.encoder.epochs, found.prompts.tokens, found.seed) == (1, 3, 4)
+    assert found.model == current.model
+    assert found.data.dataset == current.data.dataset
+    assert found.parse == current.parse
+    assert "root" not in yaml.safe_load(text)["data"]
