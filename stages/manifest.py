@@ -67,7 +67,7 @@ def command(
         "counts": counts_as_json(rows),
         "differences": differing,
         "unmatched": len(listing.unmatched),
-        "unmatched_names": list(listing.unmatched[:SHOWN_NAMES]),
+        "unmatched_names": list(listing.unmatched),
         "other_files": len(listing.others),
         "problems": list(listing.problems),
     }

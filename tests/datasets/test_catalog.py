@@ -198,3 +198,16 @@ def test_persons_that_are_nobody_are_no_leak(tmp_path: Path) -> None:
         "bounding_box_test/0000_c1s1_1_1.jpg",
     )
     assert read_dataset(load_facts("market1501"), tmp_path).problems == ()
+
+
+def test_the_example_for_own_data_is_accepted(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "data_manifests/README.md").read_text()
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "shop.yaml").write_text(example)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/1.jpg").touch()
+    (tmp_path / "shop/images.csv").write_text("file,split,customer,lens\n1.jpg,1,7,2\n")
+    facts = load_facts(str(tmp_path / "shop.yaml"))
+    listing = read_dataset(facts, dataset_folder(facts, str(tmp_path), {}))
+    row = listing.manifest.to_pylist()[0]
+    assert (row["image_id"], row["person_id"], row["camera_id"]) == ("query/1.jpg", 7, 2)
