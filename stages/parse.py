@@ -183,7 +183,7 @@ def _show_plan(console: Console, table: "pa.Table", settings: "ParseSettings", r
                 f"shards    {estimate.shards:,} of {estimate.smallest} to {estimate.largest} images, in {out}",
                 f"workers   {estimate.workers} ({'as asked' if run.workers else 'by the CPUs of this machine'}), "
                 f"{run.threads} thread(s) each, batches of {run.batch_size}",
-                f"memory    about {estimate.megabytes_per_worker:,} MB a worker besides the parser's network",
+                f"memory    about {estimate.megabytes_per_worker:,} MB a worker, more with a larger parser than lite",
             ]
         ),
     )

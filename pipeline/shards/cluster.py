@@ -14,6 +14,13 @@ from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
 POLL_SECONDS = 0.5
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # shards never pass through it: tasks and entries are small
 
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray would otherwise report usage to its makers
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, without its warning
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # restarts of workers would be told on standard output
+}
+"""What Ray reads from its environment when it starts; a user's own setting wins."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -38,9 +45,8 @@ def ray_session(address: str | None, cpus: int | None = None) -> Iterator[Resour
         raise InputError(
             f"--address {address}: Ray Client is not supported; give HOST:PORT of the head node, or use ray job submit"
         )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would otherwise report usage to its makers
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default, without its warning
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # restarts of workers would be told on standard output
+    for name, value in _RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     import ray
 
     opened = not ray.is_initialized()
@@ -95,10 +101,8 @@ class WorkerPool:
             max_task_retries=restarts,
             max_concurrency=2,  # one shard, and the question how far it is
         )
-        self._starting: dict[Any, Any] = {}
-        for _ in range(workers):
-            actor = remote.remote(setup)
-            self._starting[actor.prepare.remote()] = actor
+        self._actors = [remote.remote(setup) for _ in range(workers)]
+        self._starting = {actor.prepare.remote(): actor for actor in self._actors}
         self._idle: list[Any] = []
 
     def wait(self) -> None:
@@ -145,6 +149,13 @@ class WorkerPool:
                 yield task, result
             if not ready:
                 questions = _ask(questions, [actor for actor, _ in running.values()], report)
+
+    def close(self) -> None:
+        """Stop the workers at once, whatever they are doing: a shard appears complete or not at all."""
+        import ray
+
+        for actor in self._actors:
+            ray.kill(actor)
 
     def _collect_started(self, ready: Sequence[Any]) -> None:
         for ref in ready:

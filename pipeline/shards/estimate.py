@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pipeline.shards.job import RunSettings
 from pipeline.shards.plan import ParseSettings, plan_shards
 
-BASE_MEGABYTES = 500
-"""A worker process with torch, OpenCV, Arrow and Ray loaded (measured: 430 to 480)."""
+BASE_MEGABYTES = 850
+"""A worker process with torch, torchvision, OpenCV, Arrow, Ray and the embedded parser loaded (measured: 855)."""
 
 PIXEL_BYTES = 12
 """Bytes for each pixel under way: the image, its masks, its shielding image, and room for their encoders."""
@@ -25,7 +25,7 @@ class RunEstimate:
         smallest: Images of the smallest shard.
         largest: Images of the largest shard.
         workers: As asked for; if no number is given, as many as the CPUs of this machine allow.
-        megabytes_per_worker: Memory of a worker besides the parser's network, for images of about 256 x 128 pixels.
+        megabytes_per_worker: Memory of a worker with the embedded parser, for images of about 256 x 128 pixels.
     """
 
     images: int

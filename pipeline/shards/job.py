@@ -3,8 +3,8 @@
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -114,36 +114,35 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
-class _Job:
-    """One run over a bound folder, with workers that are starting or ready."""
+class _Shards:
+    """The shards of a plan in the folder that they belong to."""
 
-    def __init__(self, manifest: pa.Table, specs: list[ShardSpec], folder: ShardFolder, pool: WorkerPool) -> None:
+    def __init__(self, manifest: pa.Table, specs: list[ShardSpec], folder: ShardFolder) -> None:
+        self.specs = specs
         self._manifest = manifest
-        self._specs = specs
         self._folder = folder
-        self._pool = pool
 
     def _tasks(self, specs: Sequence[ShardSpec], hashes: dict[str, str]) -> Iterator[ShardTask]:
         """Drawn one by one as workers are free, so that memory does not grow with the data set."""
         for spec in specs:
             yield ShardTask(spec.name, tuple(rows_of(self._manifest, spec)), hashes.get(spec.name))
 
-    def check(self, quiet: bool) -> dict[str, ShardEntry]:
+    def check(self, pool: WorkerPool, quiet: bool) -> dict[str, ShardEntry]:
         """Entries of those committed shards that can be kept."""
-        committed = set(self._folder.committed([spec.name for spec in self._specs]))
-        specs = [spec for spec in self._specs if spec.name in committed]
+        committed = set(self._folder.committed([spec.name for spec in self.specs]))
+        specs = [spec for spec in self.specs if spec.name in committed]
         kept: dict[str, ShardEntry] = {}
         if not specs:
             return kept
         hashes = _known_hashes(self._folder.work)
         with Progress(len(specs), "check", "shard", quiet=quiet) as progress:
-            for task, entry in self._pool.run("check", self._tasks(specs, hashes), lambda _: None):
+            for task, entry in pool.run("check", self._tasks(specs, hashes), lambda _: None):
                 if entry is not None:
                     kept[task.name] = entry
                 progress.advance()
         return kept
 
-    def make(self, specs: Sequence[ShardSpec], quiet: bool) -> dict[str, ShardEntry]:
+    def make(self, pool: WorkerPool, specs: Sequence[ShardSpec], quiet: bool) -> dict[str, ShardEntry]:
         """Make shards; the progress line counts images."""
         made: dict[str, ShardEntry] = {}
         if not specs:
@@ -158,7 +157,7 @@ class _Job:
                 shown += step
                 progress.advance(step, f"{len(made)}/{len(specs)} shards, {bad} quarantined")
 
-            for task, entry in self._pool.run("make", self._tasks(specs, {}), report):
+            for task, entry in pool.run("make", self._tasks(specs, {}), report):
                 made[task.name] = entry
                 finished += len(task.rows)
                 bad += len(entry.quarantine)
@@ -216,45 +215,53 @@ def run_job(
     with (
         open_folder(out, provenance.fingerprint, content, names, overwrite) as folder,
         _interruptible(folder, names, say),
-        ray_session(run.address, run.workers * run.threads or None) as resources,
     ):
-        device, workers = choose_workers(resources, run, len(specs))
         setup = WorkerSetup(
             settings=settings,
             provenance=provenance,
             images=images.resolve(),
             work=folder.work,
-            device=device,
             threads=run.threads,
             io_threads=run.io_threads,
             batch_size=run.batch_size,
         )
-        pool = WorkerPool(setup, workers, run.gpus_per_worker if device == "cuda" else 0, run.restarts)
-        pool.wait()
-        ready = time.monotonic()
-        job = _Job(manifest, specs, folder, pool)
-        kept = job.check(quiet)
-        missing = [spec for spec in specs if spec.name not in kept]
-        if kept:
-            say(f"reusing {len(kept)} of {len(specs)} shards in {folder.work}")
-        checked = time.monotonic()
-        made = job.make(missing, quiet)
-        timings = Timings(
-            startup_seconds=round(ready - started, 3),
-            check_seconds=round(checked - ready, 3),
-            parse_seconds=round(time.monotonic() - checked, 3),
-            images=sum(spec.rows for spec in missing),
-            shards_made=len(made),
-            shards_reused=len(kept),
-            workers=workers,
-            threads=run.threads,
-            device=device,
-        )
+        found, timings = _work(_Shards(manifest, specs, folder), setup, run, started, quiet, say)
         folder.prune(names)
-        entries = [(kept | made)[name] for name in names]
+        entries = [found[name] for name in names]
         write_quarantine(folder.work, [row for entry in entries for row in entry.quarantine])
         record = write_record(
             folder.work, provenance.fingerprint, dataset, content, _versions(), entries, asdict(timings)
         )
         folder.finish()
     return JobResult(folder.final, record, timings)
+
+
+def _work(
+    shards: _Shards, setup: WorkerSetup, run: RunSettings, started: float, quiet: bool, say: Callable[[str], None]
+) -> tuple[dict[str, ShardEntry], Timings]:
+    """On Ray: check what is committed, make the rest; entries by file name."""
+    with ray_session(run.address, run.workers * run.threads or None) as resources:
+        device, workers = choose_workers(resources, run, len(shards.specs))
+        setup = replace(setup, device=device)
+        gpus = run.gpus_per_worker if device == "cuda" else 0
+        with closing(WorkerPool(setup, workers, gpus, run.restarts)) as pool:
+            pool.wait()
+            ready = time.monotonic()
+            kept = shards.check(pool, quiet)
+            if kept:
+                say(f"reusing {len(kept)} of {len(shards.specs)} shards in {setup.work}")
+            missing = [spec for spec in shards.specs if spec.name not in kept]
+            checked = time.monotonic()
+            made = shards.make(pool, missing, quiet)
+            timings = Timings(
+                startup_seconds=round(ready - started, 3),
+                check_seconds=round(checked - ready, 3),
+                parse_seconds=round(time.monotonic() - checked, 3),
+                images=sum(spec.rows for spec in missing),
+                shards_made=len(made),
+                shards_reused=len(kept),
+                workers=workers,
+                threads=run.threads,
+                device=device,
+            )
+    return kept | made, timings

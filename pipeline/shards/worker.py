@@ -28,20 +28,20 @@ class WorkerSetup:
         provenance: Goes into every shard.
         images: Folder that relative paths of the manifest are relative to.
         work: Folder that the shards are written to.
-        device: Torch device string of the parser.
         threads: CPU threads of the network.
         io_threads: Threads that read and decode, and as many that encode.
         batch_size: Images handed to the parser at once.
+        device: Torch device string of the parser.
     """
 
     settings: ParseSettings
     provenance: Provenance
     images: Path
     work: Path
-    device: str
     threads: int
     io_threads: int
     batch_size: int
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

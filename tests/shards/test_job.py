@@ -27,10 +27,14 @@ class InlinePool:
     """One worker in this process that takes the shards from last to first: a worker's order must not matter."""
 
     made: list[str]
+    closed = 0
     interrupt_after: int | None = None
 
     def __init__(self, setup: WorkerSetup, workers: int, gpus: float, restarts: int) -> None:
         self._worker = ShardWorker(setup)
+
+    def close(self) -> None:
+        InlinePool.closed += 1
 
     def wait(self) -> None:
         self._worker.prepare()
@@ -58,6 +62,7 @@ def run(
     monkeypatch.setattr(job_module, "WorkerPool", InlinePool)
     monkeypatch.setattr(job_module, "ray_session", no_session)
     InlinePool.made = []
+    InlinePool.closed = 0
     InlinePool.interrupt_after = None
 
     def run_here(
@@ -111,6 +116,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(run: Callable[..., 
     result = run(tmp_path / "out", say=remarks.append)
     assert remarks[1] == f"reusing 3 of 10 shards in {tmp_path / 'out'}"
     assert (result.timings.shards_made, result.timings.shards_reused) == (7, 3)
+    assert InlinePool.closed == 3, "the workers are stopped, in the interrupted run too"
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
