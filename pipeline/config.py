@@ -139,6 +139,11 @@ class EvaluateParameters(Section):
     )
     batch_size: int = Field(128, ge=1, description="images a forward pass")
     bootstrap: int = Field(1000, ge=0, description="resamples of query identities for the 95% intervals; 0: none")
+    rerank: bool = Field(False, description="score the k-reciprocal re-ranking (arXiv 1701.08398) as well")
+    rerank_neighbours: int = Field(20, ge=1, description="size of its neighbourhoods, k1")
+    rerank_averaged: int = Field(6, ge=1, description="neighbours over which its weights are averaged, k2; 1: none")
+    rerank_lambda: float = Field(0.3, ge=0, le=1, description="share of the original distance")
+    rerank_gigabytes: float = Field(4.0, gt=0, description="re-ranking that may need more memory is refused")
 
 
 class ReportParameters(Section):

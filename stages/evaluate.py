@@ -18,15 +18,19 @@ from stages.options import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.datasets.catalog import DatasetFacts
     from pipeline.evaluation.features import FeatureSet
+    from pipeline.evaluation.per_query import ScoredQueries
     from pipeline.evaluation.protocols import Protocol
+    from pipeline.evaluation.rerank import Reranking
 
 COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 
 
 def _read(features: Path | None, query: Path | None, gallery: Path | None) -> "tuple[FeatureSet, dict[str, str]]":
     from pipeline.errors import InputError
-    from pipeline.evaluation.features import concatenate, read_features
+    from pipeline.evaluation.features import CHECKPOINT_KEY, concatenate, read_features
+    from pipeline.evaluation.protocols import PROTOCOLS
 
     if features is not None and (query or gallery):
         raise InputError("give either --features, or --query and --gallery, not both")
@@ -34,39 +38,130 @@ def _read(features: Path | None, query: Path | None, gallery: Path | None) -> "t
         return read_features(features)
     if query is None or gallery is None:
         raise InputError("give --features FILE, or both --query FILE and --gallery FILE")
-    queries, metadata = read_features(query, role="query")
-    return concatenate([queries, read_features(gallery, role="gallery")[0]]), metadata
+    finer_query = sorted({role for protocol in PROTOCOLS.values() for role in protocol.query_roles})
+    finer_gallery = sorted({role for protocol in PROTOCOLS.values() for role in protocol.gallery_roles})
+    queries, metadata = read_features(query, "query", finer_query)
+    items, other = read_features(gallery, "gallery", finer_gallery)
+    for key in (CHECKPOINT_KEY, "dataset"):
+        if key in metadata and key in other and metadata[key] != other[key]:
+            raise InputError(f"{query} and {gallery} differ in {key}: {metadata[key]} and {other[key]}")
+    return concatenate([queries, items]), other | metadata
 
 
-def _protocols(context: Context, names: list[str] | None, dataset: str | None, items: "FeatureSet") -> "list[Protocol]":
-    """The protocols asked for; else the parameters'; else the data set's; else those that the ids allow."""
+def _facts(dataset: str | None, metadata: dict[str, str]) -> "DatasetFacts | None":
+    """The data set that was named, else the one that the feature file names, if it is known here."""
     from pipeline.datasets.catalog import load_facts
+    from pipeline.errors import InputError
+
+    named = metadata.get("dataset")
+    if dataset is not None:
+        facts = load_facts(dataset)
+        if named is not None and named != facts.name:
+            raise InputError(f"the features are of the data set {named}, not of {facts.name}")
+        return facts
+    try:
+        return None if named is None else load_facts(named)
+    except InputError:
+        return None
+
+
+def _protocols(names: list[str] | None, facts: "DatasetFacts | None") -> "list[Protocol]":
+    """The protocols of some names, or of the data set; none if neither says any.
+
+    Raises:
+        InputError: A name is unknown, or the data set does not define it.
+    """
     from pipeline.errors import InputError
     from pipeline.evaluation.protocols import find_protocols
 
-    facts = load_facts(dataset) if dataset is not None else None
-    chosen = names or context.parameters.evaluate.protocols
+    chosen = names or (list(facts.protocols) if facts else [])
+    found = {protocol.name: protocol for name in chosen for protocol in find_protocols(name)}
     if facts is not None:
-        chosen = chosen or list(facts.protocols)
-        for name in chosen:
-            if not any(name == known or name.startswith(f"{known}:") for known in facts.protocols):
+        defined = {protocol.name for name in facts.protocols for protocol in find_protocols(name)}
+        for name in found:
+            if name not in defined:
                 raise InputError(
                     f"data set {facts.name} does not define the protocol {name}; "
                     f"it defines: {', '.join(facts.protocols)}"
                 )
-    has_clothes = bool((items.clothes_id >= 0).all())
-    chosen = chosen or ["general", *(["cc", "sc"] if has_clothes else [])]
-    return [protocol for name in dict.fromkeys(chosen) for protocol in find_protocols(name)]
+    return list(found.values())
+
+
+def _possible_protocols(items: "FeatureSet") -> "tuple[list[Protocol], list[str]]":
+    """For features of an unknown data set: general, cc and sc, as far as ids allow; and what was left out, and why."""
+    from pipeline.errors import InputError
+    from pipeline.evaluation.protocols import CLOTHES_CHANGING, GENERAL, SAME_CLOTHES, has_good_items, select
+
+    chosen, remarks = [GENERAL], []
+    for protocol in (CLOTHES_CHANGING, SAME_CLOTHES):
+        try:
+            possible = has_good_items(*select(items, protocol), protocol)
+            reason = "" if possible else f"protocol {protocol.name}: no query has a good gallery item"
+        except InputError as error:
+            possible, reason = False, str(error)
+        if possible:
+            chosen.append(protocol)
+        else:
+            remarks.append(f"{reason}; left out")
+    return chosen, remarks
 
 
 def _table(entries: list[dict[str, Any]]) -> str:
-    header = f"{'protocol':24}" + "".join(f"{name:>8}" for name in COLUMNS) + "   queries (skipped)   gallery"
-    lines = [header]
+    """The figures in percent, aligned."""
+    lines = [["protocol", *COLUMNS, "queries", "skipped", "gallery"]]
     for entry in entries:
-        figures = "".join(f"{entry[name]:8.1f}" for name in COLUMNS)
-        counts = f"{entry['n_query']:8d} ({entry['n_skipped']})"
-        lines.append(f"{entry['name']:24}{figures}{counts:>20}{entry['n_gallery']:10d}")
-    return "\n".join(lines)
+        name = entry["name"] + (", re-ranked" if "reranking" in entry else "")
+        counts = [str(entry[key]) for key in ("n_query", "n_skipped", "n_gallery")]
+        lines.append([name, *(f"{entry[column]:.1f}" for column in COLUMNS), *counts])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in lines
+    )
+
+
+def _score(
+    items: "FeatureSet",
+    train: "FeatureSet",
+    protocol: "Protocol",
+    context: Context,
+    reranking: "Reranking | None",
+    depth: int,
+) -> "tuple[list[dict[str, Any]], list[str], list[ScoredQueries]]":
+    """Entries of one protocol (plain, and re-ranked if asked for), warnings, and the results of its queries."""
+    from pipeline.evaluation import checks
+    from pipeline.evaluation.metrics import evaluate_selected
+    from pipeline.evaluation.per_query import ScoredQueries
+    from pipeline.evaluation.protocols import select
+
+    settings = context.parameters.evaluate
+    query, gallery = select(items, protocol)
+    checks.check_shared_images(query, gallery, protocol)
+    warnings = [
+        checks.missing_cameras_warning(items, protocol),
+        checks.repeated_names_warning(gallery, protocol),
+        checks.training_identities_warning(query, train, protocol),
+    ]
+    entries, queries = [], []
+    for method in (None, reranking) if reranking else (None,):
+        entry, retrievals = evaluate_selected(
+            query,
+            gallery,
+            protocol,
+            settings.bootstrap,
+            context.parameters.seed,
+            reranking=method,
+            depth=0 if protocol.single_shot else depth,
+            quiet=context.console.quiet,
+        )
+        entries.append(entry)
+        if method is None:
+            warnings.append(checks.swapped_warning(protocol.name, retrievals[0]))
+        if not protocol.single_shot:  # each draw would rank another gallery
+            queries.append(ScoredQueries(protocol.name, method is not None, retrievals[0]))
+    return entries, [warning for warning in warnings if warning], queries
 
 
 def command(
@@ -82,7 +177,17 @@ def command(
     ] = None,
     protocols: Annotated[
         list[str] | None,
-        typer.Option("--protocol", help="Protocol, such as cc. Repeatable. Default: those of the data set."),
+        typer.Option(
+            "--protocol",
+            help="Protocol, such as cc. Repeatable. Default: those of the data set, else general, cc, sc as ids allow.",
+        ),
+    ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Score the k-reciprocal re-ranking as well, told apart in the results.")
+    ] = False,
+    per_query: Annotated[
+        Path | None,
+        typer.Option("--per-query", help="Parquet file for each query's AP, first good rank and best gallery images."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Metrics file. Default: metrics.json beside the feature file.")
@@ -96,39 +201,58 @@ def command(
 ) -> None:
     """Score features: CMC, mAP and mINP in percent, with 95% bootstrap intervals over query identities.
 
-    Any model's features can be scored: a Parquet file with the columns feature, role (query, gallery), person_id, and
-    optionally image_id, camera_id, clothes_id, tracklet_id.
+    Any model's features can be scored: a Parquet file with the columns feature (lists of numbers), role or split
+    (query, gallery; test_a, test_b, test_c for PRCC), person_id, and as far as the protocol needs them camera_id,
+    clothes_id, tracklet_id, image_id. An image without a camera counts as taken by one of its own. Equal distances rank
+    in the order of the gallery's rows.
     """
     context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
     if features is None and query is None and gallery is None:
-        workspace = dataset_workspace(context)
-        features = workspace.features
+        features = dataset_workspace(context).features
         dataset = context.parameters.data.dataset
     from pipeline.device import set_threads
-    from pipeline.evaluation.checks import check_shared_images, swapped_warning, training_identities_warning
-    from pipeline.evaluation.metrics import evaluate
+    from pipeline.evaluation.features import CHECKPOINT_KEY
+    from pipeline.evaluation.per_query import DEPTH, write_per_query
+    from pipeline.evaluation.rerank import Reranking
     from pipeline.files import write_json
 
+    settings = context.parameters.evaluate
     set_threads(context.parameters.threads)
     items, metadata = _read(features, query, gallery)
+    facts = _facts(dataset, metadata)
+    problems: list[str] = []
+    chosen = _protocols(protocols or settings.protocols, facts)
+    if not chosen:
+        chosen, problems = _possible_protocols(items)
     train = _read(train_features, None, None)[0] if train_features is not None else items.with_role("train")
-    warnings = [training_identities_warning(items, train)] if len(train) else []
-    entries = []
-    for protocol in _protocols(context, protocols, dataset, items):
-        check_shared_images(items, protocol)
-        entry, _ = evaluate(items, protocol, context.parameters.evaluate.bootstrap, context.parameters.seed)
-        warnings.append(swapped_warning(entry))
-        entries.append(entry)
-    problems = [warning for warning in warnings if warning]
-    result = {
-        "dataset": metadata.get("dataset"),
-        "checkpoint_sha256": metadata.get("checkpoint_sha256"),
-        "protocols": {entry["name"]: entry for entry in entries},
+    reranking = None
+    if rerank or settings.rerank:
+        reranking = Reranking(
+            settings.rerank_neighbours, settings.rerank_averaged, settings.rerank_lambda, settings.rerank_gigabytes
+        )
+    entries, scored = [], []
+    for protocol in chosen:
+        new, warnings, queries = _score(items, train, protocol, context, reranking, DEPTH if per_query else 0)
+        entries += new
+        problems += warnings
+        scored += queries
+    result: dict[str, Any] = {
+        "dataset": facts.name if facts else metadata.get("dataset"),
+        CHECKPOINT_KEY: metadata.get(CHECKPOINT_KEY),
+        "seed": context.parameters.seed,
+        "bootstrap": settings.bootstrap,
+        "protocols": {entry["name"]: entry for entry in entries if "reranking" not in entry},
         "warnings": problems,
     }
+    if reranking is not None:
+        result["reranked"] = {entry["name"]: entry for entry in entries if "reranking" in entry}
     target = out or (features or query or Path()).with_name("metrics.json")
     write_json(target, result)
     for problem in problems:
         context.console.say(f"warning: {problem}")
     context.console.result(result, _table(entries))
-    context.console.say(f"metrics -> {target}\nnext: ccaf-pipeline report")
+    context.console.say(f"metrics -> {target}")
+    if per_query is not None:
+        write_per_query(per_query, scored)
+        context.console.say(f"results of each query -> {per_query}")
+    context.console.say("next: ccaf-pipeline report")

@@ -1,48 +1,113 @@
 """Mistakes that change published numbers, caught before or after scoring."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluation.features import FeatureSet
-from pipeline.evaluation.protocols import Protocol, select
+from pipeline.evaluation.features import NO_ID, FeatureSet, Integers
+from pipeline.evaluation.protocols import Protocol
+from pipeline.evaluation.ranking import Retrieval
 
 SHOWN = 5
+SAME_FEATURE = 1 - 1e-5
+FEWEST_QUERIES = 5
+STANDARD_ERRORS = 4
 
 
-def check_shared_images(features: FeatureSet, protocol: Protocol) -> None:
+def _without_role(items: FeatureSet) -> NDArray[np.str_]:
+    """Names without a leading ``role/``, as the names of a manifest have it."""
+    names = [
+        name.removeprefix(f"{role}/") for name, role in zip(items.image_id.tolist(), items.role.tolist(), strict=True)
+    ]
+    return np.asarray(names, dtype=np.str_)
+
+
+def check_shared_images(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> None:
     """Refuse a gallery that holds a query's own image: it would be found at rank 1.
 
+    Images are the same if their names are, or if their names are but for the leading role and their features are equal.
+
     Raises:
-        InputError: Image ids are shared.
+        InputError: Images are shared.
     """
-    query, gallery = select(features, protocol)
     shared = np.intersect1d(query.image_id[query.image_id != ""], gallery.image_id)
+    if not len(shared):
+        names, of_query, of_gallery = np.intersect1d(_without_role(query), _without_role(gallery), return_indices=True)
+        cosine = np.einsum("nd,nd->n", query.features[of_query], gallery.features[of_gallery])
+        shared = names[(cosine > SAME_FEATURE) & (names != "")]
     if len(shared):
         raise InputError(
-            f"protocol {protocol.name}: {len(shared)} image ids are both query and gallery "
+            f"protocol {protocol.name}: {len(shared)} images are both query and gallery "
             f"(such as {', '.join(shared[:SHOWN])}); an image must not be searched among itself"
         )
 
 
-def training_identities_warning(features: FeatureSet, train: FeatureSet) -> str | None:
-    """A sentence if identities of the training rows are scored as well."""
-    tested = features.person_id[(features.role != "train") & (features.person_id > 0)]
-    shared = np.intersect1d(tested, train.person_id)
+def training_identities_warning(query: FeatureSet, train: FeatureSet, protocol: Protocol) -> str | None:
+    """A sentence if query identities of the protocol are in the training rows as well."""
+    scored = np.unique(query.person_id)
+    shared = np.intersect1d(scored, train.person_id)
     if not len(shared):
         return None
     names = ", ".join(map(str, shared[:SHOWN]))
-    return f"{len(shared)} identities are in training and test (such as {names}): the numbers are flattering"
+    return (
+        f"protocol {protocol.name}: {len(shared)} of {len(scored)} query identities are in the training set "
+        f"(such as {names}): the numbers flatter"
+    )
 
 
-def swapped_warning(entry: Mapping[str, Any]) -> str | None:
-    """A sentence if the result is far below chance, as when distance and similarity were swapped."""
-    chance = 100.0 / max(entry["n_gallery"], 1)
-    if entry["n_gallery"] > 20 and entry["rank20"] == 0 and entry["mAP"] < 20 * chance:
-        return (
-            f"protocol {entry['name']}: every AP is near zero (mAP {entry['mAP']:.2f}); "
-            "were distances written as features, or similarity and distance swapped?"
-        )
-    return None
+def missing_cameras_warning(features: FeatureSet, protocol: Protocol) -> str | None:
+    """A sentence if a protocol that removes images of the query's camera meets images without a camera."""
+    if protocol.camera != "camera":
+        return None
+    scored = np.isin(features.role, (*protocol.query_roles, *protocol.gallery_roles))
+    missing = int((features.camera_id[scored] == NO_ID).sum())
+    if not missing:
+        return None
+    return (
+        f"protocol {protocol.name}: {missing} of {int(scored.sum())} images have no camera_id; "
+        "each counts as taken by a camera of its own, so that none is removed as junk"
+    )
+
+
+def repeated_names_warning(gallery: FeatureSet, protocol: Protocol) -> str | None:
+    """A sentence if an image stands in the gallery more than once."""
+    names = gallery.image_id
+    repeated = len(names) - len(np.unique(names)) if (names != "").all() else 0
+    if not repeated:
+        return None
+    return f"protocol {protocol.name}: {repeated} gallery rows repeat the image_id of another; each was counted"
+
+
+def chance_and_worst(good: Integers, kept: int) -> tuple[float, float]:
+    """Mean over queries of the expected AP of a random ranking, and of the AP with all good items ranked last.
+
+    Args:
+        good: Good items of each query, each at least 1, (Q,).
+        kept: Gallery items that are ranked.
+    """
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, kept + 1))])
+    all_ranks = harmonic[kept]
+    chance = (all_ranks + (good - 1) / max(kept - 1, 1) * (kept - all_ranks)) / kept
+    worst = 1 - (kept - good) / good * (all_ranks - harmonic[kept - good])
+    return float(chance.mean()), float(worst.mean())
+
+
+def swapped_warning(name: str, retrieval: Retrieval) -> str | None:
+    """A sentence if the ranking is clearly worse than chance, as when distance and similarity were swapped.
+
+    Clearly: the mean AP is nearer to that of the worst ranking than to that of a random one, and below the latter by
+    more than four standard errors.
+    """
+    valid = retrieval.valid
+    if valid.sum() < FEWEST_QUERIES:
+        return None
+    precision = retrieval.average_precision[valid]
+    kept = len(retrieval.gallery_image_id) - int(retrieval.junk[valid].max())
+    chance, worst = chance_and_worst(np.minimum(retrieval.good[valid], kept), kept)
+    error = precision.std(ddof=1) / np.sqrt(len(precision))
+    if precision.mean() > (chance + worst) / 2 or precision.mean() > chance - STANDARD_ERRORS * error:
+        return None
+    return (
+        f"protocol {name}: mAP {100 * precision.mean():.2f} is far below that of a random ranking, "
+        f"{100 * chance:.2f}; were similarity and distance swapped, or distances written as features?"
+    )

@@ -1,7 +1,7 @@
 """The feature file: one row an image with its ids and its feature; the project's own and other people's."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,21 @@ from pipeline.files import atomic_file
 
 NO_ID = -1
 ROLE_COLUMNS = ("role", "split")
+CHECKPOINT_KEY = "checkpoint_sha256"
+BATCH_ROWS = 4096
+
+ID_FIELDS = (
+    pa.field("image_id", pa.string(), nullable=False),
+    pa.field("role", pa.string(), nullable=False),
+    pa.field("person_id", pa.int64(), nullable=False),
+    pa.field("camera_id", pa.int32()),
+    pa.field("clothes_id", pa.int64()),
+    pa.field("tracklet_id", pa.int64()),
+)
+"""Columns of a feature file beside ``feature``, which is a fixed-size list of float32."""
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -25,7 +38,7 @@ class FeatureSet:
 
     Attributes:
         features: float32 (N, D), L2-normalised.
-        image_id: Names, (N,).
+        image_id: Names, (N,); empty where the file has none.
         role: ``query``, ``gallery``, ``train`` or a data set's finer name, (N,).
         person_id: (N,).
         camera_id: (N,), ``NO_ID`` where there is none.
@@ -33,7 +46,7 @@ class FeatureSet:
         tracklet_id: (N,), ``NO_ID`` where there is none.
     """
 
-    features: NDArray[np.float32]
+    features: Floats
     image_id: NDArray[np.str_]
     role: NDArray[np.str_]
     person_id: Integers
@@ -45,15 +58,18 @@ class FeatureSet:
         return len(self.features)
 
     def take(self, rows: Integers | NDArray[np.bool_]) -> "FeatureSet":
-        """Some rows, in the given order."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+        """Some rows, in the given order; rows that follow each other are a view, so that nothing large is copied."""
+        positions: Integers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
+        consecutive = len(positions) > 0 and bool((np.diff(positions) == 1).all())
+        chosen = slice(int(positions[0]), int(positions[-1]) + 1) if consecutive else positions
+        return replace(self, **{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     def with_role(self, *roles: str) -> "FeatureSet":
         """The rows that have one of the roles."""
         return self.take(np.isin(self.role, roles))
 
 
-def concatenate(sets: list[FeatureSet]) -> FeatureSet:
+def concatenate(sets: Sequence[FeatureSet]) -> FeatureSet:
     """Rows of several sets, one after another.
 
     Raises:
@@ -62,8 +78,9 @@ def concatenate(sets: list[FeatureSet]) -> FeatureSet:
     dimensions = {item.features.shape[1] for item in sets}
     if len(dimensions) > 1:
         raise InputError(f"the feature files have different dimensions: {', '.join(map(str, sorted(dimensions)))}")
-    columns = {name: np.concatenate([getattr(item, name) for item in sets]) for name in FeatureSet.__dataclass_fields__}
-    return FeatureSet(**columns)
+    return FeatureSet(
+        **{field.name: np.concatenate([getattr(item, field.name) for item in sets]) for field in fields(FeatureSet)}
+    )
 
 
 def write_features(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
@@ -71,21 +88,31 @@ def write_features(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> 
 
     Args:
         path: The file.
-        table: Columns image_id, role, person_id, camera_id, clothes_id, tracklet_id, feature (fixed-size list).
+        table: The columns of :data:`ID_FIELDS` and ``feature`` (fixed-size list of float32).
         metadata: What made the features, such as ``checkpoint_sha256``.
+
+    Raises:
+        ValueError: A column is missing or cannot have its type.
     """
+    feature = table.schema.field("feature") if "feature" in table.column_names else None
+    missing = [field.name for field in ID_FIELDS if field.name not in table.column_names]
+    if missing or feature is None or not pa.types.is_fixed_size_list(feature.type):
+        raise ValueError(f"a feature table needs {', '.join(missing) or 'feature as a fixed-size list'}")
+    kind = pa.list_(pa.float32(), feature.type.list_size)
+    schema = pa.schema([*ID_FIELDS, pa.field("feature", kind, nullable=False)], metadata=dict(metadata))
     with atomic_file(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(dict(metadata)), temporary, row_group_size=4096)
+        pq.write_table(table.select(schema.names).cast(schema), temporary, row_group_size=BATCH_ROWS)
 
 
-def normalise_rows(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divide each row by its length, computed in float64; rows of zeros stay zero."""
+def normalise_rows(features: Floats) -> Floats:
+    """Divide each row by its length, which is computed in float64; rows of zeros stay zero."""
     lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
-    normalised: NDArray[np.float32] = features / np.maximum(lengths, 1e-12)[:, None].astype(np.float32)
+    normalised: Floats = (features / np.maximum(lengths, 1e-30)[:, None]).astype(np.float32)
     return normalised
 
 
-def _feature_matrix(column: pa.ChunkedArray, path: Path) -> NDArray[np.float32]:
+def _checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
+    """Some rows of the column feature as float32 (n, D), not yet normalised."""
     kind = column.type
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise InputError(f"{path}: column feature must be a list of numbers, not {kind}")
@@ -94,27 +121,49 @@ def _feature_matrix(column: pa.ChunkedArray, path: Path) -> NDArray[np.float32]:
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) != 1:
         raise InputError(f"{path}: features of mixed dimensions: {', '.join(map(str, sorted(lengths)))}")
-    values = pc.list_flatten(column).combine_chunks()
+    if lengths[0] == 0:
+        raise InputError(f"{path}: the features are empty lists")
     try:
-        flat = values.cast(pa.float32()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid as error:
+        flat = pc.list_flatten(column).cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: column feature has values that are no numbers: {error}") from error
-    matrix: NDArray[np.float32] = flat.reshape(len(column), lengths[0])
-    bad = ~np.isfinite(matrix).all(axis=1)
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{path}: {int(bad.sum())} features have NaN or infinite values; the first is row {first}")
+    rows: Floats = flat.reshape(len(column), lengths[0])
+    for wrong, what in (
+        (~np.isfinite(rows).all(axis=1), "have NaN or infinite values"),
+        (~rows.any(axis=1), "are all zeros and have no direction"),
+    ):
+        if wrong.any():
+            first = first_row + int(np.flatnonzero(wrong)[0])
+            raise InputError(f"{path}: features {what}; the first is row {first}")
+    return rows
+
+
+def _matrix(file: pq.ParquetFile, path: Path) -> Floats:
+    """The column feature, L2-normalised; read in batches, so that there is one copy of it in memory."""
+    matrix: Floats | None = None
+    row = 0
+    for batch in file.iter_batches(BATCH_ROWS, columns=["feature"]):
+        rows = _checked_rows(batch.column(0), path, row)
+        if matrix is None:
+            matrix = np.empty((file.metadata.num_rows, rows.shape[1]), dtype=np.float32)
+        if rows.shape[1] != matrix.shape[1]:
+            both = sorted((rows.shape[1], matrix.shape[1]))
+            raise InputError(f"{path}: features of mixed dimensions: {both[0]}, {both[1]}")
+        matrix[row : row + len(rows)] = normalise_rows(rows)
+        row += len(rows)
+    if matrix is None:
+        raise InputError(f"feature file {path} has no row")
     return matrix
 
 
-def _integers(table: pa.Table, name: str, path: Path, required: bool) -> Integers:
+def _integers(table: pa.Table, name: str, path: Path, required: bool = False) -> Integers:
     if name not in table.column_names:
         if required:
             raise InputError(f"{path} lacks the column {name}; it has: {', '.join(table.column_names)}")
         return np.full(table.num_rows, NO_ID, dtype=np.int64)
     try:
         column = table[name].cast(pa.int64())
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: column {name} must hold whole numbers: {error}") from error
     if required and column.null_count:
         raise InputError(f"{path}: column {name} has {column.null_count} nulls")
@@ -122,22 +171,33 @@ def _integers(table: pa.Table, name: str, path: Path, required: bool) -> Integer
     return filled
 
 
-def _roles(table: pa.Table, path: Path, role: str | None) -> NDArray[np.str_]:
-    if role is not None:
-        return np.full(table.num_rows, role)
+def _texts(table: pa.Table, name: str, path: Path) -> NDArray[np.str_]:
+    column = table[name]
+    if column.null_count:
+        raise InputError(f"{path}: column {name} has {column.null_count} nulls")
+    return np.asarray([str(value) for value in column.to_pylist()], dtype=np.str_)
+
+
+def _roles(table: pa.Table, path: Path, side: str | None, keep: Sequence[str]) -> NDArray[np.str_]:
     name = next((name for name in ROLE_COLUMNS if name in table.column_names), None)
+    if side is None:
+        if name is None:
+            raise InputError(f"{path} lacks a column role (or split) that says query or gallery")
+        return _texts(table, name, path)
     if name is None:
-        raise InputError(f"{path} lacks a column role (or split) that says query or gallery")
-    return np.asarray(table[name].to_pylist(), dtype=np.str_)
+        return np.full(table.num_rows, side)
+    roles = _texts(table, name, path)
+    return np.where(np.isin(roles, keep), roles, side)
 
 
-def read_features(path: Path, role: str | None = None) -> tuple[FeatureSet, dict[str, str]]:
+def read_features(path: Path, side: str | None = None, keep: Sequence[str] = ()) -> tuple[FeatureSet, dict[str, str]]:
     """Read a feature file.
 
     Args:
-        path: Parquet with the columns of :func:`write_features`; ``split`` is taken where there is no ``role``, and all
-            ids but person_id may be absent or null.
-        role: Gives every row this role, whatever the file says (for separate query and gallery files).
+        path: Parquet with the columns of :func:`write_features`; ``split`` is taken where there is no ``role``, the
+            feature may be any list of numbers, and all ids but person_id may be absent or null (-1 counts as null).
+        side: For a file that holds one side only: its rows get this role, whatever the file says.
+        keep: With ``side``: finer roles that stay as they are.
 
     Returns:
         The features, L2-normalised, and the file's own metadata.
@@ -147,23 +207,24 @@ def read_features(path: Path, role: str | None = None) -> tuple[FeatureSet, dict
             or values are not finite.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if "feature" not in names:
+                raise InputError(f"{path} lacks the column feature; it has: {', '.join(names)}")
+            known = [*ROLE_COLUMNS, *(field.name for field in ID_FIELDS if field.name != "role")]
+            table = file.read(columns=[name for name in known if name in names])
+            features = FeatureSet(
+                person_id=_integers(table, "person_id", path, required=True),
+                camera_id=_integers(table, "camera_id", path),
+                clothes_id=_integers(table, "clothes_id", path),
+                tracklet_id=_integers(table, "tracklet_id", path),
+                role=_roles(table, path, side, keep),
+                image_id=_texts(table, "image_id", path) if "image_id" in names else np.full(table.num_rows, ""),
+                features=_matrix(file, path),
+            )
+            metadata = file.schema_arrow.metadata or {}
     except FileNotFoundError:
         raise InputError(f"feature file not found: {path}; ccaf-pipeline extract writes one") from None
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"feature file {path} cannot be read as Parquet: {error}") from error
-    if "feature" not in table.column_names:
-        raise InputError(f"{path} lacks the column feature; it has: {', '.join(table.column_names)}")
-    if table.num_rows == 0:
-        raise InputError(f"feature file {path} has no row")
-    names = table["image_id"].to_pylist() if "image_id" in table.column_names else None
-    features = FeatureSet(
-        features=normalise_rows(_feature_matrix(table["feature"], path)),
-        image_id=np.asarray(names if names is not None else [""] * table.num_rows, dtype=np.str_),
-        role=_roles(table, path, role),
-        person_id=_integers(table, "person_id", path, required=True),
-        camera_id=_integers(table, "camera_id", path, required=False),
-        clothes_id=_integers(table, "clothes_id", path, required=False),
-        tracklet_id=_integers(table, "tracklet_id", path, required=False),
-    )
-    return features, {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    return features, {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}

@@ -1,71 +1,61 @@
-"""CMC, mAP and mINP with bootstrap intervals over query identities; means over the draws of single-shot protocols."""
+"""CMC, mAP and mINP of a protocol, each with its interval: one entry of metrics.json."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.evaluation.bootstrap import Values, bootstrap_intervals
 from pipeline.evaluation.features import FeatureSet
 from pipeline.evaluation.protocols import SINGLE_SHOT_DRAWS, Protocol, select
 from pipeline.evaluation.ranking import Retrieval, score
+from pipeline.evaluation.rerank import Reranking, reranked_blocks
+from pipeline.progress import Progress
 
 CMC_RANKS = (1, 5, 10, 20)
-CONFIDENCE = 0.95
-
-Values = NDArray[np.float64]
+MANY_PAIRS = 100_000_000
+METRICS = (*(f"rank{rank}" for rank in CMC_RANKS), "mAP", "mINP")
 
 
 def query_values(retrieval: Retrieval) -> Mapping[str, Values]:
-    """Each metric's value of every query that is not skipped, in [0, 1]; the metric is their mean."""
-    valid = retrieval.valid
-    first = retrieval.first_rank[valid]
+    """Each metric's value of every query, in [0, 1]; the metric is the mean over the valid ones."""
+    first = np.where(retrieval.valid, retrieval.first_rank, np.iinfo(np.int64).max)
     values: dict[str, Values] = {f"rank{rank}": (first <= rank).astype(np.float64) for rank in CMC_RANKS}
-    values["mAP"] = retrieval.average_precision[valid]
-    values["mINP"] = retrieval.inverse_negative_penalty[valid]
+    values["mAP"] = retrieval.average_precision
+    values["mINP"] = retrieval.inverse_negative_penalty
     return values
 
 
-def bootstrap_interval(values: Values, person_id: NDArray[np.int64], resamples: int, seed: int) -> tuple[float, float]:
-    """95% percentile interval of the mean over queries, by resampling query identities with replacement.
+def _percent(value: float) -> float:
+    return round(100.0 * float(value), 4)
+
+
+def summarise(retrievals: Sequence[Retrieval], resamples: int, seed: int) -> dict[str, Any]:
+    """Metrics in percent, ``<name>_interval`` unless ``resamples`` is 0, ``<name>_sd`` if there are several draws.
 
     Args:
-        values: One a query, (Q,).
-        person_id: Identity of each query, (Q,).
-        resamples: Number of bootstrap samples.
-        seed: Of the resampling.
-    """
-    identities, members = np.unique(person_id, return_inverse=True)
-    sums = np.bincount(members, weights=values)
-    counts = np.bincount(members).astype(np.float64)
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(len(identities), np.full(len(identities), 1 / len(identities)), size=resamples)
-    means = (drawn @ sums) / (drawn @ counts)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
-
-
-def _percent(value: float) -> float:
-    return round(100.0 * value, 4)
-
-
-def summarise(retrieval: Retrieval, resamples: int, seed: int) -> dict[str, Any]:
-    """Metrics in percent, each with its interval as ``<name>_interval`` (absent with ``resamples`` 0).
+        retrievals: One, or one a draw of a single-shot gallery; a metric is the mean over draws.
+        resamples: Bootstrap samples.
+        seed: Of the bootstrap.
 
     Raises:
         InputError: No query has a good item.
     """
-    valid = retrieval.valid
-    if not valid.any():
+    valid = np.stack([retrieval.valid for retrieval in retrievals])
+    if not valid.any(axis=1).all():
         raise InputError("no query has a good gallery item under this protocol: nothing can be scored")
-    summary: dict[str, Any] = {}
-    for name, values in query_values(retrieval).items():
-        summary[name] = _percent(float(values.mean()))
-        if resamples:
-            low, high = bootstrap_interval(values, retrieval.person_id[valid], resamples, seed)
-            summary[f"{name}_interval"] = [_percent(low), _percent(high)]
+    values = np.stack([[query_values(retrieval)[name] for name in METRICS] for retrieval in retrievals])
+    by_draw = np.stack([draw[:, counted].mean(axis=1) for draw, counted in zip(values, valid, strict=True)])
+    summary: dict[str, Any] = {name: _percent(by_draw[:, index].mean()) for index, name in enumerate(METRICS)}
+    if len(retrievals) > 1:
+        summary |= {f"{name}_sd": _percent(by_draw[:, index].std(ddof=1)) for index, name in enumerate(METRICS)}
+    if resamples:
+        intervals = bootstrap_intervals(values, valid, retrievals[0].person_id, resamples, seed)
+        summary |= {
+            f"{name}_interval": [_percent(low), _percent(high)]
+            for name, (low, high) in zip(METRICS, intervals, strict=True)
+        }
     return summary
 
 
@@ -76,50 +66,81 @@ def _draw_single_shot(gallery: FeatureSet, generator: np.random.Generator) -> Fe
     return gallery.take(np.sort(shuffled[first]))
 
 
-def _score_single_shot(query: FeatureSet, gallery: FeatureSet, protocol: Protocol, seed: int) -> dict[str, Any]:
-    draws = []
-    skipped = set()
-    for draw in range(SINGLE_SHOT_DRAWS):
-        chosen = _draw_single_shot(gallery, np.random.default_rng([seed, draw]))
-        retrieval = score(query, chosen, protocol)
-        skipped.add(int((~retrieval.valid).sum()))
-        draws.append(summarise(retrieval, 0, seed))
-    summary: dict[str, Any] = {"draws": SINGLE_SHOT_DRAWS, "n_gallery": len(chosen), "n_skipped": max(skipped)}
-    for name in draws[0]:
-        values = np.array([draw[name] for draw in draws])
-        summary[name] = round(float(values.mean()), 4)
-        summary[f"{name}_sd"] = round(float(values.std(ddof=1)), 4)
-    return summary
+def _galleries(gallery: FeatureSet, protocol: Protocol, seed: int) -> list[FeatureSet]:
+    if not protocol.single_shot:
+        return [gallery]
+    return [_draw_single_shot(gallery, np.random.default_rng([seed, draw])) for draw in range(SINGLE_SHOT_DRAWS)]
 
 
-def evaluate(
-    features: FeatureSet, protocol: Protocol, resamples: int = 1000, seed: int = 0
-) -> tuple[dict[str, Any], Retrieval | None]:
-    """Score features under a protocol.
+def evaluate_selected(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    protocol: Protocol,
+    resamples: int = 1000,
+    seed: int = 0,
+    *,
+    reranking: Reranking | None = None,
+    depth: int = 0,
+    threads: int | None = None,
+    quiet: bool = True,
+) -> tuple[dict[str, Any], list[Retrieval]]:
+    """Score queries and gallery under a protocol.
 
     Args:
-        features: All rows; the protocol chooses queries and gallery by role.
+        query: As :func:`pipeline.evaluation.protocols.select` gives it.
+        gallery: Likewise.
         protocol: See :mod:`pipeline.evaluation.protocols`.
         resamples: Bootstrap samples for the intervals; 0 leaves them out.
         seed: Of the bootstrap and of single-shot draws.
+        reranking: Rank by the re-ranked distance instead of the cosine; the entry says so.
+        depth: How many of the best items of each query are kept.
+        threads: Threads that rank; None: torch's number.
+        quiet: No progress line, which large sets have otherwise.
 
     Returns:
-        The protocol's entry of metrics.json, and the per-query results (None for single-shot).
+        The protocol's entry of metrics.json, and the results of the queries: one, or one a draw for single-shot.
 
     Raises:
-        InputError: See :func:`select` and :func:`summarise`.
+        InputError: See :func:`summarise` and :func:`reranked_blocks`.
     """
-    query, gallery = select(features, protocol)
+    galleries = _galleries(gallery, protocol, seed)
+    retrievals = []
+    quiet = quiet or len(query) * sum(map(len, galleries)) < MANY_PAIRS
+    with Progress(len(query) * len(galleries), f"rank {protocol.name}", "image", quiet) as progress:
+        for drawn in galleries:
+            blocks = None if reranking is None else reranked_blocks(query.features, drawn.features, reranking)
+            retrievals.append(
+                score(query, drawn, protocol, threads, depth=depth, blocks=blocks, advance=progress.advance)
+            )
     entry: dict[str, Any] = {
         "name": protocol.name,
         "meaning": protocol.meaning,
         "distance": "negative cosine",
         "dimension": int(query.features.shape[1]),
         "n_query": len(query),
-        "n_gallery": len(gallery),
+        "n_gallery": len(galleries[0]),
+        "n_skipped": max(int((~retrieval.valid).sum()) for retrieval in retrievals),
     }
     if protocol.single_shot:
-        return {**entry, **_score_single_shot(query, gallery, protocol, seed)}, None
-    retrieval = score(query, gallery, protocol)
-    entry["n_skipped"] = int((~retrieval.valid).sum())
-    return {**entry, **summarise(retrieval, resamples, seed)}, replace(retrieval)
+        entry["draws"] = len(retrievals)
+    if reranking is not None:
+        entry |= {
+            "meaning": f"{protocol.meaning}; re-ranked",
+            "distance": "k-reciprocal re-ranking of the cosine (Zhong et al. 2017)",
+            "reranking": reranking.settings(),
+        }
+    try:
+        return entry | summarise(retrievals, resamples, seed), retrievals
+    except InputError as error:
+        raise InputError(f"protocol {protocol.name}: {error}") from None
+
+
+def evaluate(
+    features: FeatureSet, protocol: Protocol, resamples: int = 1000, seed: int = 0
+) -> tuple[dict[str, Any], list[Retrieval]]:
+    """Score a set of all rows, of which the protocol chooses queries and gallery by role.
+
+    Raises:
+        InputError: See :func:`select` and :func:`summarise`.
+    """
+    return evaluate_selected(*select(features, protocol), protocol, resamples, seed)

@@ -4,10 +4,11 @@ For a query an item of another identity is always a distractor. Among the items 
 good ones from the junk, which is removed before ranking.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
@@ -19,6 +20,7 @@ Camera = Literal["camera", "tracklet", "image"]
 QUERY_ROLES = ("query",)
 GALLERY_ROLES = ("gallery",)
 SINGLE_SHOT_DRAWS = 10
+FRAME_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -113,57 +115,83 @@ def find_protocols(name: str) -> list[Protocol]:
     return found
 
 
-def _average_tracklets(items: FeatureSet) -> FeatureSet:
-    """One row a tracklet: the mean of its frames' normalised features, ids of its first frame."""
-    if (items.tracklet_id == NO_ID).any():
-        raise InputError("this protocol averages tracklets, but the features have rows without a tracklet_id")
-    tracklets, first, members = np.unique(items.tracklet_id, return_index=True, return_inverse=True)
-    sums = np.zeros((len(tracklets), items.features.shape[1]), dtype=np.float64)
-    np.add.at(sums, members, items.features)
-    means = sums / np.bincount(members)[:, None]
-    return replace(items.take(first), features=normalise_rows(means.astype(np.float32)))
+def _average_tracklets(items: FeatureSet, rows: Integers, protocol: str) -> FeatureSet:
+    """One row a tracklet, in the order of tracklet ids: the mean of its frames' normalised features."""
+    tracklets, first, members = np.unique(items.tracklet_id[rows], return_index=True, return_inverse=True)
+    for name in ("person_id", "camera_id", "clothes_id"):
+        ids = getattr(items, name)[rows]
+        mixed = tracklets[members[ids != ids[first][members]]]
+        if len(mixed):
+            raise InputError(f"protocol {protocol}: tracklet {mixed[0]} has frames with different {name}")
+    sums = torch.zeros(len(tracklets), items.features.shape[1], dtype=torch.float64)
+    for start in range(0, len(rows), FRAME_ROWS):
+        part = slice(start, start + FRAME_ROWS)
+        frames = torch.from_numpy(items.features[rows[part]]).double()
+        sums.index_add_(0, torch.from_numpy(members[part]), frames)
+    means = (sums.numpy() / np.bincount(members)[:, None]).astype(np.float32)
+    labels = {
+        field.name: getattr(items, field.name)[rows[first]] for field in fields(FeatureSet) if field.name != "features"
+    }
+    return FeatureSet(features=normalise_rows(means), **labels)
 
 
-def _cameras_of(items: FeatureSet, kind: Camera) -> Integers:
-    """What counts as the camera; an image without one has a camera of its own, so that it makes nothing junk."""
-    if kind == "image":
-        return -2 - np.arange(len(items), dtype=np.int64)
-    ids = items.camera_id if kind == "camera" else items.tracklet_id
-    if kind == "tracklet" and (ids == NO_ID).any():
-        raise InputError("this protocol compares tracklets, but the features have rows without a tracklet_id")
-    return np.where(ids == NO_ID, -2 - np.arange(len(items), dtype=np.int64), ids)
+def _number_cameras(query: FeatureSet, gallery: FeatureSet, kind: Camera) -> tuple[Integers, Integers]:
+    """What counts as the camera; an image without one gets a number of its own, so that it makes nothing junk."""
+    name = "tracklet_id" if kind == "tracklet" else "camera_id"
+    ids = np.concatenate([getattr(query, name), getattr(gallery, name)])
+    alone = np.full(len(ids), True) if kind == "image" else ids == NO_ID
+    numbers = np.unique(ids, return_inverse=True)[1].astype(np.int64)
+    numbers[alone] = len(ids) + np.arange(np.count_nonzero(alone))
+    return numbers[: len(query)], numbers[len(query) :]
+
+
+def _side(features: FeatureSet, protocol: Protocol, kind: str, roles: tuple[str, ...]) -> FeatureSet:
+    chosen = np.isin(features.role, roles) & ~np.isin(features.person_id, protocol.left_out)
+    if protocol.cameras:
+        chosen &= np.isin(features.camera_id, protocol.cameras)
+    if not chosen.any():
+        wanted = " or ".join(roles)
+        if protocol.cameras:
+            wanted += f", camera {' or '.join(map(str, protocol.cameras))}"
+        found = ", ".join(np.unique(features.role).tolist())
+        raise InputError(f"protocol {protocol.name}: no {kind} rows (role {wanted}); the features have roles {found}")
+    needed = {
+        "clothes_id": protocol.clothes != "any",
+        "tracklet_id": protocol.camera == "tracklet" or protocol.average_tracklets,
+    }
+    for name in (name for name, is_needed in needed.items() if is_needed):
+        missing = int((getattr(features, name)[chosen] == NO_ID).sum())
+        if missing:
+            what = name.replace("_id", " ids")
+            raise InputError(f"protocol {protocol.name} needs {what}, but {missing} {kind} rows have none")
+    if protocol.average_tracklets:
+        return _average_tracklets(features, np.flatnonzero(chosen), protocol.name)
+    return features.take(chosen)
 
 
 def select(features: FeatureSet, protocol: Protocol) -> tuple[FeatureSet, FeatureSet]:
-    """Queries and gallery of a protocol; their ``camera_id`` is what the protocol counts as the camera.
+    """Queries and gallery of a protocol, each in the order of the features (tracklets: of their ids).
+
+    Their ``camera_id`` is what the protocol counts as the camera, numbered anew over both.
 
     Raises:
         InputError: There is no query or no gallery item, or an id that the protocol needs is missing.
     """
-    sides = []
-    for kind, roles in (("query", protocol.query_roles), ("gallery", protocol.gallery_roles)):
-        side = features.with_role(*roles)
-        side = side.take(~np.isin(side.person_id, protocol.left_out))
-        if protocol.cameras:
-            side = side.take(np.isin(side.camera_id, protocol.cameras))
-        if not len(side):
-            wanted = " or ".join(roles) + (f" and camera {protocol.cameras}" if protocol.cameras else "")
-            found = ", ".join(sorted(set(features.role.tolist())))
-            raise InputError(
-                f"protocol {protocol.name}: no {kind} rows (role {wanted}); the features have roles {found}"
-            )
-        if protocol.clothes != "any" and (side.clothes_id == NO_ID).any():
-            missing = int((side.clothes_id == NO_ID).sum())
-            raise InputError(f"protocol {protocol.name} needs clothes ids, but {missing} {kind} rows have none")
-        side = _average_tracklets(side) if protocol.average_tracklets else side
-        sides.append(replace(side, camera_id=_cameras_of(side, protocol.camera)))
-    query, gallery = sides
-    if protocol.camera == "image" or (query.camera_id < NO_ID).any():
-        # own cameras of queries must not meet those of gallery items by number
-        query = replace(
-            query, camera_id=np.where(query.camera_id < NO_ID, query.camera_id - len(gallery), query.camera_id)
-        )
-    return query, gallery
+    query = _side(features, protocol, "query", protocol.query_roles)
+    gallery = _side(features, protocol, "gallery", protocol.gallery_roles)
+    of_query, of_gallery = _number_cameras(query, gallery, protocol.camera)
+    return replace(query, camera_id=of_query), replace(gallery, camera_id=of_gallery)
+
+
+def has_good_items(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> bool:
+    """Whether any query has a good item."""
+    order = np.argsort(gallery.person_id, kind="stable")
+    persons = gallery.person_id[order]
+    for row, person in enumerate(query.person_id.tolist()):
+        start, end = np.searchsorted(persons, [person, person + 1])
+        if good_items(query, row, gallery, order[start:end], protocol).any():
+            return True
+    return False
 
 
 def good_items(

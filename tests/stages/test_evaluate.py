@@ -7,15 +7,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.evaluation.per_query import PER_QUERY_SCHEMA
 from stages.cli import run
 
+CENTRES = np.random.default_rng(99).standard_normal((10, 6))
 
-def write(path, role, persons, camera, seed=0, clothes=True):
+
+def rows(role, persons, camera, seed=0, clothes=True, noise=0.05):
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).standard_normal((10, 6))
-    values = centres[persons] + 0.05 * rng.standard_normal((len(persons), 6))
+    values = CENTRES[persons] + noise * rng.standard_normal((len(persons), 6))
     columns = {
-        "image_id": [f"{role}{i}" for i in range(len(persons))],
+        "image_id": [f"{role}{camera}_{i}" for i in range(len(persons))],
         "role": [role] * len(persons),
         "person_id": persons,
         "camera_id": [camera] * len(persons),
@@ -23,70 +25,163 @@ def write(path, role, persons, camera, seed=0, clothes=True):
     }
     if clothes:
         columns["clothes_id"] = [10 * person + camera for person in persons]
-    pq.write_table(pa.table(columns), path)
     return pa.table(columns)
+
+
+def write(path, *tables, **metadata):
+    pq.write_table(pa.concat_tables(tables).replace_schema_metadata(metadata), path)
+    return path
+
+
+QUERY, GALLERY = rows("query", [1, 2, 3], 1), rows("gallery", [1, 2, 3, 3, 4], 2, 1)
 
 
 @pytest.fixture
 def one_file(tmp_path):
-    query, gallery = (
-        write(tmp_path / "q", "query", [1, 2, 3], 1),
-        write(tmp_path / "g", "gallery", [1, 2, 3, 3, 4], 2, 1),
-    )
-    pq.write_table(pa.concat_tables([query, gallery]), tmp_path / "features.parquet")
-    return tmp_path / "features.parquet"
+    return write(tmp_path / "features.parquet", QUERY, GALLERY)
 
 
-def test_default_protocols_follow_the_ids(one_file, capsys):
-    assert run(["evaluate", "--features", str(one_file), "--set", "evaluate.bootstrap=20", "--json"]) == 2
-    assert "no query has a good gallery item" in capsys.readouterr().err  # sc: nobody keeps the clothes
-    code = run(["evaluate", "--features", str(one_file), "--protocol", "general", "--protocol", "cc", "--json"])
-    assert code == 0
-    result = json.loads(capsys.readouterr().out)
+def evaluated(capsys, *arguments):
+    """Run with --json; the result, and what was said."""
+    assert run(["evaluate", *map(str, arguments), "--json", "--set", "evaluate.bootstrap=20"]) == 0
+    captured = capsys.readouterr()
+    return json.loads(captured.out), captured.err
+
+
+def test_default_protocols_follow_the_ids_and_what_is_left_out_is_told(one_file, tmp_path, capsys):
+    result, said = evaluated(capsys, "--features", one_file)
+    assert set(result["protocols"]) == {"general", "cc"}  # nobody keeps the clothes
+    assert "protocol sc: no query has a good gallery item; left out" in said
     assert result == json.loads(one_file.with_name("metrics.json").read_text())
-    assert set(result["protocols"]) == {"general", "cc"}
     assert result["protocols"]["cc"]["rank1"] == 100.0
     assert result["protocols"]["cc"]["rank1_interval"] == [100.0, 100.0]
+    assert (result["bootstrap"], result["seed"]) == (20, 0)
+    sides = rows("query", [1], 1, clothes=False), rows("gallery", [1], 2, 1, clothes=False)
+    result, said = evaluated(capsys, "--features", write(tmp_path / "plain", *sides))
+    assert set(result["protocols"]) == {"general"}
+    assert "protocol cc needs clothes ids, but 1 query rows have none; left out" in said
 
 
 def test_two_files_score_like_one(one_file, tmp_path, capsys):
-    assert run(["evaluate", "--features", str(one_file), "--protocol", "general", "--json"]) == 0
-    single = json.loads(capsys.readouterr().out)
-    files = ["--query", str(tmp_path / "q"), "--gallery", str(tmp_path / "g"), "--out", str(tmp_path / "m.json")]
-    assert run(["evaluate", *files, "--protocol", "general", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["protocols"] == single["protocols"]
+    single, _ = evaluated(capsys, "--features", one_file)
+    query = write(tmp_path / "q", QUERY.drop_columns("role"))
+    gallery = write(tmp_path / "g", GALLERY.drop_columns("role"))
+    double, _ = evaluated(capsys, "--query", query, "--gallery", gallery, "--out", tmp_path / "m.json")
+    assert double == single == json.loads((tmp_path / "m.json").read_text())
 
 
-def test_the_table_names_protocol_and_counts(one_file, capsys):
-    assert run(["evaluate", "--features", str(one_file), "--protocol", "general"]) == 0
+def test_two_files_keep_the_splits_of_prcc(tmp_path, capsys):
+    query = write(tmp_path / "q", rows("test_b", [1, 2], 2), rows("test_c", [1, 2, 3], 3))
+    gallery = write(tmp_path / "g", rows("test_a", [1, 1, 2, 3], 1))
+    result, _ = evaluated(capsys, "--query", query, "--gallery", gallery, "--dataset", "prcc")
+    assert list(result["protocols"]) == [
+        "prcc:cc:multi-shot", "prcc:cc:single-shot", "prcc:sc:multi-shot", "prcc:sc:single-shot",
+    ]  # fmt: skip
+    assert {name: entry["n_query"] for name, entry in result["protocols"].items()} == {
+        "prcc:cc:multi-shot": 3, "prcc:cc:single-shot": 3, "prcc:sc:multi-shot": 2, "prcc:sc:single-shot": 2,
+    }  # fmt: skip
+    assert result["protocols"]["prcc:cc:single-shot"]["draws"] == 10
+
+
+def test_the_file_says_its_data_set_and_checkpoint(tmp_path, capsys):
+    path = write(tmp_path / "f", QUERY, GALLERY, dataset="ltcc", checkpoint_sha256="abc")
+    result, _ = evaluated(capsys, "--features", path)
+    assert (result["dataset"], result["checkpoint_sha256"]) == ("ltcc", "abc")
+    assert set(result["protocols"]) == {"general", "cc"}
+    for arguments, message in (
+        (["--dataset", "prcc"], "the features are of the data set ltcc, not of prcc"),
+        (["--protocol", "sc"], "data set ltcc does not define the protocol sc; it defines: general, cc"),
+    ):
+        assert run(["evaluate", "--features", str(path), *arguments]) == 2
+        assert message in capsys.readouterr().err
+    other = write(tmp_path / "o", QUERY, GALLERY, dataset="my own")
+    assert evaluated(capsys, "--features", other)[0]["dataset"] == "my own"
+
+
+def test_features_of_two_checkpoints_are_not_mixed(tmp_path, capsys):
+    files = write(tmp_path / "q", QUERY, checkpoint_sha256="a"), write(tmp_path / "g", GALLERY, checkpoint_sha256="b")
+    assert run(["evaluate", "--query", str(files[0]), "--gallery", str(files[1])]) == 2
+    assert "differ in checkpoint_sha256: a and b" in capsys.readouterr().err
+
+
+def test_the_table_is_aligned_and_names_protocol_and_counts(one_file, capsys):
+    assert run(["evaluate", "--features", str(one_file), "--protocol", "general", "--protocol", "cc", "--rerank"]) == 0
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[1].split() == ["general", *["100.0"] * 6, "3", "(0)", "5"]
+    lines = captured.out.splitlines()
+    assert lines[0].split() == ["protocol", *["rank1", "rank5", "rank10", "rank20"], "mAP", "mINP", *COUNTS]
+    assert lines[1].split() == ["general", *["100.0"] * 6, "3", "0", "5"]
+    assert [line.split("  ")[0] for line in lines[1:]] == ["general", "general, re-ranked", "cc", "cc, re-ranked"]
+    assert len(set(map(len, lines))) == 1
     assert "metrics.json" in captured.err
+    assert "next: ccaf-pipeline report" in captured.err
+
+
+COUNTS = ["queries", "skipped", "gallery"]
+
+
+def test_reranked_numbers_stand_apart(one_file, capsys):
+    plain, _ = evaluated(capsys, "--features", one_file)
+    assert "reranked" not in plain
+    both, _ = evaluated(capsys, "--features", one_file, "--rerank", "--set", "evaluate.rerank_neighbours=2")
+    assert both["protocols"] == plain["protocols"]
+    assert both["reranked"]["cc"]["reranking"] == {"k1": 2, "k2": 6, "lambda": 0.3}
+    limit = ["--rerank", "--set", "evaluate.rerank_gigabytes=1e-9"]
+    assert run(["evaluate", "--features", str(one_file), *limit]) == 2
+    assert "raise it, or leave --rerank out" in capsys.readouterr().err
+
+
+def test_results_of_each_query(tmp_path, capsys):
+    gallery = rows("gallery", [*[1] * 6, *[2] * 6, 3], 2, 1, noise=0.4)
+    path, table = write(tmp_path / "f", rows("query", [1, 2, 9], 1), gallery), tmp_path / "queries.parquet"
+    result, said = evaluated(capsys, "--features", path, "--protocol", "general", "--rerank", "--per-query", table)
+    assert str(table) in said
+    found = pq.read_table(table)
+    assert found.schema == PER_QUERY_SCHEMA
+    listed = found.to_pylist()
+    assert [(row["image_id"], row["reranked"]) for row in listed] == [
+        (f"query1_{i}", again) for again in (False, True) for i in range(3)
+    ]
+    plain = listed[:3]
+    scored = [row["average_precision"] for row in plain if row["good_count"]]
+    assert 100 * np.mean(scored) == pytest.approx(result["protocols"]["general"]["mAP"], abs=1e-3)
+    assert (plain[2]["average_precision"], plain[2]["first_rank"]) == (None, None)
+    persons = dict(zip(gallery["image_id"].to_pylist(), gallery["person_id"].to_pylist(), strict=True))
+    for row in plain:
+        assert len(row["gallery_image_ids"]) == 10
+        assert row["gallery_good"] == [persons[name] == row["person_id"] for name in row["gallery_image_ids"]]
+        if row["good_count"]:
+            assert row["gallery_good"].index(True) + 1 == row["first_rank"]
 
 
 def test_training_identities_are_warned_of(one_file, tmp_path, capsys):
-    write(tmp_path / "t", "train", [3, 7], 1)
-    arguments = [
-        "evaluate",
-        "--features",
-        str(one_file),
-        "--protocol",
-        "general",
-        "--train-features",
-        str(tmp_path / "t"),
-    ]
-    assert run(arguments) == 0
-    assert "1 identities are in training and test (such as 3)" in capsys.readouterr().err
+    train = rows("train", [3, 7], 1)
+    separate = write(tmp_path / "t", train)
+    together = write(tmp_path / "all", QUERY, GALLERY, train)
+    for arguments in (["--features", one_file, "--train-features", separate], ["--features", together]):
+        result, said = evaluated(capsys, *arguments, "--protocol", "general")
+        assert "warning: protocol general: 1 of 3 query identities are in the training set (such as 3)" in said
+        assert len(result["warnings"]) == 1
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--protocol", "nosuch"], "unknown protocol 'nosuch'"),
+    (["--protocol", "nosuch"], "unknown protocol 'nosuch'; known: general, cc"),
+    (["--protocol", "sc"], "protocol sc: no query has a good gallery item"),
     (["--protocol", "cc", "--dataset", "pku_reid_74"], "does not define the protocol cc; it defines: general"),
+    (["--protocol", "prcc:sc"], "no query rows (role query_sc or test_b); the features have roles gallery, query"),
     (["--query", "x"], "either --features, or --query and --gallery"),
 ])  # fmt: skip
 def test_user_errors(one_file, capsys, arguments, message):
     assert run(["evaluate", "--features", str(one_file), *arguments]) == 2
     assert message in capsys.readouterr().err
+    assert not one_file.with_name("metrics.json").exists()
+
+
+def test_one_side_alone_and_images_on_both_sides_are_errors(tmp_path, capsys):
+    assert run(["evaluate", "--query", "x"]) == 2
+    assert "both --query FILE and --gallery FILE" in capsys.readouterr().err
+    twice = GALLERY.set_column(GALLERY.schema.get_field_index("role"), "role", pa.array(["query"] * 5))
+    assert run(["evaluate", "--features", str(write(tmp_path / "f", twice, GALLERY))]) == 2
+    assert "5 images are both query and gallery" in capsys.readouterr().err
 
 
 def test_a_missing_default_file_names_the_command(tmp_path, monkeypatch, capsys):
