@@ -1,5 +1,6 @@
 """``ccaf-pipeline report``: one self-contained HTML page about a data set's artifacts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,6 +46,7 @@ class _Given:
     metrics: Path | None
     frozen_metrics: Path | None
     features: Path | None
+    per_query: Path | None
 
 
 def command(
@@ -73,6 +75,13 @@ def command(
             "--features", help="Feature file, for the ranked galleries. Default: artifacts/<data set>/features.parquet."
         ),
     ] = None,
+    per_query: Annotated[
+        Path | None,
+        typer.Option(
+            "--per-query",
+            help="Table of evaluate --per-query: the galleries are taken from it, nothing is ranked again.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The page. Default: artifacts/<data set>/report.html.")
     ] = None,
@@ -97,12 +106,12 @@ def command(
     from pipeline.reporting.report import make_page
 
     facts = load_facts(context.parameters.data.dataset)
-    given = _Given(shards, prompts, encoder, metrics, frozen_metrics, features)
-    inputs, features_used = _read(context, workspace, given)
+    given = _Given(shards, prompts, encoder, metrics, frozen_metrics, features, per_query)
+    inputs, ranking = _read(context, workspace, given)
     settings = context.parameters.report
     page = make_page(
         inputs,
-        features_used,
+        ranking,
         title=facts.title,
         version=__version__,
         recipe=_recipe(context, inputs, facts.access, workspace),
@@ -141,29 +150,35 @@ def _frozen(given: Path | None, workspace: Workspace) -> "Metrics | Absent":
     return read_metrics(given or default, made_by)
 
 
-def _features(given: Path | None, default: Path) -> "tuple[FeatureSet, dict[str, str]] | Absent":
+def _ranking(given: _Given, default: Path) -> "tuple[FeatureSet | Path | Absent, Mapping[str, str] | Absent]":
+    """What the galleries are ranked by, and the metadata of the features, as far as there are any."""
+    from pipeline.errors import InputError
     from pipeline.evaluation.features import read_features
     from pipeline.reporting.numbers import Absent
 
-    if given is None and not default.exists():
-        return Absent(f"There is no feature file at {default}.", EXTRACT)
-    return read_features(given or default)
+    if given.per_query is not None:
+        if given.features is not None:
+            raise InputError("give either --features or --per-query, not both")
+        return given.per_query, {}
+    if given.features is None and not default.exists():
+        absent = Absent(f"There is no feature file at {default}.", EXTRACT)
+        return absent, absent
+    return read_features(given.features or default)
 
 
-def _read(context: Context, workspace: Workspace, given: _Given) -> "tuple[Inputs, FeatureSet | Absent]":
+def _read(context: Context, workspace: Workspace, given: _Given) -> "tuple[Inputs, FeatureSet | Path | Absent]":
     """Read all inputs: those that the page needs, and the others as far as they are there.
 
     Raises:
         InputError: Shards or metrics are missing, a file that was named is missing, or one is damaged.
     """
-    from pipeline.reporting.numbers import Absent, read_metrics
+    from pipeline.reporting.numbers import read_metrics
     from pipeline.reporting.origin import Inputs
     from stages.training_data import open_shards
 
     reader = open_shards(given.shards or workspace.shards, context.parameters.data.dataset)
     metrics = read_metrics(given.metrics or workspace.metrics, f"{EXTRACT} && {EVALUATE}")
-    found = _features(given.features, workspace.features)
-    features, metadata = (found, found) if isinstance(found, Absent) else found
+    ranking, metadata = _ranking(given, workspace.features)
     inputs = Inputs(
         reader=reader,
         metrics=metrics,
@@ -172,7 +187,7 @@ def _read(context: Context, workspace: Workspace, given: _Given) -> "tuple[Input
         encoder=_run(given.encoder, workspace.encoder, "encoder"),
         features=metadata,
     )
-    return inputs, features
+    return inputs, ranking
 
 
 def _sections(context: Context, inputs: "Inputs") -> dict[str, Any]:

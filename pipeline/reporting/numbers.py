@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -82,21 +82,32 @@ class Metrics:
         path: The file.
         config: Its keys but the protocols.
         scores: One a protocol, the general one first.
+        reranked: By protocol, the scores after re-ranking; empty if that was not asked for.
     """
 
     path: Path
     config: dict[str, Any]
     scores: tuple[Score, ...]
+    reranked: dict[str, Score] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One line of a protocol's table; ``gain`` is trained less frozen, in points, and 0 without frozen."""
+    """One line of a protocol's table.
+
+    Attributes:
+        name: Of the metric.
+        trained: Of the trained model.
+        frozen: Of the frozen one, if it was scored.
+        gain: Trained less frozen, in points; 0 without frozen.
+        reranked: Of the trained model after re-ranking, if that was scored.
+    """
 
     name: str
     trained: Figure
     frozen: Figure | None
     gain: float
+    reranked: Figure | None
 
 
 @dataclass(frozen=True)
@@ -107,11 +118,13 @@ class ProtocolTable:
         score: Of the trained model.
         rows: Its metrics.
         frozen: Whether there is a column of the frozen model.
+        reranked: Whether there is a column of re-ranking.
     """
 
     score: Score
     rows: tuple[MetricRow, ...]
     frozen: bool
+    reranked: bool
 
 
 @dataclass(frozen=True)
@@ -171,21 +184,23 @@ def read_metrics(path: Path, made_by: str) -> Metrics:
     value = read_json(path, "metrics")
     try:
         scores = tuple(sorted((_score(entry) for entry in value["protocols"].values()), key=_place))
-        config = {key: item for key, item in value.items() if key != "protocols"}
+        reranked = {name: _score(entry) for name, entry in value.get("reranked", {}).items()}
+        config = {key: item for key, item in value.items() if key not in ("protocols", "reranked")}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is no metrics file of ccaf-pipeline evaluate ({error}): run `{made_by}`") from error
     if not scores:
         raise InputError(f"{path} holds no protocol: run `{made_by}`")
-    return Metrics(path, config, scores)
+    return Metrics(path, config, scores, reranked)
 
 
-def _table(trained: Score, frozen: Score | None) -> ProtocolTable:
+def _table(trained: Score, frozen: Score | None, reranked: Score | None) -> ProtocolTable:
     rows = []
     for key, name in METRICS.items():
         other = frozen.figures[key] if frozen else None
+        after = reranked.figures[key] if reranked else None
         figure = trained.figures[key]
-        rows.append(MetricRow(name, figure, other, figure.value - other.value if other else 0.0))
-    return ProtocolTable(trained, tuple(rows), frozen is not None)
+        rows.append(MetricRow(name, figure, other, figure.value - other.value if other else 0.0, after))
+    return ProtocolTable(trained, tuple(rows), frozen is not None, reranked is not None)
 
 
 def make_numbers(trained: Metrics, frozen: Metrics | Absent) -> Numbers:
@@ -193,7 +208,9 @@ def make_numbers(trained: Metrics, frozen: Metrics | Absent) -> Numbers:
     others = {} if isinstance(frozen, Absent) else {score.name: score for score in frozen.scores}
     figures = [figure for score in trained.scores for figure in score.figures.values()]
     return Numbers(
-        protocols=tuple(_table(score, others.get(score.name)) for score in trained.scores),
+        protocols=tuple(
+            _table(score, others.get(score.name), trained.reranked.get(score.name)) for score in trained.scores
+        ),
         intervals=any(figure.low is not None for figure in figures),
         frozen=frozen if isinstance(frozen, Absent) else None,
     )

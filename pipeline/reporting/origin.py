@@ -184,6 +184,9 @@ def _evaluation_facts(inputs: Inputs) -> tuple[Fact, ...]:
     facts = [Fact("protocols", ", ".join(score.name for score in inputs.metrics.scores))]
     if not isinstance(inputs.features, Absent) and "feature" in inputs.features:
         facts.append(Fact("feature", inputs.features["feature"]))
+    resamples = inputs.metrics.config.get("bootstrap")
+    if resamples:
+        facts.append(Fact("intervals", f"95 %, {resamples:,} resamples of the query identities"))
     scored = inputs.metrics.config.get("checkpoint_sha256")
     return (*facts, Fact("checkpoint scored, sha256", str(scored or "not recorded"), code=bool(scored)))
 

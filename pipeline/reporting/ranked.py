@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.evaluation.features import FeatureSet
+from pipeline.evaluation.per_query import PER_QUERY_SCHEMA
 from pipeline.evaluation.protocols import Protocol, find_protocols, select
-from pipeline.evaluation.ranking import ranked_list, score
+from pipeline.evaluation.ranking import score
 from pipeline.reporting.cards import ImageCard, image_card
 from pipeline.reporting.pictures import Box, Picture, photo, shrink_image
 from pipeline.shards.reader import ShardReader
@@ -17,6 +20,27 @@ from pipeline.shards.reader import ShardReader
 RANKED_BOX = Box(height=156, width=117)
 _CLOTHES_CHANGING = "cc"
 _SEED_QUERIES = 12
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """What a protocol made of one query that is not skipped.
+
+    Attributes:
+        image_id: Of the query.
+        average_precision: In [0, 1].
+        first_right: Rank of the first right item, from 1.
+        right_count: Right items in the gallery.
+        junk_count: Items that the protocol takes out.
+        head: Image id of the nearest gallery items and whether they are right, the nearest first.
+    """
+
+    image_id: str
+    average_precision: float
+    first_right: int
+    right_count: int
+    junk_count: int
+    head: tuple[tuple[str, bool], ...]
 
 
 @dataclass(frozen=True)
@@ -48,18 +72,12 @@ class Ranking:
 
     Attributes:
         query: The query.
-        average_precision: In [0, 1].
-        first_right: Rank of the first right item, from 1.
-        right_count: Right items in the gallery.
-        junk_count: Items of the query's identity that the protocol takes out.
+        result: Its figures.
         hits: The nearest gallery items, the nearest first.
     """
 
     query: Shown
-    average_precision: float
-    first_right: int
-    right_count: int
-    junk_count: int
+    result: QueryResult
     hits: tuple[Hit, ...]
 
 
@@ -96,26 +114,87 @@ def choose_protocol(names: Sequence[str]) -> Protocol | None:
     return next(iter(changing + protocols), None)
 
 
-def choose_queries(
-    average_precision: NDArray[np.float64], valid: NDArray[np.bool_], count: int, seed: int
-) -> tuple[list[int], list[int]]:
-    """Choose which queries are shown; those that the protocol skips never are.
+def rank_queries(features: FeatureSet, protocol: Protocol, depth: int) -> list[QueryResult]:
+    """Rank the gallery for every query; queries without a right item are left out.
+
+    Args:
+        features: Of queries and gallery.
+        protocol: Says what is right and what is junk.
+        depth: Gallery items kept of each.
+
+    Raises:
+        InputError: The features do not fit the protocol.
+    """
+    query, gallery = select(features, protocol)
+    found = score(query, gallery, protocol, depth=depth)
+    results = []
+    for row in np.flatnonzero(found.valid):
+        positions = found.head[row][found.head[row] >= 0]
+        names = found.gallery_image_id[positions].tolist()
+        results.append(
+            QueryResult(
+                image_id=str(found.image_id[row]),
+                average_precision=float(found.average_precision[row]),
+                first_right=int(found.first_rank[row]),
+                right_count=int(found.good[row]),
+                junk_count=int(found.junk[row]),
+                head=tuple(zip(names, found.head_good[row][: len(names)].tolist(), strict=True)),
+            )
+        )
+    return results
+
+
+def read_per_query(path: Path, protocol: str, depth: int) -> list[QueryResult]:
+    """The same from the table that evaluate writes with --per-query; without re-ranking.
+
+    Args:
+        path: The table.
+        protocol: Its queries are taken.
+        depth: Gallery items kept of each; the table may hold fewer.
+
+    Raises:
+        InputError: The file is missing, is another, or has no query of the protocol.
+    """
+    try:
+        table = pq.read_table(path, schema=PER_QUERY_SCHEMA)
+    except FileNotFoundError:
+        raise InputError(f"no results of queries at {path}: run `ccaf-pipeline evaluate --per-query {path}`") from None
+    except (OSError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(f"{path} is no table of evaluate --per-query: {error}") from error
+    rows = [row for row in table.to_pylist() if row["protocol"] == protocol and not row["reranked"]]
+    if not rows:
+        raise InputError(f"{path} has no query of protocol {protocol}: run `ccaf-pipeline evaluate --per-query {path}`")
+    return [
+        QueryResult(
+            image_id=row["image_id"],
+            average_precision=row["average_precision"],
+            first_right=row["first_rank"],
+            right_count=row["good_count"],
+            junk_count=row["junk_count"],
+            head=tuple(zip(row["gallery_image_ids"], row["gallery_good"], strict=True))[:depth],
+        )
+        for row in rows
+        if row["average_precision"] is not None
+    ]
+
+
+def choose_queries(average_precision: Sequence[float], count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Choose which queries are shown.
 
     Args:
         average_precision: Of each query, (Q,).
-        valid: Queries that have a right item, (Q,).
         count: Queries wanted in all; fewer come back if there are fewer.
         seed: Decides the draw.
 
     Returns:
         Queries drawn at random, ascending; and ``count // 2`` with the lowest average precision, the lowest first.
     """
-    usable = np.flatnonzero(valid)
-    order = usable[np.argsort(average_precision[usable], kind="stable")]
-    worst = [int(query) for query in order[: min(count, len(usable)) // 2]]
-    others = [int(query) for query in usable if query not in worst]
+    total = len(average_precision)
+    order = np.argsort(np.asarray(average_precision, dtype=np.float64), kind="stable")
+    worst = [int(query) for query in order[: min(count, total) // 2]]
+    others = sorted(set(range(total)) - set(worst))
     generator = np.random.default_rng([seed, _SEED_QUERIES])
-    wanted = min(count, len(usable)) - len(worst)
+    wanted = min(count, total) - len(worst)
     return sorted(others[position] for position in generator.permutation(len(others))[:wanted]), worst
 
 
@@ -130,63 +209,40 @@ class _Pictures:
         row = self._rows.get(image_id)
         if row is None:
             raise InputError(
-                f"the features have an image {image_id!r} that the shards in {self._reader.folder} have not: "
+                f"the ranking has an image {image_id!r} that the shards in {self._reader.folder} have not: "
                 f"run ccaf-pipeline extract and evaluate again"
             )
         card = image_card(self._reader.ids, row)
         return Shown(card, photo(shrink_image(self._reader.image(row), RANKED_BOX), f"{card.image_id}, {card.text}"))
 
-
-def _rank(
-    queries: list[int], query: FeatureSet, gallery: FeatureSet, protocol: Protocol, pictures: _Pictures, depth: int
-) -> tuple[Ranking, ...]:
-    if not queries:
-        return ()
-    retrieval = score(query.take(np.array(queries)), gallery, protocol)
-    rankings = []
-    for position, row in enumerate(queries):
-        head = ranked_list(query, row, gallery, protocol, depth)
+    def ranking(self, result: QueryResult) -> Ranking:
         hits = []
-        for name, right in zip(gallery.image_id[head.positions], head.correct, strict=True):
-            shown = pictures.show(str(name))
-            hits.append(Hit(shown.card, shown.picture, bool(right)))
-        same = int((gallery.person_id == query.person_id[row]).sum())
-        rankings.append(
-            Ranking(
-                query=pictures.show(str(query.image_id[row])),
-                average_precision=float(retrieval.average_precision[position]),
-                first_right=int(retrieval.first_rank[position]),
-                right_count=int(retrieval.good[position]),
-                junk_count=same - int(retrieval.good[position]),
-                hits=tuple(hits),
-            )
-        )
-    return tuple(rankings)
+        for name, right in result.head:
+            shown = self.show(name)
+            hits.append(Hit(shown.card, shown.picture, right))
+        return Ranking(self.show(result.image_id), result, tuple(hits))
 
 
 def make_galleries(
-    reader: ShardReader, features: FeatureSet, protocol: Protocol, *, queries: int, depth: int, seed: int
+    reader: ShardReader, results: Sequence[QueryResult], protocol: Protocol, queries: int, seed: int
 ) -> RankedGalleries:
-    """Rank the gallery for some queries and take the pictures from the shards.
+    """Choose some queries and take their pictures from the shards.
 
     Args:
         reader: The shards that the features were extracted from.
-        features: Of queries and gallery.
-        protocol: Says what is right and what is junk.
+        results: Of all queries under the protocol.
+        protocol: That ranked.
         queries: How many are shown: one half drawn at random, the other those of the lowest average precision.
-        depth: Gallery items shown of each.
         seed: Decides the draw.
 
     Raises:
-        InputError: The features do not fit the protocol or the shards.
+        InputError: An image is not in the shards.
     """
-    query, gallery = select(features, protocol)
-    retrieval = score(query, gallery, protocol)
-    random, worst = choose_queries(retrieval.average_precision, retrieval.valid, queries, seed)
+    random, worst = choose_queries([result.average_precision for result in results], queries, seed)
     pictures = _Pictures(reader)
     return RankedGalleries(
         protocol=protocol.name,
         meaning=protocol.meaning,
-        random=_rank(random, query, gallery, protocol, pictures, depth),
-        worst=_rank(worst, query, gallery, protocol, pictures, depth),
+        random=tuple(pictures.ranking(results[row]) for row in random),
+        worst=tuple(pictures.ranking(results[row]) for row in worst),
     )

@@ -1,13 +1,14 @@
 """From the artifacts of a data set to the parts of its page."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 from pipeline.evaluation.features import FeatureSet
 from pipeline.reporting.numbers import METRICS, Absent, Metrics, make_numbers
 from pipeline.reporting.origin import Inputs, check_data_set, clothes_sentence, mismatches, provenance, what_ran
 from pipeline.reporting.overview import make_overview
 from pipeline.reporting.page import Curves, Page, Recipe, Tile
-from pipeline.reporting.ranked import RankedGalleries, choose_protocol, make_galleries
+from pipeline.reporting.ranked import RankedGalleries, choose_protocol, make_galleries, rank_queries, read_per_query
 from pipeline.reporting.runs import Run, make_panels
 from pipeline.reporting.sheets import make_sheet
 from pipeline.reporting.wording import ENCODER_CURVES, PROMPT_CURVES
@@ -69,7 +70,7 @@ def _clothes(inputs: Inputs) -> tuple[str, ...]:
 
 def make_page(
     inputs: Inputs,
-    features: FeatureSet | Absent,
+    ranking: FeatureSet | Path | Absent,
     *,
     title: str,
     version: str,
@@ -84,7 +85,7 @@ def make_page(
 
     Args:
         inputs: What was read.
-        features: Of queries and gallery, for the ranked galleries.
+        ranking: For the ranked galleries: features of queries and gallery, or the table of evaluate --per-query.
         title: Name of the data set for people.
         version: Of this program.
         recipe: How to make the artifacts again.
@@ -101,14 +102,16 @@ def make_page(
     protocol = choose_protocol([score.name for score in inputs.metrics.scores])
     overview = make_overview(inputs.reader, no_person_ids)
     ranked: RankedGalleries | Absent
-    if isinstance(features, Absent):
-        ranked = features
+    if isinstance(ranking, Absent):
+        ranked = ranking
     elif protocol is None:
         ranked = Absent("Every protocol of the metrics draws its gallery at random.", "ccaf-pipeline evaluate")
     else:
-        ranked = make_galleries(
-            inputs.reader, features, protocol, queries=ranked_queries, depth=ranked_depth, seed=seed
-        )
+        if isinstance(ranking, Path):
+            results = read_per_query(ranking, protocol.name, ranked_depth)
+        else:
+            results = rank_queries(ranking, protocol, ranked_depth)
+        ranked = make_galleries(inputs.reader, results, protocol, ranked_queries, seed)
     headline = protocol.name if protocol else inputs.metrics.scores[0].name
     return Page(
         title=title,

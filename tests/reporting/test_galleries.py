@@ -1,14 +1,26 @@
 """Ranked galleries against a naive ranking, and which queries and protocol are chosen."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.evaluation.features import FeatureSet, normalise_rows
-from pipeline.evaluation.protocols import CLOTHES_CHANGING, GENERAL
-from pipeline.reporting.ranked import choose_protocol, choose_queries, make_galleries
+from pipeline.evaluation.per_query import ScoredQueries, write_per_query
+from pipeline.evaluation.protocols import CLOTHES_CHANGING, GENERAL, select
+from pipeline.evaluation.ranking import score
+from pipeline.reporting.ranked import (
+    choose_protocol,
+    choose_queries,
+    make_galleries,
+    rank_queries,
+    read_per_query,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +57,13 @@ def naive_ranking(features, name, changing):
     return ranked, junk
 
 
+def galleries_of(people, features, protocol, queries, depth):
+    return make_galleries(people, rank_queries(features, protocol, depth), protocol, queries, seed=0)
+
+
 @pytest.mark.parametrize("protocol", [GENERAL, CLOTHES_CHANGING], ids=["general", "cc"])
 def test_rankings_are_the_naive_ones(people, features, protocol):
-    galleries = make_galleries(people, features, protocol, queries=6, depth=4, seed=0)
+    galleries = galleries_of(people, features, protocol, 6, 4)
     assert galleries.protocol == protocol.name
     shown = [*galleries.random, *galleries.worst]
     assert len({ranking.query.card.image_id for ranking in shown}) == 6
@@ -55,15 +71,15 @@ def test_rankings_are_the_naive_ones(people, features, protocol):
         expected, junk = naive_ranking(features, ranking.query.card.image_id, protocol is CLOTHES_CHANGING)
         assert [(hit.card.image_id, hit.right) for hit in ranking.hits] == expected[:4]
         marks = [right for _, right in expected]
-        assert ranking.junk_count == junk > 0
-        assert ranking.right_count == sum(marks)
-        assert ranking.first_right == marks.index(True) + 1
+        assert ranking.result.junk_count == junk > 0
+        assert ranking.result.right_count == sum(marks)
+        assert ranking.result.first_right == marks.index(True) + 1
         hits = [rank for rank, right in enumerate(marks, 1) if right]
-        assert ranking.average_precision == pytest.approx(np.mean([n / rank for n, rank in enumerate(hits, 1)]))
+        assert ranking.result.average_precision == pytest.approx(np.mean([n / rank for n, rank in enumerate(hits, 1)]))
 
 
 def test_pictures_are_those_of_the_named_images(people, features, pixels_of):
-    galleries = make_galleries(people, features, GENERAL, queries=2, depth=3, seed=0)
+    galleries = galleries_of(people, features, GENERAL, 2, 3)
     rows = {name: row for row, name in enumerate(people.ids.image_id)}
     for ranking in [*galleries.random, *galleries.worst]:
         shown = [(ranking.query.card, ranking.query.picture), *((hit.card, hit.picture) for hit in ranking.hits)]
@@ -74,38 +90,75 @@ def test_pictures_are_those_of_the_named_images(people, features, pixels_of):
 
 
 def test_the_worst_are_the_lowest_and_the_gallery_may_be_short(people, features):
-    galleries = make_galleries(people, features, GENERAL, queries=6, depth=99, seed=0)
-    worst = [ranking.average_precision for ranking in galleries.worst]
+    galleries = galleries_of(people, features, GENERAL, 6, 99)
+    worst = [ranking.result.average_precision for ranking in galleries.worst]
     assert worst == sorted(worst)
-    assert max(worst) <= min(ranking.average_precision for ranking in galleries.random)
+    assert max(worst) <= min(ranking.result.average_precision for ranking in galleries.random)
     assert {len(ranking.hits) for ranking in galleries.worst} == {10}
 
 
 def test_features_of_other_shards_are_refused(people, features):
-    renamed = features.take(np.arange(len(features)))
-    renamed.image_id[:] = [f"other/{name}" for name in features.image_id]
+    renamed = replace(features, image_id=np.array([f"other/{name}" for name in features.image_id]))
     with pytest.raises(InputError, match="run ccaf-pipeline extract and evaluate again"):
-        make_galleries(people, renamed, GENERAL, queries=2, depth=2, seed=0)
+        galleries_of(people, renamed, GENERAL, 2, 2)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40), st.integers(1, 12), st.integers(0, 3))
-def test_chosen_queries_are_valid_distinct_and_half_the_worst(queries, count, seed):
-    precision = np.array([value for value, _ in queries], dtype=np.float64)
-    valid = np.array([usable for _, usable in queries], dtype=np.bool_)
-    random, worst = choose_queries(precision, valid, count, seed)
+def test_the_table_of_evaluate_gives_the_same_galleries(people, features, tmp_path):
+    query, gallery = select(features, GENERAL)
+    found = score(query, gallery, GENERAL, depth=10)
+    other = replace(found, average_precision=found.average_precision / 2)
+    path = tmp_path / "queries.parquet"
+    scored = [
+        ScoredQueries("general", False, found),
+        ScoredQueries("general", True, other),
+        ScoredQueries("cc", False, other),
+    ]
+    write_per_query(path, scored)
+    results = read_per_query(path, "general", 4)
+    assert results == rank_queries(features, GENERAL, 4)
+    assert make_galleries(people, results, GENERAL, 6, 0) == galleries_of(people, features, GENERAL, 6, 4)
+
+
+def test_queries_that_the_protocol_skips_are_left_out(features, tmp_path):
+    lonely = features.take((features.person_id != 4) | (features.role == "query"))
+    names = [name for name, person in zip(lonely.image_id, lonely.person_id, strict=True) if person == 4]
+    assert len(names) == 2
+    assert not set(names) & {result.image_id for result in rank_queries(lonely, GENERAL, 3)}
+    query, gallery = select(lonely, GENERAL)
+    write_per_query(tmp_path / "q", [ScoredQueries("general", False, score(query, gallery, GENERAL, depth=3))])
+    assert read_per_query(tmp_path / "q", "general", 3) == rank_queries(lonely, GENERAL, 3)
+
+
+def test_other_tables_are_refused(tmp_path):
+    path = tmp_path / "queries.parquet"
+    with pytest.raises(InputError, match="run `ccaf-pipeline evaluate --per-query"):
+        read_per_query(path, "cc", 3)
+    path.write_text("no Parquet")
+    with pytest.raises(InputError, match="is no table of evaluate --per-query"):
+        read_per_query(path, "cc", 3)
+    pq.write_table(pa.table({"protocol": ["cc"], "reranked": [3.5]}), path)
+    with pytest.raises(InputError, match=r"queries\.parquet"):
+        read_per_query(path, "cc", 3)
+    write_per_query(path, [])
+    with pytest.raises(InputError, match="has no query of protocol cc"):
+        read_per_query(path, "cc", 3)
+
+
+@given(st.lists(st.floats(0, 1), max_size=40), st.integers(1, 12), st.integers(0, 3))
+def test_chosen_queries_are_distinct_and_half_the_worst(precision, count, seed):
+    random, worst = choose_queries(precision, count, seed)
     chosen = [*random, *worst]
-    assert all(valid[query] for query in chosen)
-    assert len(chosen) == len(set(chosen)) == min(count, valid.sum())
+    assert len(chosen) == len(set(chosen)) == min(count, len(precision))
     assert len(worst) == len(chosen) // 2
     assert random == sorted(random)
-    rest = [precision[query] for query in np.flatnonzero(valid) if query not in worst]
+    rest = [value for query, value in enumerate(precision) if query not in worst]
     assert all(precision[query] <= value for query in worst for value in rest)
-    assert choose_queries(precision, valid, count, seed) == (random, worst)
+    assert choose_queries(precision, count, seed) == (random, worst)
 
 
 def test_another_seed_draws_other_queries():
-    precision, valid = np.linspace(0, 1, 300), np.ones(300, dtype=np.bool_)
-    assert choose_queries(precision, valid, 8, 0)[0] != choose_queries(precision, valid, 8, 1)[0]
+    precision = np.linspace(0, 1, 300).tolist()
+    assert choose_queries(precision, 8, 0)[0] != choose_queries(precision, 8, 1)[0]
 
 
 @pytest.mark.parametrize(("names", "expected"), [

@@ -46,6 +46,16 @@ def test_trained_and_frozen_stand_side_by_side(tmp_path):
     assert {row.frozen for row in changing.rows} == {None}
 
 
+def test_re_ranked_figures_have_a_column_of_their_own(tmp_path):
+    path = write(tmp_path / "a.json", entry("general", 50.0), entry("cc", 40.0), reranked={"cc": entry("cc", 45.0)})
+    metrics = read_metrics(path, "")
+    assert "reranked" not in metrics.config
+    general, changing = make_numbers(metrics, Absent("none", "make it")).protocols
+    assert (general.reranked, changing.reranked) == (False, True)
+    assert changing.rows[0].reranked == Figure(45.0)
+    assert changing.rows[0].trained == Figure(40.0)
+
+
 def test_without_frozen_metrics_the_section_says_so(tmp_path):
     trained = read_metrics(write(tmp_path / "a.json", entry("general", 50.0)), "")
     absent = Absent("none", "make it")

@@ -54,7 +54,9 @@ def check(html: str) -> Checker:
     return checker
 
 
-def page_of(people, **changes) -> Page:
+@pytest.fixture(scope="module")
+def page(people) -> Page:
+    """A page with everything but training and frozen metrics."""
     figures = {key: Figure(40.0 + index, 30.0, 50.0) for index, key in enumerate(METRICS)}
     score = Score("cc", "other clothes", 6, 12, 1, 0, figures)
     rows = people.select(["query", "gallery"])
@@ -66,13 +68,7 @@ def page_of(people, **changes) -> Page:
     )  # fmt: skip
     inputs = Inputs(people, Metrics(Path("m"), {}, (score,)), ABSENT, ABSENT, ABSENT, {})
     recipe = Recipe("p.yaml", "seed: 0\n", "Ask the authors.", ("ccaf-pipeline parse",))
-    page = make_page(inputs, features, title="People", version="9.9", recipe=recipe, sheet_images=8, ranked_queries=4)
-    return replace(page, **changes)
-
-
-@pytest.fixture(scope="module")
-def page(people):
-    return page_of(people)
+    return make_page(inputs, features, title="People", version="9.9", recipe=recipe, sheet_images=8, ranked_queries=4)
 
 
 def test_the_page_is_whole_and_loads_nothing(page):
@@ -111,12 +107,13 @@ def test_right_and_wrong_are_told_without_colour(page):
     assert html.count('visually-hidden"> wrong</span>') == len(marks) - sum(marks)
 
 
-def test_text_from_outside_is_escaped(people, page):
+def test_text_from_outside_is_escaped(page):
     image = page.sheet.random[0]
     hostile = replace(image, card=replace(image.card, image_id=HOSTILE), flags=(HOSTILE,))
     html = render_page(
-        page_of(
-            people, title=HOSTILE, warnings=(HOSTILE,), clothes=(HOSTILE,),
+        replace(
+            page,
+ title=HOSTILE, warnings=(HOSTILE,), clothes=(HOSTILE,),
             sheet=replace(page.sheet, random=(hostile,)), recipe=Recipe(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,)),
         )
     )  # fmt: skip
@@ -125,8 +122,8 @@ def test_text_from_outside_is_escaped(people, page):
     assert "cut off &lt;b&gt;here&lt;/b&gt;" in html
 
 
-def test_absent_parts_say_what_is_missing_and_how_to_make_it(people):
-    text = check(render_page(page_of(people, ranked=ABSENT))).text
+def test_absent_parts_say_what_is_missing_and_how_to_make_it(page):
+    text = check(render_page(replace(page, ranked=ABSENT))).text
     assert text.count("There is none. To make it: ccaf-pipeline make --it") == 1 + 2 + 3 + 1  # numbers, curves, origin
 
 
@@ -139,10 +136,10 @@ def test_numbers_intervals_and_skipped_queries_are_there(page):
     assert "frozen is the same CLIP" not in text
 
 
-def test_warnings_stand_at_the_top(people):
-    html = render_page(page_of(people, warnings=("The metrics are old.",)))
+def test_warnings_stand_at_the_top(page):
+    html = render_page(replace(page, warnings=("The metrics are old.",)))
     assert html.index("The metrics are old.") < html.index('class="tiles"')
-    assert "To be read with care" not in render_page(page_of(people))
+    assert "To be read with care" not in render_page(page)
 
 
 def test_the_file_is_written_whole_and_alike(page, tmp_path):
@@ -154,7 +151,7 @@ def test_the_file_is_written_whole_and_alike(page, tmp_path):
     assert [file.name for file in first.parent.iterdir()] == ["page.html"]
 
 
-def test_few_are_not_shown_as_none(people, page):
+def test_few_are_not_shown_as_none(page):
     flags = (replace(page.overview.flags[0], name="rare", count=1, share=0.0002),)
-    text = check(render_page(page_of(people, overview=replace(page.overview, flags=flags)))).text
+    text = check(render_page(replace(page, overview=replace(page.overview, flags=flags)))).text
     assert "<\u00a00.1\u00a0%" in text

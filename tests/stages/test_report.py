@@ -144,12 +144,32 @@ def test_what_is_needed_is_named_with_its_command(place, capsys, missing, messag
     ("--metrics", "no metrics at nowhere"),
     ("--frozen-metrics", "no metrics at nowhere: run `ccaf-pipeline extract --frozen && ccaf-pipeline evaluate"),
     ("--features", "feature file not found: nowhere"),
+    ("--per-query", "no results of queries at nowhere: run `ccaf-pipeline evaluate --per-query nowhere`"),
 ])  # fmt: skip
 def test_files_that_are_named_must_be_there(place, capsys, option, message):
     assert report(place, option, "nowhere") == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_table_of_single_queries_gives_the_same_page(place, capsys):
+    work("evaluate", "--params", str(place.params), "--per-query", "queries.parquet")
+    assert report(place, "--quiet", "--out", "features.html") == 0
+    (place.artifacts / "features.parquet").unlink()
+    assert report(place, "--quiet", "--out", "queries.html", "--per-query", "queries.parquet") == 0
+    pages = [(place.folder / name).read_text() for name in ("features.html", "queries.html")]
+    galleries = [page.split('<section id="ranked">')[1].split("</section>")[0] for page in pages]
+    assert galleries[0] == galleries[1]
+    capsys.readouterr()
+    assert report(place, "--per-query", "queries.parquet", "--features", "f.parquet") == 2
+    assert capsys.readouterr().err == "error: give either --features or --per-query, not both\n"
+
+
+def test_re_ranked_figures_are_shown(place):
+    work("evaluate", "--params", str(place.params), "--rerank")
+    assert report(place, "--quiet") == 0
+    assert (place.artifacts / "report.html").read_text().count('<th scope="col">re-ranked</th>') == 3
 
 
 def test_parts_that_do_not_belong_together_are_named(place, capsys):
