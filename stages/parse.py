@@ -54,7 +54,10 @@ def command(
         int, typer.Option("--workers", min=0, help="Worker processes. 0: as many as there are CPUs (or GPUs).")
     ] = 0,
     threads: Annotated[
-        int, typer.Option("--threads", min=0, help="CPU threads of a worker's network. 0: the parameter, or else 1.")
+        int,
+        typer.Option(
+            "--threads", min=0, help="CPU threads of a worker's network. 0: the parameter threads, or else 1."
+        ),
     ] = 0,
     address: Annotated[
         str | None,

@@ -25,7 +25,10 @@ _LIBRARIES = ("ccaf-pipeline", "numpy", "opencv-python-headless", "pillow", "pya
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a job runs; nothing here changes a byte of the shards.
+    """How a job runs. Address, workers, batch size and restarts change no byte of the shards.
+
+    The number of threads and the kind of device can change the last bits of a network's sums, as they choose other
+    kernels; so the default number of threads does not depend on the machine.
 
     Attributes:
         address: Of a Ray cluster; None: a local one.
