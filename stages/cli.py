@@ -13,6 +13,7 @@ from stages import (
     parse,
     parse_score,
     pretrain_clip,
+    report,
     synth,
     train,
     train_parser,
@@ -38,6 +39,7 @@ app.command("pretrain-clip")(pretrain_clip.command)
 app.command("train")(train.command)
 app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
+app.command("report")(report.command)
 
 
 def run(arguments: list[str] | None = None) -> int:
