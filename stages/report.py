@@ -19,21 +19,18 @@ from stages.options import (
     make_context,
 )
 from stages.paths import Workspace
+from stages.report_recipe import frozen_metrics_path, make_recipe
 
 if TYPE_CHECKING:
     from pipeline.evaluation.features import FeatureSet
     from pipeline.reporting.numbers import Absent, Metrics
     from pipeline.reporting.origin import Inputs
-    from pipeline.reporting.page import Page, Recipe
+    from pipeline.reporting.page import Page
     from pipeline.reporting.runs import Run
 
-RECIPE_NAME = "report-params.yaml"
 TRAIN = "ccaf-pipeline train"
 EXTRACT = "ccaf-pipeline extract"
 EVALUATE = "ccaf-pipeline evaluate"
-FROZEN_METRICS_NAME = "metrics-frozen.json"
-PARSE_KEYS = {"settings": "parser_settings"}
-"""Parse parameters whose key in the record of the shards is another."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def command(
         ranking,
         title=facts.title,
         version=__version__,
-        recipe=_recipe(context, inputs, facts.access, workspace),
+        recipe=make_recipe(context.parameters, inputs, facts, workspace),
         no_person_ids=facts.no_person_ids,
         sheet_images=settings.sheet_images,
         ranked_queries=settings.ranked_queries,
@@ -142,7 +139,7 @@ def _run(given: Path | None, default: Path, kind: str) -> "Run | Absent":
 def _frozen(given: Path | None, workspace: Workspace) -> "Metrics | Absent":
     from pipeline.reporting.numbers import Absent, read_metrics
 
-    default = workspace.folder / FROZEN_METRICS_NAME
+    default = frozen_metrics_path(workspace)
     features = workspace.frozen_features
     made_by = f"{EXTRACT} --frozen && {EVALUATE} --features {features} --out {default}"
     if given is None and not default.exists():
@@ -188,47 +185,6 @@ def _read(context: Context, workspace: Workspace, given: _Given) -> "tuple[Input
         features=metadata,
     )
     return inputs, ranking
-
-
-def _sections(context: Context, inputs: "Inputs") -> dict[str, Any]:
-    """The parameters that made the artifacts; the current ones where an artifact is absent or does not say."""
-    from pipeline.reporting.runs import Run
-
-    current = context.parameters.model_dump(mode="json")
-    record = inputs.reader.record.parameters
-    parse = {key: record[PARSE_KEYS.get(key, key)] for key in current["parse"] if PARSE_KEYS.get(key, key) in record}
-    sections = {"seed": current["seed"], "data": {"dataset": current["data"]["dataset"]}, "model": current["model"]}
-    sections["parse"] = current["parse"] | parse
-    for name, run in (("prompts", inputs.prompts), ("encoder", inputs.encoder)):
-        made = run.config if isinstance(run, Run) else {}
-        sections["seed"] = made.get("seed", sections["seed"])
-        sections["model"] |= {key: value for key, value in made.get("model", {}).items() if key in sections["model"]}
-        sections[name] = current[name] | made.get("parameters", {})
-    return sections | {"evaluate": current["evaluate"], "report": current["report"]}
-
-
-def _recipe(context: Context, inputs: "Inputs", data: str, workspace: Workspace) -> "Recipe":
-    import yaml
-
-    from pipeline.reporting.page import Recipe
-
-    text = yaml.safe_dump(_sections(context, inputs), sort_keys=False, default_flow_style=None, width=100)
-    options = f"--params {RECIPE_NAME}"
-    frozen = workspace.folder / FROZEN_METRICS_NAME
-    return Recipe(
-        file=RECIPE_NAME,
-        parameters=text,
-        data=data,
-        commands=(
-            f"ccaf-pipeline parse {options}",
-            f"{TRAIN} {options}",
-            f"{EXTRACT} {options}",
-            f"{EVALUATE} {options}",
-            f"{EXTRACT} --frozen {options}",
-            f"{EVALUATE} --features {workspace.frozen_features} --out {frozen} {options}",
-            f"ccaf-pipeline report {options}",
-        ),
-    )
 
 
 def _summary(page: "Page", target: Path, size: int) -> dict[str, Any]:

@@ -51,6 +51,11 @@ class Inputs:
     features: Mapping[str, str] | Absent
 
 
+def _some(count: int, noun: str) -> str:
+    """A count with its noun: 1 epoch, 1,200 epochs."""
+    return f"{count:,} {noun}" + ("s" if count != 1 else "")
+
+
 def _or_random(digest: str) -> str:
     return digest or RANDOM_WEIGHTS
 
@@ -136,7 +141,7 @@ def _parsing_facts(reader: ShardReader) -> tuple[Fact, ...]:
         Fact("labels", f"{made.label_scheme}, {len(made.labels)} labels"),
         Fact("covered as clothes", ", ".join(made.clothes_labels)),
         Fact("grey value of the cover", str(made.fill)),
-        Fact("shards", f"{len(record.shards)} files, {len(reader):,} images"),
+        Fact("shards", f"{_some(len(record.shards), 'file')}, {_some(len(reader), 'image')}"),
         Fact("record of the shards, sha256", record.sha256, code=True),
     ]
     return (*facts, *([Fact("versions", versions)] if versions else []))
@@ -222,14 +227,16 @@ def what_ran(inputs: Inputs) -> tuple[Fact, ...]:
     """The steps that ran, one line each."""
     reader, prompts, encoder = inputs.reader, inputs.prompts, inputs.encoder
     bad = reader.record.counts["quarantined"]
-    facts = [Fact("parse", f"{len(reader):,} images by parser {reader.metadata.parser}; {bad:,} could not be used")]
+    facts = [
+        Fact("parse", f"{_some(len(reader), 'image')} by parser {reader.metadata.parser}; {bad:,} could not be used")
+    ]
     if isinstance(prompts, Run):
         config = prompts.config
         facts.append(
             Fact(
                 "train, stage 1",
                 f"{config['identities']:,} identity and {config['clothes_classes']:,} clothes prompts "
-                f"from {config['images']:,} images, {len(prompts.epochs)} epochs",
+                f"from {_some(config['images'], 'image')}, {_some(len(prompts.epochs), 'epoch')}",
             )
         )
     if isinstance(encoder, Run):
@@ -238,12 +245,13 @@ def what_ran(inputs: Inputs) -> tuple[Fact, ...]:
         facts.append(
             Fact(
                 "train, stage 2",
-                f"{config['model']['name']}, {len(encoder.epochs)} epochs, clothes feature minimisation {minimisation}",
+                f"{config['model']['name']}, {_some(len(encoder.epochs), 'epoch')}, "
+                f"clothes feature minimisation {minimisation}",
             )
         )
     scored = str(inputs.metrics.config.get("checkpoint_sha256") or "")[:SHORT_HASH]
     names = ", ".join(score.name for score in inputs.metrics.scores)
-    facts.append(Fact("evaluate", f"protocols {names}" + (f"; checkpoint {scored}…" if scored else "")))
+    facts.append(Fact("evaluate", names + (f"; checkpoint {scored}…" if scored else "")))
     if isinstance(encoder, Run):
         facts.append(Fact("seed", str(encoder.config["seed"])))
     return tuple(facts)

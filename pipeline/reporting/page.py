@@ -1,9 +1,11 @@
 """The page: its parts as plain values, and the one HTML file that they become."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from pipeline.files import atomic_file
 from pipeline.reporting.numbers import Absent, Numbers
@@ -14,6 +16,7 @@ from pipeline.reporting.runs import Panel
 from pipeline.reporting.sheets import Sheet
 
 _TEMPLATE = "report.html.j2"
+_BACKTICKS = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,11 @@ def _gain(value: float) -> str:
     return f"{value:+.1f}".replace("-", "\u2212") if _direction(value) else "0.0"
 
 
+def _code(text: str) -> Markup:
+    """Escaped text whose `commands` stand in code."""
+    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))  # escaped first
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("pipeline.reporting"),
@@ -126,6 +134,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        code=_code,
         brief=lambda value: f"{value:.3g}",
         count=_count,
         direction=_direction,

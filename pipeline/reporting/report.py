@@ -23,8 +23,11 @@ def _tiles(inputs: Inputs, protocol: str, people: int) -> tuple[Tile, ...]:
     frozen = next((score for score in others if score.name == protocol), None)
     tiles = []
     for key in HEADLINES:
-        more = f"frozen {frozen.figures[key].value:.1f} %" if frozen else f"protocol {protocol}"
-        tiles.append(Tile(f"{METRICS[key]}, {protocol}", f"{trained.figures[key].value:.1f} %", more))
+        figure = trained.figures[key]
+        more = "" if figure.low is None else f"95\u00a0% interval {figure.low:.1f}–{figure.high:.1f}"
+        if frozen:
+            more = f"frozen {frozen.figures[key].value:.1f}\u00a0%"
+        tiles.append(Tile(f"{METRICS[key]}, {protocol}", f"{figure.value:.1f}\u00a0%", more))
     images, bad = len(inputs.reader), inputs.reader.record.counts["quarantined"]
     return (
         *tiles,

@@ -124,7 +124,7 @@ def test_text_from_outside_is_escaped(page):
 
 def test_absent_parts_say_what_is_missing_and_how_to_make_it(page):
     text = check(render_page(replace(page, ranked=ABSENT))).text
-    assert text.count("There is none. To make it: ccaf-pipeline make --it") == 1 + 2 + 3 + 1  # numbers, curves, origin
+    assert text.count("There is none. To make it:ccaf-pipeline make --it") == 1 + 2 + 3 + 1  # numbers, curves, origin
 
 
 def test_numbers_intervals_and_skipped_queries_are_there(page):
@@ -134,6 +134,11 @@ def test_numbers_intervals_and_skipped_queries_are_there(page):
     assert "30.0–50.0" in text
     assert "6 queries against 12 gallery items; 1 skipped for want of a right match" in text
     assert "frozen is the same CLIP" not in text
+
+
+def test_commands_in_sentences_are_set_as_code_and_still_escaped(page):
+    html = render_page(replace(page, warnings=("Old: run `ccaf-pipeline <x>` again.",)))
+    assert "Old: run <code>ccaf-pipeline &lt;x&gt;</code> again." in html
 
 
 def test_warnings_stand_at_the_top(page):

@@ -1,16 +1,24 @@
 """The report command on a trained tiny data set: what the page holds, what is absent, refusals, equal bytes."""
 
 import json
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from pipeline.config import load_parameters
+from pipeline.datasets.catalog import load_facts
+from pipeline.reporting.numbers import Absent, Metrics
+from pipeline.reporting.origin import Inputs
+from pipeline.shards.reader import ShardReader
 from stages import report as report_stage
 from stages.cli import app, run
+from stages.paths import Workspace
+from stages.report_recipe import make_recipe
 
 if "report" not in {info.name for info in app.registered_commands}:
     app.command("report")(report_stage.command)
@@ -205,3 +213,35 @@ def test_the_recipe_gives_the_parameters_that_made_the_artifacts(place):
     assert found.data.dataset == current.data.dataset
     assert found.parse == current.parse
     assert "root" not in yaml.safe_load(text)["data"]
+
+
+def commands_of(name, parameters, inputs):
+    facts = load_facts(name)
+    return make_recipe(parameters, inputs, facts, Workspace.of(facts.name)).commands
+
+
+def test_rendered_data_are_made_by_commands_too(place):
+    inputs = Inputs(ShardReader(place.artifacts / "shards"), Metrics(Path(), {}, ()), *[Absent("", "")] * 4)
+    model = ["model.pretrained=artifacts/clip/weights.safetensors"]
+    commands = commands_of("walkers", load_parameters(None, [*model, "data.root=here"]), inputs)
+    assert commands[:3] == (
+        "ccaf-pipeline synth --out here --params report-params.yaml",
+        "ccaf-pipeline pretrain-clip --data here/walkers-pretrain --out artifacts/clip --params report-params.yaml",
+        "ccaf-pipeline parse --params report-params.yaml",
+    )
+    assert commands_of("walkers", load_parameters(None, ["data.root=/private/place"]), inputs)[0].startswith(
+        "ccaf-pipeline synth --out data "
+    )
+    others = commands_of("ltcc", load_parameters(None, [*model, "data.dataset=ltcc", "data.root=/private"]), inputs)
+    assert others == commands_of("ltcc", load_parameters(None, ["data.dataset=ltcc"]), inputs)
+    assert others[0] == "ccaf-pipeline parse --params report-params.yaml"
+
+
+def test_every_command_of_the_recipe_is_one_of_the_command_line(place):
+    inputs = Inputs(ShardReader(place.artifacts / "shards"), Metrics(Path(), {}, ()), *[Absent("", "")] * 4)
+    model = ["model.pretrained=artifacts/clip/weights.safetensors"]
+    for command in commands_of("walkers", load_parameters(None, model), inputs):
+        program, name, *options = shlex.split(command)
+        assert program == "ccaf-pipeline"
+        known = {option for parameter in get_command(app).commands[name].params for option in parameter.opts}
+        assert {option for option in options if option.startswith("--")} <= known
