@@ -46,7 +46,7 @@ def assess(
     min_person_fraction: float = 0.02,
     min_clothes_fraction: float = 0.01,
     max_clothes_share: float = 0.97,
-    low_confidence: float = 0.6,
+    low_confidence: float = 0.5,
     min_main_piece: float = 0.7,
 ) -> Quality:
     """Figures and flags of one parse.

@@ -56,8 +56,8 @@ def test_almost_all_clothes():
 
 
 def test_low_confidence_is_below_the_threshold():
-    assert quality_of(dressed_person(), 0.59).flags == ("low_confidence",)
-    assert quality_of(dressed_person(), 0.6).flags == ()
+    assert quality_of(dressed_person(), 0.49).flags == ("low_confidence",)
+    assert quality_of(dressed_person(), 0.5).flags == ()
 
 
 def test_fragmented():
@@ -79,7 +79,7 @@ def test_fractions_are_bounded_and_flags_are_known(label_map, confidence):
     quality = quality_of(label_map, confidence)
     assert 0 <= quality.clothes_fraction <= quality.person_fraction <= 1
     assert list(quality.flags) == [flag for flag in FLAGS if flag in quality.flags]
-    assert ("low_confidence" in quality.flags) == (confidence < 0.6)
+    assert ("low_confidence" in quality.flags) == (confidence < 0.5)
 
 
 def test_shapes_must_agree():
