@@ -15,13 +15,9 @@ from pipeline.datasets.catalog import load_facts
 from pipeline.reporting.numbers import Absent, Metrics
 from pipeline.reporting.origin import Inputs
 from pipeline.shards.reader import ShardReader
-from stages import report as report_stage
 from stages.cli import app, run
 from stages.paths import Workspace
 from stages.report_recipe import make_recipe
-
-if "report" not in {info.name for info in app.registered_commands}:
-    app.command("report")(report_stage.command)
 
 
 @dataclass(frozen=True)
