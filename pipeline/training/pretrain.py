@@ -13,7 +13,11 @@ from pipeline.training.loop import CurveRow, ResumeSettings, run_epochs
 from pipeline.training.pretrain_data import CaptionedImages, FactorPhrases, PretrainBatch, PretrainBatches
 from pipeline.training.schedule import cosine_rate
 
-WARMUP_SHARE = 0.2
+WARMUP_SHARE = 0.05
+CAPTION_WEIGHT = 0.3
+SPREAD_STEPS = 25
+SPREAD_RATE = 1e-3
+SPREAD_SHARPNESS = 5.0
 MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
 
 
@@ -40,8 +44,12 @@ class PretrainTask(nn.Module):
         return F.normalize(self.text_encoder.encode_tokens(tokens), dim=1)
 
     def factor_logits(self, images: Tensor, phrases: Tensor) -> list[Tensor]:
-        """Similarities of normalised image features (B, D) to the phrases of each factor, a (B, values) each."""
-        logits = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * images @ phrases.T
+        """Products of image features (B, D) with the normalised phrases of each factor, a (B, values) each.
+
+        The image features are NOT normalised: with normalised ones all images share one direction for hundreds of
+        steps, since the part that tells them apart is small beside the part they have in common.
+        """
+        logits = images @ phrases.T
         return list(torch.split(logits, [len(factor.phrases) for factor in self._factors], dim=1))
 
     def _caption_loss(self, images: Tensor, captions: list[str]) -> Tensor:
@@ -56,7 +64,7 @@ class PretrainTask(nn.Module):
 
     def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
         """Losses by name: ``person`` and ``clothes``, each the mean over its factors, and ``caption`` in some steps."""
-        images = F.normalize(self.image_encoder(batch.images).projected, dim=1)
+        images: Tensor = self.image_encoder(batch.images).projected
         losses: dict[str, list[Tensor]] = {"person": [], "clothes": []}
         logits = self.factor_logits(images, self.phrase_features())
         for factor, scores, values in zip(self._factors, logits, batch.values.T, strict=True):
@@ -65,7 +73,7 @@ class PretrainTask(nn.Module):
             losses["clothes" if factor.of_clothes else "person"].append(loss)
         means = {name: torch.stack(parts).mean() for name, parts in losses.items() if parts}
         if batch.captions is not None:
-            means["caption"] = self._caption_loss(images, batch.captions)
+            means["caption"] = self._caption_loss(F.normalize(images, dim=1), batch.captions)
         return means
 
 
@@ -76,22 +84,38 @@ def _parameter_groups(task: PretrainTask, weight_decay: float) -> list[dict[str,
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
+def spread_phrases(task: PretrainTask, steps: int = SPREAD_STEPS) -> None:
+    """Push the phrases' features apart before any image is seen (uniformity of Wang and Isola 2020), a few seconds.
+
+    Sentences that differ in one word start almost equal, and equal targets give the image encoder no direction.
+    """
+    optimizer = torch.optim.AdamW(task.text_encoder.parameters(), lr=SPREAD_RATE)
+    for _ in range(steps):
+        phrases = task.phrase_features()
+        itself = torch.eye(len(phrases), dtype=torch.bool, device=phrases.device)
+        crowding = (SPREAD_SHARPNESS * phrases @ phrases.T).masked_fill(itself, -torch.inf).logsumexp(dim=1).mean()
+        optimizer.zero_grad()
+        crowding.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
 def pretrain(
     task: PretrainTask,
     batches: PretrainBatches,
     *,
-    epochs: int = 6,
-    learning_rate: float = 1.5e-3,
+    epochs: int = 5,
+    learning_rate: float = 1e-3,
     weight_decay: float = 0.05,
     resume: ResumeSettings | None = None,
     quiet: bool = False,
 ) -> list[CurveRow]:
-    """Train with AdamW, a linear warm-up and a cosine decay to zero; returns the curves.
+    """Spread the phrases, then train with AdamW, a linear warm-up and a cosine decay to zero; returns the curves.
 
     Raises:
         WorkError: The loss is not finite.
     """
     task.train()
+    spread_phrases(task)
     optimizer = torch.optim.AdamW(_parameter_groups(task, weight_decay), lr=learning_rate, fused=True)
     rows = run_epochs(
         task,
@@ -100,6 +124,7 @@ def pretrain(
         batches.epoch,
         lambda position: cosine_rate(position, epochs, learning_rate, warmup=WARMUP_SHARE * epochs),
         what="pretrain-clip",
+        loss_weights={"caption": CAPTION_WEIGHT},
         resume=resume,
         quiet=quiet,
     )
@@ -126,7 +151,7 @@ def zero_shot_accuracy(
     parts: list[list[Tensor]] = []
     for start in range(0, len(data), batch_size):
         images = normalise(data.images[start : start + batch_size].to(device), mean, std)
-        features = F.normalize(task.image_encoder(images).projected, dim=1)
+        features = task.image_encoder(images).projected
         parts.append([scores.argmax(dim=1).cpu() for scores in task.factor_logits(features, phrases)])
     result = {}
     for column, factor in enumerate(data.factors):

@@ -19,7 +19,7 @@ from pipeline.datasets.walkers.writer import PRETRAIN_NAME, render_pretraining
 from pipeline.errors import InputError
 from pipeline.models.clip import Clip, clip_state, load_clip
 from pipeline.training.loop import ResumeSettings
-from pipeline.training.pretrain import PretrainTask, pretrain, zero_shot_accuracy
+from pipeline.training.pretrain import PretrainTask, pretrain, spread_phrases, zero_shot_accuracy
 from pipeline.training.pretrain_data import (
     CAPTION_KINDS,
     CaptionedImages,
@@ -89,7 +89,8 @@ def test_losses_agree_with_naive_loops(clip: Clip) -> None:
     images = torch.randn(6, 3, *SIZE)
     losses = task(PretrainBatch(images, values, captions))
     with torch.no_grad():
-        features = F.normalize(clip.image_encoder(images).projected, dim=1)
+        plain = clip.image_encoder(images).projected
+        features = F.normalize(plain, dim=1)
         scale = math.exp(float(clip.logit_scale))
 
         def text(sentence: str) -> torch.Tensor:
@@ -101,7 +102,7 @@ def test_losses_agree_with_naive_loops(clip: Clip) -> None:
                 value = int(values[row, column])
                 if value < 0:
                     continue
-                scores = [math.exp(scale * float(features[row] @ text(p))) for p in data.factors[column].phrases]
+                scores = [math.exp(float(plain[row] @ text(p))) for p in data.factors[column].phrases]
                 terms.append(-math.log(scores[value] / sum(scores)))
             assert losses[name].item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
         similarity = [[math.exp(scale * float(image @ text(caption))) for caption in captions] for image in features]
@@ -113,6 +114,21 @@ def test_losses_agree_with_naive_loops(clip: Clip) -> None:
                 column_sum = sum(similarity[row][a] for row in range(6))
                 terms.append(-math.log(similarity[positive][a] / column_sum) / count)
     assert losses["caption"].item() == pytest.approx(sum(terms) / 12, rel=1e-4)
+
+
+def test_phrases_are_spread_before_any_image_is_seen(clip: Clip) -> None:
+    task = PretrainTask(clip, coloured_images(4).factors)
+
+    def nearest() -> float:
+        phrases = task.phrase_features().detach()
+        return float((phrases @ phrases.T - 2 * torch.eye(len(phrases))).max())
+
+    image_before = clip.image_encoder.tower.proj.clone()
+    before = nearest()
+    spread_phrases(task)
+    assert before > 0.8
+    assert nearest() < 0.3
+    assert torch.equal(clip.image_encoder.tower.proj, image_before)
 
 
 def test_a_factor_that_applies_to_no_image_costs_nothing(clip: Clip) -> None:
