@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.main import get_command
+from typer.main import get_group
 
 from pipeline.config import load_parameters
 from pipeline.datasets.catalog import load_facts
@@ -239,5 +239,5 @@ def test_every_command_of_the_recipe_is_one_of_the_command_line(place):
     for command in commands_of("walkers", load_parameters(None, model), inputs):
         program, name, *options = shlex.split(command)
         assert program == "ccaf-pipeline"
-        known = {option for parameter in get_command(app).commands[name].params for option in parameter.opts}
+        known = {option for parameter in get_group(app).commands[name].params for option in parameter.opts}
         assert {option for option in options if option.startswith("--")} <= known
