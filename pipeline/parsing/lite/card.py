@@ -47,6 +47,7 @@ _LIMITS = """
   necklines may be either face or clothes.
 - More than one person: it labels whoever is nearest to the middle, and may add parts of somebody who touches them.
 - Bags and backpacks are background, as in LIP, but straps and bags of the clothes' colour are often taken for clothes.
+- Long dark hair seen from behind is at times taken for clothes: the photographs hardly show anybody from behind.
 - The people in the photographs are mostly young women in fashionable clothes, upright, in daylight. Children, sitting
   or lying people, uniforms, saris, robes, night and infrared images were not tested.
 """
