@@ -85,7 +85,7 @@ class ParseParameters(Section):
     max_pixels: int = Field(64_000_000, ge=1, description="larger images are quarantined before decoding")
     max_bad: float = Field(0.01, ge=0, le=1, description="share of quarantined images above which the run fails")
     min_person_fraction: float = Field(0.02, ge=0, le=1, description="below it an image is flagged no_person")
-    low_confidence: float = Field(0.6, ge=0, le=1, description="below it an image is flagged low_confidence")
+    low_confidence: float = Field(0.5, ge=0, le=1, description="below it an image is flagged low_confidence")
 
 
 class PromptParameters(Section):

@@ -50,13 +50,14 @@ def run(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED  # the command-line library itself turns some interruptions into this code
     except Exception as error:
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
         error.show()  # a usage error of the command-line library: it prints the usage and the reason
         return int(error.exit_code)
+    if code == EXIT_INTERRUPTED:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

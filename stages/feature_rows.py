@@ -32,7 +32,7 @@ def feature_rows(reader: ShardReader, dataset: str, roles: list[str]) -> Feature
         InputError: A role is not one of the data set's, or the shards lack its splits.
     """
     facts = load_facts(dataset)
-    names = {}
+    names: dict[str, str] = {}
     for role in roles:
         splits = next((splits for known, splits in facts.roles.items() if known == role), ())
         if not splits:
