@@ -90,9 +90,13 @@ def _protocols(names: list[str] | None, facts: "DatasetFacts | None") -> "list[P
 def _possible_protocols(items: "FeatureSet") -> "tuple[list[Protocol], list[str]]":
     """For features of an unknown data set: general, cc and sc, as far as ids allow; and what was left out, and why."""
     from pipeline.errors import InputError
+    from pipeline.evaluation.features import NO_ID
     from pipeline.evaluation.protocols import CLOTHES_CHANGING, GENERAL, SAME_CLOTHES, has_good_items, select
 
-    chosen, remarks = [GENERAL], []
+    chosen: list[Protocol] = [GENERAL]
+    remarks: list[str] = []
+    if (items.clothes_id == NO_ID).all():
+        return chosen, remarks
     for protocol in (CLOTHES_CHANGING, SAME_CLOTHES):
         try:
             possible = has_good_items(*select(items, protocol), protocol)

@@ -16,7 +16,8 @@ from pipeline.files import atomic_file
 NO_ID = -1
 ROLE_COLUMNS = ("role", "split")
 CHECKPOINT_KEY = "checkpoint_sha256"
-BATCH_ROWS = 4096
+ROW_GROUP_ROWS = 4096
+BATCH_ROWS = 1024
 
 ID_FIELDS = (
     pa.field("image_id", pa.string(), nullable=False),
@@ -101,13 +102,13 @@ def write_features(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> 
     kind = pa.list_(pa.float32(), feature.type.list_size)
     schema = pa.schema([*ID_FIELDS, pa.field("feature", kind, nullable=False)], metadata=dict(metadata))
     with atomic_file(path) as temporary:
-        pq.write_table(table.select(schema.names).cast(schema), temporary, row_group_size=BATCH_ROWS)
+        pq.write_table(table.select(schema.names).cast(schema), temporary, row_group_size=ROW_GROUP_ROWS)
 
 
 def normalise_rows(features: Floats) -> Floats:
     """Divide each row by its length, which is computed in float64; rows of zeros stay zero."""
     lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
-    normalised: Floats = (features / np.maximum(lengths, 1e-30)[:, None]).astype(np.float32)
+    normalised: Floats = features / np.maximum(lengths, 1e-30).astype(np.float32)[:, None]
     return normalised
 
 
@@ -207,7 +208,7 @@ def read_features(path: Path, side: str | None = None, keep: Sequence[str] = ())
             or values are not finite.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # the buffer would hold the whole file
             names = file.schema_arrow.names
             if "feature" not in names:
                 raise InputError(f"{path} lacks the column feature; it has: {', '.join(names)}")

@@ -59,7 +59,11 @@ def test_default_protocols_follow_the_ids_and_what_is_left_out_is_told(one_file,
     sides = rows("query", [1], 1, clothes=False), rows("gallery", [1], 2, 1, clothes=False)
     result, said = evaluated(capsys, "--features", write(tmp_path / "plain", *sides))
     assert set(result["protocols"]) == {"general"}
-    assert "protocol cc needs clothes ids, but 1 query rows have none; left out" in said
+    assert "left out" not in said
+    nulls = sides[1].append_column("clothes_id", pa.nulls(1, pa.int64()))
+    result, said = evaluated(capsys, "--features", write(tmp_path / "partly", rows("query", [1], 1), nulls))
+    assert set(result["protocols"]) == {"general"}
+    assert "protocol cc needs clothes ids, but 1 gallery rows have none; left out" in said
 
 
 def test_two_files_score_like_one(one_file, tmp_path, capsys):
