@@ -48,6 +48,7 @@ def _to_page(svg: str, title: str) -> Markup:
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the same in every plot; what is referred to keeps its hashed id
+    svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", svg).replace("xlink:href", "href")  # HTML needs no namespaces
     label = f'role="img" aria-label="{Markup.escape(title)}"'
     svg = re.sub(r'width="[^"]*" height="[^"]*"', lambda _: label, svg, count=1)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
