@@ -8,6 +8,7 @@ item. With many, a histogram tells how many items lie in higher bins, and only b
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -169,9 +170,14 @@ def score(
         precision[position] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
         penalty[position] = len(ranks) / ranks[-1]
 
-    with ThreadPoolExecutor(threads or torch.get_num_threads()) as pool:
+    def rank_share(start: int, rows: Scores, share: int) -> None:
+        for offset in range(share, len(rows), shares):
+            rank(start + offset, rows[offset])
+
+    shares = threads or torch.get_num_threads()
+    with ThreadPoolExecutor(shares) as pool:
         for start, rows in similarity_blocks(query.features, gallery.features) if blocks is None else blocks:
-            list(pool.map(rank, range(start, start + len(rows)), rows))
+            list(pool.map(partial(rank_share, start, rows), range(shares)))
             if advance is not None:
                 advance(len(rows))
     return Retrieval(
