@@ -38,8 +38,8 @@ def _read(features: Path | None, query: Path | None, gallery: Path | None) -> "t
         return read_features(features)
     if query is None or gallery is None:
         raise InputError("give --features FILE, or both --query FILE and --gallery FILE")
-    finer_query = sorted({role for protocol in PROTOCOLS.values() for role in protocol.query_roles})
-    finer_gallery = sorted({role for protocol in PROTOCOLS.values() for role in protocol.gallery_roles})
+    finer_query = [role for protocol in PROTOCOLS.values() for role in protocol.query_roles]
+    finer_gallery = [role for protocol in PROTOCOLS.values() for role in protocol.gallery_roles]
     queries, metadata = read_features(query, "query", finer_query)
     items, other = read_features(gallery, "gallery", finer_gallery)
     for key in (CHECKPOINT_KEY, "dataset"):
@@ -215,20 +215,22 @@ def command(
         features = dataset_workspace(context).features
         dataset = context.parameters.data.dataset
     from pipeline.device import set_threads
-    from pipeline.evaluation.features import CHECKPOINT_KEY
+    from pipeline.evaluation.features import CHECKPOINT_KEY, read_features
     from pipeline.evaluation.per_query import DEPTH, write_per_query
+    from pipeline.evaluation.protocols import PROTOCOLS
     from pipeline.evaluation.rerank import Reranking
     from pipeline.files import write_json
 
     settings = context.parameters.evaluate
     set_threads(context.parameters.threads)
+    tested = [role for known in PROTOCOLS.values() for role in (*known.query_roles, *known.gallery_roles)]
     items, metadata = _read(features, query, gallery)
     facts = _facts(dataset, metadata)
     problems: list[str] = []
     chosen = _protocols(protocols or settings.protocols, facts)
     if not chosen:
         chosen, problems = _possible_protocols(items)
-    train = _read(train_features, None, None)[0] if train_features is not None else items.with_role("train")
+    train = items if train_features is None else read_features(train_features, "train", tested)[0]
     reranking = None
     if rerank or settings.rerank:
         reranking = Reranking(
@@ -236,7 +238,9 @@ def command(
         )
     entries, scored = [], []
     for protocol in chosen:
-        new, warnings, queries = _score(items, train, protocol, context, reranking, DEPTH if per_query else 0)
+        new, warnings, queries = _score(
+            items, train.with_role("train"), protocol, context, reranking, DEPTH if per_query else 0
+        )
         entries += new
         problems += warnings
         scored += queries
