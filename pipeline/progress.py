@@ -37,6 +37,7 @@ class Progress:
         self._stream = stream or sys.stderr
         self._done = 0
         self._note = ""
+        self._written = -1
         self._started = self._last_line = time.monotonic()
         self._plain = not quiet and not self._stream.isatty()
         self._bar: tqdm[Any] | None = None
@@ -51,7 +52,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self._plain:
+        elif self._plain and self._written != self._done:
             self._write_line()
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -67,6 +68,7 @@ class Progress:
 
     def _write_line(self) -> None:
         self._last_line = time.monotonic()
+        self._written = self._done
         elapsed = max(self._last_line - self._started, 1e-9)
         rate = self._done / elapsed
         parts = [f"{self._what}: {self._done}/{self._total} {self._unit}s", f"{rate:.1f} {self._unit}s/s"]

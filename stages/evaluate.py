@@ -168,6 +168,12 @@ def _score(
     return entries, [warning for warning in warnings if warning], queries
 
 
+def _default_target(features: Path) -> Path:
+    """``features-frozen.parquet`` -> ``metrics-frozen.json``; a file of another name -> ``metrics.json``."""
+    name = features.stem.replace("features", "metrics", 1) if features.stem.startswith("features") else "metrics"
+    return features.with_name(f"{name}.json")
+
+
 def command(
     features: Annotated[
         Path | None,
@@ -194,7 +200,7 @@ def command(
         typer.Option("--per-query", help="Parquet file for each query's AP, first good rank and best gallery images."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Metrics file. Default: metrics.json beside the feature file.")
+        Path | None, typer.Option("--out", help="Metrics file. Default: metrics*.json beside features*.parquet.")
     ] = None,
     dataset: DatasetOption = None,
     params: ParamsOption = None,
@@ -254,7 +260,7 @@ def command(
     }
     if reranking is not None:
         result["reranked"] = {entry["name"]: entry for entry in entries if "reranking" in entry}
-    target = out or (features or query or Path()).with_name("metrics.json")
+    target = out or _default_target(features or query or Path("features.parquet"))
     write_json(target, result)
     for problem in problems:
         context.console.say(f"warning: {problem}")

@@ -48,6 +48,11 @@ class Workspace:
         return self.folder / "metrics.json"
 
     @property
+    def frozen_metrics(self) -> Path:
+        """Written by evaluate, of the features of the CLIP before training."""
+        return self.folder / "metrics-frozen.json"
+
+    @property
     def report(self) -> Path:
         """Written by report."""
         return self.folder / "report.html"

@@ -10,7 +10,6 @@ from stages.console import Console
 from stages.options import JsonOption, ParamsOption, QuietOption, SeedOption, SetOption, make_context
 from stages.paths import ARTIFACTS
 
-CURVES_NAME = "curves.csv"
 HELD_OUT_SHARE = 0.05
 
 
@@ -59,7 +58,7 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
     from pipeline.files import sha256_of_file, sha256_of_value
     from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
     from pipeline.models.clip import clip_state, load_clip
-    from pipeline.training.loop import ResumeSettings, curves_as_csv, forget_progress
+    from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
     from pipeline.training.pretrain import PretrainTask, pretrain, zero_shot_accuracy
     from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
 

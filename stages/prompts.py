@@ -15,12 +15,11 @@ from pipeline.models.clip import Clip
 from pipeline.models.extraction import encode_images
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.training.classes import NO_CLASS, ClassIndex, choose_clothes_source, cluster_clothes, index_classes
-from pipeline.training.loop import ResumeSettings, curves_as_csv, forget_progress
+from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
 from pipeline.training.prompts import PromptData, PromptTask, train_prompts
 from stages.console import Console
 from stages.training_data import TrainingData, load_model, read_training_data
 
-CURVES_NAME = "curves.csv"
 FEATURE_BATCH = 128
 
 

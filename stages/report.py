@@ -19,7 +19,7 @@ from stages.options import (
     make_context,
 )
 from stages.paths import Workspace
-from stages.report_recipe import frozen_metrics_path, make_recipe
+from stages.report_recipe import make_recipe
 
 if TYPE_CHECKING:
     from pipeline.evaluation.features import FeatureSet
@@ -139,7 +139,7 @@ def _run(given: Path | None, default: Path, kind: str) -> "Run | Absent":
 def _frozen(given: Path | None, workspace: Workspace) -> "Metrics | Absent":
     from pipeline.reporting.numbers import Absent, read_metrics
 
-    default = frozen_metrics_path(workspace)
+    default = workspace.frozen_metrics
     features = workspace.frozen_features
     made_by = f"{EXTRACT} --frozen && {EVALUATE} --features {features} --out {default}"
     if given is None and not default.exists():

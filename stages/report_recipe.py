@@ -21,11 +21,6 @@ PARSE_KEYS = {"settings": "parser_settings"}
 """Parse parameters whose key in the record of the shards is another."""
 
 
-def frozen_metrics_path(workspace: Workspace) -> Path:
-    """Where the metrics of the CLIP before training are, unless they are named."""
-    return workspace.folder / "metrics-frozen.json"
-
-
 def _relative_root(root: str | None) -> dict[str, str]:
     """The root of the data sets if it means the same on another machine."""
     return {} if root is None or Path(root).expanduser().is_absolute() else {"root": root}
@@ -86,7 +81,7 @@ def make_recipe(parameters: Parameters, inputs: "Inputs", facts: "DatasetFacts",
         f"ccaf-pipeline evaluate {options}",
         f"ccaf-pipeline extract --frozen {options}",
         f"ccaf-pipeline evaluate --features {workspace.frozen_features} "
-        f"--out {frozen_metrics_path(workspace)} --dataset {shlex.quote(sections['data']['dataset'])} {options}",
+        f"--out {workspace.frozen_metrics} --dataset {shlex.quote(sections['data']['dataset'])} {options}",
         f"ccaf-pipeline report {options}",
     ]
     if rendered:

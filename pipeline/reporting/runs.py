@@ -13,8 +13,8 @@ from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.models.checkpoint import CONFIG_NAME
 from pipeline.reporting.plots import curve
+from pipeline.training.loop import CURVES_NAME
 
-CURVES_NAME = "curves.csv"  # both stages of training write it into their checkpoint
 EPOCH = "epoch"
 
 

@@ -15,6 +15,9 @@ from pipeline.progress import Progress
 from pipeline.training.resume import load_progress, save_progress
 
 BatchT = TypeVar("BatchT")
+CURVES_NAME = "curves.csv"
+"""Under this name every training writes its curves into its checkpoint."""
+
 CurveRow = dict[str, float]
 
 
