@@ -1,5 +1,6 @@
 """The command line ``ccaf-pipeline``: one command a stage, and one place where errors become messages."""
 
+import os
 import sys
 
 import typer
@@ -63,4 +64,6 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the command."""
+    # Waiting threads must sleep: beside another busy process, spinning ones cost several times the work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run())
