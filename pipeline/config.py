@@ -204,6 +204,14 @@ def _explain(error: ValidationError, source: str) -> str:
     return f"{source}: " + "; ".join(problems)
 
 
+def one_line(error: Exception) -> str:
+    """An error of the YAML reader in one line: the place and the problem."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', error)}"
+
+
 def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> Parameters:
     """Read parameters from a YAML file and apply ``key=value`` overrides (values are YAML).
 
@@ -223,7 +231,7 @@ def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> 
         except FileNotFoundError:
             raise InputError(f"parameter file not found: {path}") from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"parameter file {path} cannot be read as YAML: {error}") from error
+            raise InputError(f"parameter file {path} cannot be read as YAML: {one_line(error)}") from error
         if not isinstance(tree, dict):
             raise InputError(f"parameter file {path} must be a mapping of sections, not {type(tree).__name__}")
     for override in overrides:
@@ -233,8 +241,9 @@ def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> 
         try:
             _assign(tree, key.strip(), yaml.safe_load(text))
         except yaml.YAMLError as error:
-            raise InputError(f"--set {override}: the value is not YAML: {error}") from error
-        source = f"{source} with --set"
+            raise InputError(f"--set {override}: the value is not YAML: {one_line(error)}") from error
+    if overrides:
+        source = f"{source} with options"
     try:
         return Parameters.model_validate(tree)
     except ValidationError as error:

@@ -55,7 +55,8 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
-        error.show()  # a usage error of the command-line library: it prints the usage and the reason
+        reason = error.format_message() if hasattr(error, "format_message") else str(error)
+        print(f"error: {reason} (see ccaf-pipeline --help)", file=sys.stderr)
         return int(error.exit_code)
     if code == EXIT_INTERRUPTED:
         print("interrupted; run the same command again to go on", file=sys.stderr)

@@ -87,17 +87,21 @@ def _protocols(names: list[str] | None, facts: "DatasetFacts | None") -> "list[P
     return list(found.values())
 
 
-def _possible_protocols(items: "FeatureSet") -> "tuple[list[Protocol], list[str]]":
-    """For features of an unknown data set: general, cc and sc, as far as ids allow; and what was left out, and why."""
+def _possible_protocols(items: "FeatureSet", facts: "DatasetFacts | None") -> "tuple[list[Protocol], list[str]]":
+    """Where none was named: those of the data set, or general, cc and sc; as far as ids and good items allow.
+
+    The second value says what was left out, and why. The first protocol is never left out.
+    """
     from pipeline.errors import InputError
     from pipeline.evaluation.features import NO_ID
     from pipeline.evaluation.protocols import CLOTHES_CHANGING, GENERAL, SAME_CLOTHES, has_good_items, select
 
-    chosen: list[Protocol] = [GENERAL]
+    first, *others = _protocols(None, facts) or [GENERAL, CLOTHES_CHANGING, SAME_CLOTHES]
+    chosen: list[Protocol] = [first]
     remarks: list[str] = []
-    if (items.clothes_id == NO_ID).all():
+    if facts is None and (items.clothes_id == NO_ID).all():
         return chosen, remarks
-    for protocol in (CLOTHES_CHANGING, SAME_CLOTHES):
+    for protocol in others:
         try:
             possible = has_good_items(*select(items, protocol), protocol)
             reason = "" if possible else f"protocol {protocol.name}: no query has a good gallery item"
@@ -233,9 +237,11 @@ def command(
     items, metadata = _read(features, query, gallery)
     facts = _facts(dataset, metadata)
     problems: list[str] = []
-    chosen = _protocols(protocols or settings.protocols, facts)
-    if not chosen:
-        chosen, problems = _possible_protocols(items)
+    named = protocols or settings.protocols
+    if named:
+        chosen = _protocols(named, facts)
+    else:
+        chosen, problems = _possible_protocols(items, facts)
     train = items if train_features is None else read_features(train_features, "train", tested)[0]
     reranking = None
     if rerank or settings.rerank:

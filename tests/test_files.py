@@ -56,6 +56,17 @@ def test_a_failed_block_leaves_the_old_folder(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_targets_that_cannot_be_written_are_input_errors(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"cannot write .*folder: it is a folder"):
+        _break(atomic_file(tmp_path / "folder"), lambda temporary: None)
+    with pytest.raises(InputError, match=r"cannot write .*file: it is a file"):
+        _break(atomic_folder(tmp_path / "file"), lambda temporary: None)
+    with pytest.raises(InputError, match=r"cannot write .*x\.json"):
+        write_json(tmp_path / "file" / "x.json", {})
+
+
 def test_json_is_sorted_and_refuses_nan(tmp_path):
     path = tmp_path / "x.json"
     write_json(path, {"b": 1, "a": [1.5, None]})

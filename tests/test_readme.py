@@ -48,6 +48,10 @@ def test_the_tables_name_no_parameter_that_does_not_exist():
     assert listed == known
 
 
+def test_no_placeholder_is_left():
+    assert not re.findall(r"@[A-Z_]+@", README)
+
+
 def test_every_command_is_in_the_table_and_the_other_way_round():
     table = README[README.index("## Commands") : README.index("## Artifacts")]
     listed = set(re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.MULTILINE))

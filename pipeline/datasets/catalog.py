@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.config import one_line
 from pipeline.datasets.builder import ManifestBuilder
 from pipeline.datasets.readers import Source, find_reader, reader_names
 from pipeline.errors import InputError
@@ -145,7 +146,7 @@ def _read_facts(path: Path) -> DatasetFacts:
     except FileNotFoundError:
         raise InputError(f"data set file not found: {path}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"data set file {path} cannot be read as YAML: {error}") from error
+        raise InputError(f"data set file {path} cannot be read as YAML: {one_line(error)}") from error
     try:
         return DatasetFacts.model_validate(tree)
     except ValidationError as error:

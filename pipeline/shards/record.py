@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import read_json, sha256_of_value, write_json
-from pipeline.shards.schema import RECORD_NAME
+from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
 from pipeline.shards.writer import ShardEntry
 
 
@@ -130,7 +130,8 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / RECORD_NAME
     if not path.is_file():
-        state = "it was begun but not finished" if folder.is_dir() and any(folder.iterdir()) else "none there"
+        begun = (folder / PLAN_NAME).is_file() or any(folder.glob(SHARD_PATTERN))
+        state = "they were begun but not finished" if begun else "none there"
         raise InputError(f"no finished shards in {folder} ({state}): run ccaf-pipeline parse")
     value = read_json(path, "shard record")
     try:

@@ -40,7 +40,9 @@ def test_help_exits_with_0(name, capsys):
 )
 def test_usage_errors_exit_with_2(arguments, capsys):
     assert run(arguments) == 2
-    assert "Error" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
 
 
 def test_help_needs_no_heavy_module():

@@ -27,7 +27,7 @@ from stages.cli import run
 
 PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
 SLOW = {"seconds": 0.04}
-SETTINGS = ParseSettings("tiles", SLOW, None, 255, 3, 2, 64_000_000, 0.02, 0.6)
+SETTINGS = ParseSettings("tiles", SLOW, None, 255, 3, 2, 64_000_000, 0.02, 0.5)
 
 
 @dataclass(frozen=True)
