@@ -275,4 +275,4 @@ def command(
     if per_query is not None:
         write_per_query(per_query, scored)
         context.console.say(f"results of each query -> {per_query}")
-    context.console.say("next: ccaf-pipeline report")
+    context.say_next("report")

@@ -109,7 +109,7 @@ def command(
     }
     write_features(target, feature_table(reader, rows, features.numpy()), metadata)
     context.console.say(f"features of {len(features)} images, {features.shape[1]} numbers each -> {target}")
-    context.console.say(f"next: ccaf-pipeline evaluate --features {target}")
+    context.say_next("evaluate", "--features", str(target))
     context.console.result(
         {"images": len(features), "dimension": features.shape[1], "out": str(target)}, f"{target}: {len(features)} rows"
     )

@@ -59,7 +59,7 @@ def command(
     if not refused:
         write_manifest(listing.manifest, out)
         context.console.say(f"manifest of {listing.manifest.num_rows:,} images -> {out}")
-        context.console.say(f"next: ccaf-pipeline parse --dataset {data.dataset}")
+        context.say_next("parse", *([] if root is None else ["--root", str(root)]))
     value = {
         "dataset": facts.name,
         "folder": str(listing.folder),

@@ -1,6 +1,7 @@
 """The options that commands share, and the context they are read into."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,12 @@ class Context:
 
     parameters: Parameters
     console: Console
+    given: tuple[str, ...] = ()
+    """Data set and parameter file as they were given, for the command that comes next."""
+
+    def say_next(self, *words: str) -> None:
+        """Tell which command usually comes next, with the data set and parameter file of this one."""
+        self.console.say(f"next: ccaf-pipeline {shlex.join([*words, *self.given])}")
 
 
 def make_context(
@@ -56,6 +63,8 @@ def make_context(
     Raises:
         InputError: The file or a value is wrong.
     """
+    given = [] if dataset is None else ["--dataset", dataset]
+    given += [] if params is None else ["--params", str(params)]
     if params is None and DEFAULT_PARAMETERS.is_file():
         params = DEFAULT_PARAMETERS
     changes = list(overrides or [])
@@ -65,7 +74,7 @@ def make_context(
         changes.append(f"data.dataset={_quoted(dataset)}")
     if root is not None:
         changes.append(f"data.root={_quoted(str(root))}")
-    return Context(load_parameters(params, changes), Console(quiet=quiet, as_json=as_json))
+    return Context(load_parameters(params, changes), Console(quiet=quiet, as_json=as_json), tuple(given))
 
 
 def _quoted(text: str) -> str:
@@ -77,8 +86,12 @@ def dataset_workspace(context: Context) -> Workspace:
     """Default places of the artifacts of the data set that the parameters name.
 
     Raises:
-        InputError: The data set is not known.
+        InputError: The data set is not known, or names a protocol that does not exist.
     """
     from pipeline.datasets.catalog import load_facts
+    from pipeline.evaluation.protocols import find_protocols
 
-    return Workspace.of(load_facts(context.parameters.data.dataset).name)
+    facts = load_facts(context.parameters.data.dataset)
+    for name in facts.protocols:
+        find_protocols(name)  # a wrong name must not come out after hours of parsing and training
+    return Workspace.of(facts.name)

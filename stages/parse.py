@@ -244,4 +244,4 @@ def _conclude(context: Context, result: "JobResult") -> None:
             f"{100 * limit:g}%); the reasons are in {result.folder / 'quarantine.parquet'}; "
             f"repair the images and run again, or raise the limit"
         )
-    console.say("next: ccaf-pipeline train")
+    context.say_next("train")

@@ -43,7 +43,7 @@ def command(
         for name, score in result["zero_shot"].items()
     ]
     context.console.result(result, "\n".join([*lines, f"{result['weights']}: loss {result['loss']:.4f}"]))
-    context.console.say("next: ccaf-pipeline parse")
+    context.say_next("parse")
 
 
 def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict[str, Any]:

@@ -66,5 +66,7 @@ def command(
     context.console.result(
         result, "\n".join(f"{name}: loss {part['loss']:.4f}, {part['out']}" for name, part in result.items())
     )
-    follow = "ccaf-pipeline extract" if stage is not Stage.PROMPTS else "ccaf-pipeline train --stage encoder"
-    context.console.say(f"next: {follow}")
+    if stage is Stage.PROMPTS:
+        context.say_next("train", "--stage", "encoder")
+    else:
+        context.say_next("extract")

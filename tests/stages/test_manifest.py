@@ -36,7 +36,8 @@ def test_manifest_and_table(root: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert ["train", "1/77", "!", "2/9,576", "!", "2", "2", "-"] in lines
     assert ["gallery", "1/75", "!", "2/7,050", "!", "2", "1", "-"] in lines
     assert "warning: train: 1 identities, published are 77\n" in output.err
-    assert "next: ccaf-pipeline parse --dataset ltcc\n" in output.err
+    assert "next: ccaf-pipeline parse --root " in output.err
+    assert "--dataset ltcc\n" in output.err
 
 
 def test_quiet_and_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

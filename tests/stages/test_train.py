@@ -133,6 +133,22 @@ def test_user_errors_are_one_line_and_exit_code_2(figures, tmp_path, capsys, arg
     assert error.count("\n") == 1
 
 
+def test_a_data_set_with_an_unknown_protocol_is_refused_at_once(figures, tmp_path, capsys):
+    wrong = tmp_path / "figures.yaml"
+    wrong.write_text(figures.facts.read_text().replace("- sc", "- zz"))
+    assert train(figures, tmp_path, "--dataset", str(wrong)) == 2
+    assert "unknown protocol 'zz'" in capsys.readouterr().err
+
+
+def test_the_next_command_keeps_data_set_and_parameters(trained, figures, tmp_path, capsys):
+    arguments = ["extract", "--params", str(figures.params), "--dataset", str(figures.facts)]
+    arguments += ["--shards", str(figures.shards), "--checkpoint", str(trained / "encoder")]
+    assert run([*arguments, "--out", str(tmp_path / "f.parquet")]) == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"next: ccaf-pipeline evaluate --features {tmp_path / 'f.parquet'}")
+    assert said.endswith(f"--dataset {figures.facts} --params {figures.params}")
+
+
 def test_extract_writes_features_of_query_and_gallery(trained, figures, tmp_path):
     arguments = ["extract", "--params", str(figures.params), "--shards", str(figures.shards), "--quiet"]
     trained_file, frozen_file = tmp_path / "features.parquet", tmp_path / "frozen.parquet"
