@@ -26,7 +26,7 @@ from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
 from pipeline.datasets.manifest import ManifestRow, build_manifest
 from pipeline.images import RgbImage, decode_image
 from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.parsing.parser import Parser
+from pipeline.parsing.parser import Parser, Parsing
 from pipeline.shards.job import RunSettings, run_job
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.worker import build_parser
@@ -66,6 +66,7 @@ def plain_loop(parser: Parser, paths: list[Path], out: Path) -> None:
     for number, path in enumerate(paths):
         image = np.asarray(Image.open(path).convert("RGB"))
         (parsing,) = parser.parse([image])
+        assert isinstance(parsing, Parsing), f"{path} cannot be parsed: {parsing}"
         mask = clothes_mask(parsing.label_map, clothes)
         Image.fromarray(parsing.label_map).save(out / f"{number}-labels.png")
         Image.fromarray(mask).save(out / f"{number}-mask.png")
@@ -93,7 +94,7 @@ def main() -> None:
     facts = load_facts(options.dataset)
     folder = dataset_folder(facts, options.root, os.environ)
     manifest = repeat_rows(read_dataset(facts, folder).manifest, options.images)
-    settings = ParseSettings(options.parser, options.settings, None, 255, 512, 64, 64_000_000, 0.02, 0.6)
+    settings = ParseSettings(options.parser, options.settings, None, "white", 0, False, 512, 64, 64_000_000, 0.02, 0.6)
     paths = [folder / path for path in manifest["path"].to_pylist()]
     some = paths[:LOOP_IMAGES]
     decoded = [decode_image(path.read_bytes()) for path in paths]

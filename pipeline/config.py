@@ -75,7 +75,11 @@ class ParseParameters(Section):
     parser: str = Field("lite", description="name of a registered parser")
     settings: dict[str, Any] = Field(default_factory=dict, description="the parser's own settings")
     clothes_labels: list[str] | None = Field(None, description="names of labels to cover; null: the scheme's default")
-    fill: int = Field(255, ge=0, le=255, description="grey value of covered pixels; the paper's is white")
+    fill: Literal["white", "black", "mean", "noise", "blur"] = Field(
+        "white", description="what covers clothes; the paper's is white"
+    )
+    dilate: int = Field(0, ge=0, description="pixels by which the clothes mask is grown; the paper has none")
+    fill_holes: bool = Field(False, description="also cover background that clothes enclose; the paper does not")
     shard_rows: int = Field(512, ge=1, description="images in a shard at the most; small data sets get smaller shards")
     row_group_rows: int = Field(64, ge=1, description="images in a Parquet row group")
     batch_size: int = Field(16, ge=1, description="images handed to the parser at once; changes no result")

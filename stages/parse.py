@@ -137,6 +137,8 @@ def _settings(parse: ParseParameters) -> "ParseSettings":
         parser_settings=dict(parse.settings),
         clothes_labels=None if parse.clothes_labels is None else tuple(parse.clothes_labels),
         fill=parse.fill,
+        dilate=parse.dilate,
+        fill_holes=parse.fill_holes,
         shard_rows=parse.shard_rows,
         row_group_rows=parse.row_group_rows,
         max_pixels=parse.max_pixels,

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage
 from pipeline.parsing.lite.crops import Example
 from pipeline.parsing.lite.targets import SOME_CLOTHES
@@ -83,7 +84,7 @@ def score(
         batch_size: Images given to the parser at once.
 
     Raises:
-        InputError: The scheme has no clothes and none were named.
+        InputError: The scheme has no clothes and none were named; or an image cannot be parsed.
         ValueError: There are no examples.
     """
     if not examples:
@@ -97,9 +98,11 @@ def score(
     for start in range(0, len(examples), batch_size):
         group = examples[start : start + batch_size]
         begin = time.perf_counter()
-        parsings = parser.parse([example.image for example in group])
+        parsings = parser.parse([example.image for example in group], [example.name for example in group])
         seconds += time.perf_counter() - begin
         for example, parsing in zip(group, parsings, strict=True):
+            if isinstance(parsing, BadImageError):
+                raise InputError(f"the parser {parser.name} cannot parse {example.name}: {parsing.detail}")
             confusion += confusion_matrix(example.target, parsing.label_map, len(labels))
             tally.add(clothes_mask(example.target, true_clothes), clothes_mask(parsing.label_map, clothes))
     by_class = class_iou(confusion)

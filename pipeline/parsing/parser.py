@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.errors import InputError
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import BadImageError, InputError
 from pipeline.images import LabelMap, RgbImage
 from pipeline.parsing.schemes import LabelScheme
 
@@ -23,7 +25,10 @@ class Parsing:
 
 
 class Parser(Protocol):
-    """A human parser. The result for one image must not depend on its neighbours in the batch."""
+    """A human parser. The result for one image must not depend on its neighbours in the batch.
+
+    An instance is used by one thread at a time, in the process that built it.
+    """
 
     @property
     def name(self) -> str:
@@ -37,28 +42,46 @@ class Parser(Protocol):
     def weights_sha256(self) -> str:
         """Hash of the weights' file, for provenance; empty if the parser has none."""
 
-    def parse(self, images: Sequence[RgbImage]) -> list[Parsing]:
-        """Parse a batch of RGB uint8 images of any sizes; the result has their order and length."""
+    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
+        """Parse a batch of images.
+
+        Args:
+            images: RGB uint8 (height, width, 3), of any sizes.
+            paths: The images' paths inside their data set, for parsers that look results up; a network ignores them.
+
+        Returns:
+            One outcome an image, in their order: its parse, or why this image cannot be parsed.
+        """
 
 
 ParserFactory = Callable[..., Parser]
 
-_FACTORIES: dict[str, ParserFactory] = {}
+
+@dataclass(frozen=True)
+class _Registration:
+    settings: type[BaseModel]
+    factory: ParserFactory
 
 
-def register_parser(name: str) -> Callable[[ParserFactory], ParserFactory]:
+_REGISTRY: dict[str, _Registration] = {}
+
+
+def register_parser(name: str, settings: type[BaseModel]) -> Callable[[ParserFactory], ParserFactory]:
     """Decorator that makes a factory available as ``name``.
 
-    The factory is called with the keyword argument ``device`` (a torch device string) and the parser's own settings.
+    Args:
+        name: What users write into ``parse.parser``.
+        settings: The parser's own settings, the keys of ``parse.settings``: a frozen model that forbids others. The
+            factory is called with the keyword argument ``device`` (a torch device string) and a keyword a field.
 
     Raises:
         ValueError: The name is taken.
     """
 
     def register(factory: ParserFactory) -> ParserFactory:
-        if name in _FACTORIES:
+        if name in _REGISTRY:
             raise ValueError(f"a parser named {name!r} is registered already")
-        _FACTORIES[name] = factory
+        _REGISTRY[name] = _Registration(settings, factory)
         return factory
 
     return register
@@ -66,7 +89,46 @@ def register_parser(name: str) -> Callable[[ParserFactory], ParserFactory]:
 
 def parser_names() -> list[str]:
     """Names of all registered parsers, sorted."""
-    return sorted(_FACTORIES)
+    return sorted(_REGISTRY)
+
+
+def parser_settings(name: str) -> type[BaseModel]:
+    """The settings that the parser called ``name`` takes.
+
+    Raises:
+        InputError: No parser has that name.
+    """
+    return _registration(name).settings
+
+
+def _registration(name: str) -> _Registration:
+    try:
+        return _REGISTRY[name]
+    except KeyError:
+        raise InputError(f"unknown parser {name!r}; known: {', '.join(parser_names())}") from None
+
+
+def check_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a parser with their types checked and their defaults filled in, one entry a field.
+
+    Raises:
+        InputError: No parser has that name, or a setting is unknown, missing or wrong.
+    """
+    model = _registration(name).settings
+    try:
+        checked = model.model_validate(settings)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"]) or "the settings"
+            if item["type"] == "extra_forbidden":
+                problems.append(f"{key} is not one of its settings ({', '.join(model.model_fields) or 'it has none'})")
+            elif item["type"] == "missing":
+                problems.append(f"{key} must be given (parse.settings.{key})")
+            else:
+                problems.append(f"{key} = {item['input']!r}: {item['msg']}")
+        raise InputError(f"settings of the parser {name}: {'; '.join(problems)}") from None
+    return {field: getattr(checked, field) for field in model.model_fields}
 
 
 def create_parser(name: str, device: str = "cpu", **settings: Any) -> Parser:
@@ -75,8 +137,4 @@ def create_parser(name: str, device: str = "cpu", **settings: Any) -> Parser:
     Raises:
         InputError: No parser has that name, or its settings are wrong.
     """
-    try:
-        factory = _FACTORIES[name]
-    except KeyError:
-        raise InputError(f"unknown parser {name!r}; known: {', '.join(parser_names())}") from None
-    return factory(device=device, **settings)
+    return _registration(name).factory(device=device, **check_settings(name, settings))

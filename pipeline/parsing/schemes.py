@@ -4,8 +4,15 @@ Numbers and names are those of the data sets LIP (Gong et al. 2017), ATR (Liang 
 (Chen et al. 2014).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import yaml
+from pydantic import Field, ValidationError
+
+from pipeline.config import Section, one_line
 from pipeline.errors import InputError
 
 
@@ -80,3 +87,60 @@ PASCAL = LabelScheme(
 )
 
 SCHEMES = {scheme.name: scheme for scheme in (LIP, ATR, PASCAL)}
+
+
+class SchemeDescription(Section):
+    """A label scheme that a user describes, in a YAML file or in place."""
+
+    name: str = Field(min_length=1, description="short name, written into the shards")
+    labels: list[str] = Field(min_length=2, max_length=256, description="names of the numbers 0, 1, 2, ...; 0 is none")
+    clothes: list[str] = Field(default_factory=list, description="names of the labels covered by default")
+
+
+def find_scheme(value: str | Mapping[str, Any]) -> LabelScheme:
+    """The label scheme that a setting names or describes.
+
+    Args:
+        value: A name in :data:`SCHEMES`, the path of a YAML file of a :class:`SchemeDescription`, or its fields.
+
+    Raises:
+        InputError: There is no such scheme or file, or the description is wrong.
+    """
+    if isinstance(value, str):
+        if value in SCHEMES:
+            return SCHEMES[value]
+        path = Path(value)
+        if path.suffix not in (".yaml", ".yml"):
+            raise InputError(
+                f"unknown label scheme {value!r}; known: {', '.join(SCHEMES)}, or a YAML file with name, labels "
+                f"and clothes"
+            )
+        return _described(_read_yaml(path), str(path))
+    return _described(value, "the label scheme")
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"label scheme not found: {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"label scheme {path} cannot be read as YAML: {one_line(error)}") from error
+
+
+def _described(value: Any, where: str) -> LabelScheme:
+    try:
+        description = SchemeDescription.model_validate(value)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise InputError(f"{where}: {problems}") from None
+    twice = sorted({name for name in description.labels if description.labels.count(name) > 1})
+    if twice:
+        raise InputError(f"{where}: the label {twice[0]} is listed twice")
+    scheme = LabelScheme(description.name, tuple(description.labels), frozenset())
+    if not description.clothes:
+        return scheme
+    clothes = scheme.numbers_of(description.clothes)
+    if 0 in clothes:
+        raise InputError(f"{where}: the label {description.labels[0]} has number 0 and means nobody: it is no garment")
+    return LabelScheme(scheme.name, scheme.labels, clothes)

@@ -140,7 +140,7 @@ def _parsing_facts(reader: ShardReader) -> tuple[Fact, ...]:
         Fact("parser's weights, sha256", made.weights_sha256 or "it has none", code=bool(made.weights_sha256)),
         Fact("labels", f"{made.label_scheme}, {len(made.labels)} labels"),
         Fact("covered as clothes", ", ".join(made.clothes_labels)),
-        Fact("grey value of the cover", str(made.fill)),
+        Fact("cover", made.fill),
         Fact("shards", f"{_some(len(record.shards), 'file')}, {_some(len(reader), 'image')}"),
         Fact("record of the shards, sha256", record.sha256, code=True),
     ]

@@ -45,6 +45,8 @@ def bind_content(
         labels=scheme.labels,
         clothes_labels=clothes,
         fill=settings.fill,
+        dilate=settings.dilate,
+        fill_holes=settings.fill_holes,
         fingerprint=sha256_of_value(content),
     )
     return content, provenance

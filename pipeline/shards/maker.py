@@ -22,7 +22,7 @@ from pipeline.shards.sources import Source, group_batches, load_source, sources_
 from pipeline.shards.writer import QuarantineRow, ShardEntry, ShardRow, describe_shard, open_shard
 
 
-def check_parsings(parser: Parser, images: Sequence[RgbImage], parsings: Sequence[Parsing]) -> None:
+def check_parsings(parser: Parser, images: Sequence[RgbImage], parsings: Sequence[Parsing | BadImageError]) -> None:
     """Check that a parser keeps its contract; one that does not is no fault of an image.
 
     Raises:
@@ -31,6 +31,8 @@ def check_parsings(parser: Parser, images: Sequence[RgbImage], parsings: Sequenc
     if len(parsings) != len(images):
         raise WorkError(f"parser {parser.name} gave {len(parsings)} results for {len(images)} images")
     for image, parsing in zip(images, parsings, strict=True):
+        if isinstance(parsing, BadImageError):
+            continue
         label_map = parsing.label_map
         if label_map.shape != image.shape[:2] or label_map.dtype != np.uint8:
             raise WorkError(
@@ -44,7 +46,7 @@ def check_parsings(parser: Parser, images: Sequence[RgbImage], parsings: Sequenc
             )
 
 
-def parse_images(parser: Parser, images: Sequence[RgbImage]) -> list[Parsing | BadImageError]:
+def parse_images(parser: Parser, images: Sequence[RgbImage], paths: Sequence[str]) -> list[Parsing | BadImageError]:
     """Parse a batch; when the parser fails on it, parse its images one by one, so that only the culprit is lost.
 
     Raises:
@@ -52,7 +54,7 @@ def parse_images(parser: Parser, images: Sequence[RgbImage]) -> list[Parsing | B
         MemoryError: There is no memory, which is no fault of an image either.
     """
     try:
-        parsings = parser.parse(images)
+        parsings = parser.parse(images, paths)
     except (WorkError, MemoryError):
         raise
     except Exception as error:  # a parser may raise anything on an odd image
@@ -61,7 +63,11 @@ def parse_images(parser: Parser, images: Sequence[RgbImage]) -> list[Parsing | B
         if len(images) == 1:
             detail = str(error).splitlines()[0] if str(error) else "no message"
             return [BadImageError("parser_failed", f"{type(error).__name__}: {detail}")]
-        return [outcome for image in images for outcome in parse_images(parser, [image])]
+        return [
+            outcome
+            for image, path in zip(images, paths, strict=True)
+            for outcome in parse_images(parser, [image], [path])
+        ]
     check_parsings(parser, images, parsings)
     return list(parsings)
 
@@ -129,7 +135,8 @@ class ShardMaker:
         for batch in group_batches(sources, self._batch_size):
             digests += [(source.row.image_id, source.digest) for source in batch]
             images = [source.image for source in batch if source.image is not None]
-            outcomes = iter(parse_images(self._parser, images) if images else [])
+            paths = [source.row.path for source in batch if source.image is not None]
+            outcomes = iter(parse_images(self._parser, images, paths) if images else [])
             for source in batch:
                 yield source, source.bad or next(outcomes)
 
@@ -139,7 +146,7 @@ class ShardMaker:
         if isinstance(outcome, BadImageError) or source.image is None:
             assert isinstance(outcome, BadImageError), "a source without pixels has a reason"
             return QuarantineRow(row.image_id, row.path, outcome.reason, outcome.detail)
-        mask = clothes_mask(outcome.label_map, self._clothes)
+        mask = clothes_mask(outcome.label_map, self._clothes, self._settings.dilate, self._settings.fill_holes)
         quality = assess(
             outcome,
             mask,

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.datasets.manifest import MANIFEST_SCHEMA, ManifestRow
 from pipeline.errors import InputError
+from pipeline.parsing.masks import Fill
 from pipeline.shards.schema import shard_name
 
 SHARDS_WANTED = 32
@@ -24,7 +25,9 @@ class ParseSettings:
         parser: Name of a registered parser.
         parser_settings: The parser's own settings.
         clothes_labels: Names of the labels to cover; None: the default of the parser's scheme.
-        fill: Grey value of covered pixels.
+        fill: What covered pixels are painted with.
+        dilate: Pixels by which the clothes mask is grown.
+        fill_holes: Whether background that clothes enclose is covered.
         shard_rows: Images in a shard at the most.
         row_group_rows: Images in a Parquet row group.
         max_pixels: Larger images are quarantined before they are decoded.
@@ -35,7 +38,9 @@ class ParseSettings:
     parser: str
     parser_settings: dict[str, Any]
     clothes_labels: tuple[str, ...] | None
-    fill: int
+    fill: Fill
+    dilate: int
+    fill_holes: bool
     shard_rows: int
     row_group_rows: int
     max_pixels: int

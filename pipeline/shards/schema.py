@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from pipeline.datasets.manifest import MANIFEST_SCHEMA
 from pipeline.errors import InputError
+from pipeline.parsing.masks import Fill
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever the same manifest and parameters would give other bytes; it is part of the fingerprint."""
 
 RECORD_NAME = "_record.json"
@@ -77,7 +78,9 @@ class Provenance:
         label_scheme: Name of the label scheme.
         labels: Names of the label numbers 0, 1, 2, ...
         clothes_labels: Names of the labels that the clothes mask covers, in the scheme's order.
-        fill: Grey value of the covered pixels of the shielding image.
+        fill: What the covered pixels of the shielding image are painted with.
+        dilate: Pixels by which the clothes mask was grown.
+        fill_holes: Whether background that clothes enclose was covered.
         fingerprint: Hash of all that decides the folder's content (see :mod:`pipeline.shards.plan`).
     """
 
@@ -89,7 +92,9 @@ class Provenance:
     label_scheme: str
     labels: tuple[str, ...]
     clothes_labels: tuple[str, ...]
-    fill: int
+    fill: Fill
+    dilate: int
+    fill_holes: bool
     fingerprint: str
 
     def to_metadata(self) -> dict[str, str]:
@@ -114,7 +119,7 @@ class Provenance:
                 raise InputError(
                     f"{where} has no {_PREFIX}{field.name} in its metadata: it is no shard of ccaf-pipeline"
                 )
-            found[field.name] = value.decode() if field.type is str else json.loads(value)
+            found[field.name] = value.decode() if field.type in (str, Fill) else json.loads(value)
         if found["schema_version"] != SCHEMA_VERSION:
             raise InputError(
                 f"{where} has schema version {found['schema_version']}, this program reads {SCHEMA_VERSION}: "

@@ -33,7 +33,7 @@ def check_row(row: dict[str, Any], provenance: Provenance) -> str | None:
     if int(label_map.max()) >= len(provenance.labels):
         return "the label map has a number that is not in the label scheme"
     numbers = [provenance.labels.index(name) for name in provenance.clothes_labels]
-    if not np.array_equal(mask, clothes_mask(label_map, numbers)):
+    if not np.array_equal(mask, clothes_mask(label_map, numbers, provenance.dilate, provenance.fill_holes)):
         return "the clothes mask does not follow from the label map"
     if not np.array_equal(shielded, shielding_image(image, mask, provenance.fill)):
         return "the shielding image does not follow from image and mask"

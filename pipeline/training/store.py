@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.images import Mask, RgbImage
 from pipeline.models.preprocess import resize_image
-from pipeline.parsing.masks import clothes_image, shielding_image
+from pipeline.parsing.masks import Fill, clothes_image, shielding_image
 
 
 class ImageSource(Protocol):
@@ -32,7 +32,7 @@ class ImageStore:
     Args:
         source: Where images and masks come from.
         size: Height and width of the model's input in pixels.
-        fill: Grey value of covered pixels.
+        fill: What covered pixels are painted with.
         memory_bytes: Budget for kept images.
         threads: Threads that decode.
     """
@@ -41,7 +41,7 @@ class ImageStore:
         self,
         source: ImageSource,
         size: tuple[int, int],
-        fill: int = 255,
+        fill: Fill = "white",
         memory_bytes: int = 2 << 30,
         threads: int = 4,
     ) -> None:

@@ -1,33 +1,59 @@
 """The registry of parsers."""
 
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+from pydantic import Field
 
+from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import load_backends
 
 
+class MineSettings(Section):
+    height: int = Field(gt=0)
+    path: Path | None = None
+
+
 @pytest.fixture
 def empty_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_FACTORIES", {})
+    monkeypatch.setattr(registry, "_REGISTRY", {})
 
 
 @pytest.mark.usefixtures("empty_registry")
 def test_a_registered_parser_is_built_with_its_settings():
     built = MagicMock()
-    registry.register_parser("mine")(built)
+    registry.register_parser("mine", MineSettings)(built)
     assert registry.parser_names() == ["mine"]
     assert registry.create_parser("mine", device="cuda:1", height=3) is built.return_value
-    built.assert_called_once_with(device="cuda:1", height=3)
+    built.assert_called_once_with(device="cuda:1", height=3, path=None)
 
 
 @pytest.mark.usefixtures("empty_registry")
 def test_a_name_is_never_taken_over():
-    registry.register_parser("mine")(MagicMock())
+    registry.register_parser("mine", MineSettings)(MagicMock())
     with pytest.raises(ValueError, match="'mine' is registered already"):
-        registry.register_parser("mine")(MagicMock())
+        registry.register_parser("mine", MineSettings)(MagicMock())
+
+
+@pytest.mark.usefixtures("empty_registry")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, r"parser mine: height must be given \(parse.settings.height\)"),
+        ({"height": 0}, "height = 0: .*greater than 0"),
+        ({"height": "tall"}, "height = 'tall': .*integer"),
+        ({"height": 3, "widht": 2}, r"widht is not one of its settings \(height, path\)"),
+    ],
+)
+def test_settings_are_checked_before_a_parser_is_built(settings, message):
+    built = MagicMock()
+    registry.register_parser("mine", MineSettings)(built)
+    with pytest.raises(InputError, match=message):
+        registry.create_parser("mine", **settings)
+    built.assert_not_called()
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.parsing.schemes import ATR, LIP, PASCAL, SCHEMES
+from pipeline.parsing.schemes import ATR, LIP, PASCAL, SCHEMES, find_scheme
 
 
 @pytest.mark.parametrize(("scheme", "count"), [(LIP, 20), (ATR, 18), (PASCAL, 7)])
@@ -36,3 +36,40 @@ def test_unknown_and_missing_names_are_refused():
         LIP.numbers_of(["pants", "trousers"])
     with pytest.raises(InputError, match="empty"):
         LIP.clothes_labels([])
+
+
+MINE = {"name": "mine", "labels": ["background", "body", "robe"], "clothes": ["robe"]}
+
+
+def test_a_scheme_is_found_by_name_by_file_or_in_place(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nlabels: [background, body, robe]\nclothes: [robe]\n")
+    assert find_scheme("atr") is ATR
+    assert find_scheme(str(path)) == find_scheme(MINE)
+    assert find_scheme(MINE).labels == ("background", "body", "robe")
+    assert find_scheme(MINE).clothes_labels(None) == {2}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("lib", "unknown label scheme 'lib'; known: lip, atr, pascal, or a YAML file"),
+        ("none.yaml", "label scheme not found: none.yaml"),
+        ({**MINE, "labels": ["background"]}, "labels: .*at least 2"),
+        ({**MINE, "labels": ["background", "robe", "robe"]}, "the label robe is listed twice"),
+        ({**MINE, "clothes": ["coat"]}, "mine has no label coat"),
+        ({**MINE, "clothes": ["background"]}, "background has number 0 and means nobody"),
+        ({**MINE, "colour": "red"}, "colour: Extra inputs"),
+        ({"labels": ["a", "b"]}, "name: Field required"),
+    ],
+)
+def test_wrong_descriptions_are_refused(value, message):
+    with pytest.raises(InputError, match=message):
+        find_scheme(value)
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("labels: [a\n")
+    with pytest.raises(InputError, match="cannot be read as YAML: line 2"):
+        find_scheme(str(path))

@@ -84,7 +84,9 @@ def people(tmp_path_factory: pytest.TempPathFactory, people_rows: list[ShardRow]
         label_scheme="lip",
         labels=LIP.labels,
         clothes_labels=tuple(LIP.labels[number] for number in sorted(LIP.clothes)),
-        fill=255,
+        fill="white",
+        dilate=0,
+        fill_holes=False,
         fingerprint="f" * 64,
     )
     path = folder / shard_name(0, 1)
@@ -95,7 +97,9 @@ def people(tmp_path_factory: pytest.TempPathFactory, people_rows: list[ShardRow]
             writer.add(row)
         writer.finish(sources_sha256="5" * 64)
     write_quarantine(folder, QUARANTINE)
-    write_record(folder, "f" * 64, "people", {"fill": 255}, {"numpy": "2"}, [describe_shard(path)], {"seconds": 1.0})
+    write_record(
+        folder, "f" * 64, "people", {"fill": "white"}, {"numpy": "2"}, [describe_shard(path)], {"seconds": 1.0}
+    )
     return ShardReader(folder)
 
 

@@ -30,7 +30,9 @@ PROVENANCE = Provenance(
     label_scheme="lip",
     labels=LIP.labels,
     clothes_labels=tuple(LIP.labels[number] for number in sorted(LIP.clothes)),
-    fill=255,
+    fill="white",
+    dilate=0,
+    fill_holes=False,
     fingerprint="f" * 64,
 )
 
@@ -77,7 +79,7 @@ def write_folder(folder: Path, rows: list[ShardRow], shards: int, quarantine: li
             writer.finish(sources_sha256="5" * 64)
         entries.append(describe_shard(path))
     write_quarantine(folder, quarantine)
-    write_record(folder, PROVENANCE.fingerprint, "tiny", {"fill": 255}, {"test": "1"}, entries, {"seconds": 1.0})
+    write_record(folder, PROVENANCE.fingerprint, "tiny", {"fill": "white"}, {"test": "1"}, entries, {"seconds": 1.0})
 
 
 @pytest.fixture

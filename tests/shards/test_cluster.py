@@ -12,7 +12,7 @@ from pipeline.shards.job import JobResult, RunSettings, run_job
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.verify import verify_folder
 
-SETTINGS = ParseSettings("tiles", {"seconds": 0.01}, None, 255, 8, 4, 10_000, 0.02, 0.6)
+SETTINGS = ParseSettings("tiles", {"seconds": 0.01}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
 
 
 def run(image_folder: Any, out: Path, **run_settings: Any) -> JobResult:

@@ -20,7 +20,7 @@ from pipeline.shards.plan import ParseSettings
 from pipeline.shards.verify import verify_folder
 from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
 
-SETTINGS = ParseSettings("tiles", {}, None, 255, 8, 4, 10_000, 0.02, 0.6)
+SETTINGS = ParseSettings("tiles", {}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
 
 
 class InlinePool:
@@ -163,7 +163,7 @@ def test_a_damaged_shard_of_a_finished_folder_is_made_again(run: Callable[..., J
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fill": 0}, "fill was 255, is 0"),
+        ({"fill": "black"}, "fill was white, is black"),
         ({"parser_settings": {"weights": "w2"}}, r"parser_settings was \{\}.*weights_sha256 differs"),
         ({"clothes_labels": ("hat",)}, r"clothes_labels was \['upper-clothes'.*is \['hat'\]"),
         ({"shard_rows": 3}, "shard_rows was 8, is 3"),
@@ -197,8 +197,8 @@ def test_a_folder_that_was_bound_but_never_filled_takes_other_content(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "out")
     InlinePool.interrupt_after = None
-    assert run(tmp_path / "out", replace(SETTINGS, fill=7)).record.parameters["fill"] == 7
-    assert json.loads((tmp_path / "out" / "_plan.json").read_text())["content"]["fill"] == 7
+    assert run(tmp_path / "out", replace(SETTINGS, fill="mean")).record.parameters["fill"] == "mean"
+    assert json.loads((tmp_path / "out" / "_plan.json").read_text())["content"]["fill"] == "mean"
 
 
 def test_overwrite_keeps_shards_of_the_same_content(run: Callable[..., JobResult], tmp_path: Path) -> None:

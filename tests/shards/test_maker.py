@@ -22,7 +22,9 @@ SETTINGS = ParseSettings(
     parser="tiles",
     parser_settings={},
     clothes_labels=None,
-    fill=255,
+    fill="white",
+    dilate=0,
+    fill_holes=False,
     shard_rows=512,
     row_group_rows=8,
     max_pixels=10_000,
@@ -119,7 +121,7 @@ def test_columns_and_metadata_are_those_of_the_contract(
     assert metadata[b"ccaf.weights_sha256"] == b"w1"
     assert metadata[b"ccaf.label_scheme"] == b"lip"
     assert metadata[b"ccaf.clothes_labels"] == b'["upper-clothes", "dress", "coat", "pants", "jumpsuits", "skirt"]'
-    assert metadata[b"ccaf.fill"] == b"255"
+    assert metadata[b"ccaf.fill"] == b"white"
     assert len(metadata[b"ccaf.fingerprint"]) == 64
 
 
@@ -135,7 +137,7 @@ def test_bytes_do_not_depend_on_batches_and_threads(
 
 def test_another_fill_changes_the_shielding_image_only(image_folder: Any, plugin_parser: Path, tmp_path: Path) -> None:
     make_one(image_folder, tmp_path / "a.parquet")
-    make_one(image_folder, tmp_path / "b.parquet", replace(SETTINGS, fill=0))
+    make_one(image_folder, tmp_path / "b.parquet", replace(SETTINGS, fill="black"))
     white, black = (pq.read_table(tmp_path / name) for name in ("a.parquet", "b.parquet"))
     changed = [name for name in white.column_names if white[name] != black[name]]
     assert changed == ["shielded_image"]
@@ -152,7 +154,8 @@ class Picky:
         self.error = error
         self.calls: list[int] = []
 
-    def parse(self, images: Any) -> list[Parsing]:
+    def parse(self, images: Any, paths: Any = None) -> list[Parsing]:
+        assert len(paths) == len(images)
         self.calls.append(len(images))
         if any(not image.any() for image in images):
             raise self.error
@@ -164,7 +167,7 @@ BLACK, WHITE = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)
 
 def test_only_the_image_that_a_parser_fails_on_is_lost() -> None:
     parser = Picky(RuntimeError("no such luck\nmore"))
-    outcomes = parse_images(parser, [WHITE, BLACK, WHITE])
+    outcomes = parse_images(parser, [WHITE, BLACK, WHITE], ["a", "b", "c"])
     assert [isinstance(outcome, Parsing) for outcome in outcomes] == [True, False, True]
     bad = outcomes[1]
     assert isinstance(bad, BadImageError)
@@ -175,7 +178,7 @@ def test_only_the_image_that_a_parser_fails_on_is_lost() -> None:
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
 def test_lack_of_memory_is_not_the_images_fault(error: Exception) -> None:
     with pytest.raises(MemoryError):
-        parse_images(Picky(error), [WHITE, BLACK])
+        parse_images(Picky(error), [WHITE, BLACK], ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -191,9 +194,9 @@ def test_a_parser_that_breaks_its_contract_stops_the_run(
     parsings: list[Parsing], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parser = Picky(RuntimeError())
-    monkeypatch.setattr(parser, "parse", lambda images: parsings)
+    monkeypatch.setattr(parser, "parse", lambda images, paths: parsings)
     with pytest.raises(WorkError, match=message):
-        parse_images(parser, [WHITE])
+        parse_images(parser, [WHITE], ["a"])
 
 
 def test_nothing_is_left_of_a_shard_that_fails(
@@ -203,3 +206,11 @@ def test_nothing_is_left_of_a_shard_that_fails(
     with pytest.raises(WorkError, match="gave 0 results"):
         make_one(image_folder, tmp_path / "shards" / "part.parquet")
     assert list((tmp_path / "shards").iterdir()) == []
+
+
+def test_an_image_that_a_parser_refuses_costs_its_batch_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = Picky(RuntimeError())
+    refused = BadImageError("no_label_map", "there is none for b")
+    answers = [Parsing(np.zeros((2, 2), np.uint8), 0.5), refused]
+    monkeypatch.setattr(parser, "parse", lambda images, paths: answers)
+    assert parse_images(parser, [WHITE, WHITE], ["a", "b"]) == answers

@@ -66,7 +66,9 @@ def write_shards(folder: Path, dataset: str, rows: list[ShardRow]) -> None:
         label_scheme="lip",
         labels=LIP.labels,
         clothes_labels=tuple(LIP.labels[number] for number in sorted(LIP.clothes)),
-        fill=255,
+        fill="white",
+        dilate=0,
+        fill_holes=False,
         fingerprint="0" * 64,
     )
     folder.mkdir(parents=True)

@@ -27,7 +27,7 @@ from stages.cli import run
 
 PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
 SLOW = {"seconds": 0.04}
-SETTINGS = ParseSettings("tiles", SLOW, None, 255, 3, 2, 64_000_000, 0.02, 0.5)
+SETTINGS = ParseSettings("tiles", SLOW, None, "white", 0, False, 3, 2, 64_000_000, 0.02, 0.5)
 
 
 @dataclass(frozen=True)
@@ -235,9 +235,9 @@ def test_a_manifest_and_its_images_can_be_named(
         (["--dataset", "nobody"], "data set 'nobody' is not known"),
         (["--root", "/nowhere"], "there is no folder /nowhere/little"),
         (["--set", "parse.parser=schq"], "unknown parser 'schq'; known: "),
-        (["--set", "parse.settings={depth: 3}"], "the tiles parser has no setting depth"),
+        (["--set", "parse.settings={depth: 3}"], "settings of the parser tiles: depth is not one of its settings"),
         (["--set", "parse.clothes_labels=[sock]"], "label scheme lip has no label sock"),
-        (["--set", "parse.fill=300"], "parse.fill = 300"),
+        (["--set", "parse.fill=pink"], "parse.fill = 'pink'"),
         (["--address", "ray://127.0.0.1:1"], "Ray Client is not supported"),
         (["--limit", "0"], "--limit"),
         (["--verify"], "no finished shards in"),

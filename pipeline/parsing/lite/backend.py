@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from pipeline.errors import InputError
+from pipeline.config import Section
+from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
@@ -62,7 +64,7 @@ class LiteParser:
         """Hash of the weights' file; empty for a network that was not read from one."""
         return self._weights_sha256
 
-    def parse(self, images: Sequence[RgbImage]) -> list[Parsing]:
+    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
         """Parse RGB uint8 images of any sizes.
 
         Raises:
@@ -71,7 +73,7 @@ class LiteParser:
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
                 raise ValueError(f"expected uint8 (height, width, 3), got {image.dtype} {image.shape}")
-        parsings = []
+        parsings: list[Parsing | BadImageError] = []
         for start in range(0, len(images), self._batch_size):
             group = images[start : start + self._batch_size]
             logits = self._logits(group)
@@ -137,25 +139,20 @@ def _taps(inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
     return first, (first + 1).clamp_max(inputs - 1), (position - first).float()
 
 
-@register_parser("lite")
-def create_lite(device: str = "cpu", weights: str | None = None, batch_size: int = 32, **unknown: Any) -> LiteParser:
+class LiteSettings(Section):
+    """Settings of the parser ``lite``."""
+
+    weights: Path | None = Field(None, description="file written by train-parser; null: the packaged weights")
+    batch_size: int = Field(32, ge=1, description="images in one forward on a GPU; on a CPU they go one by one")
+
+
+@register_parser("lite", LiteSettings)
+def create_lite(device: str = "cpu", weights: Path | None = None, batch_size: int = 32) -> LiteParser:
     """Build the parser from a weights file.
 
-    Args:
-        device: Torch device string.
-        weights: Path of a safetensors file written by ``ccaf-pipeline train-parser``; None: the packaged one.
-        batch_size: Images in one forward on a device that is no CPU.
-        unknown: Refused.
-
     Raises:
-        InputError: A setting is unknown or wrong, or the weights are missing, damaged or of another network.
+        InputError: The weights are missing, damaged or of another network.
     """
-    if unknown:
-        raise InputError(f"the lite parser has no setting {', '.join(sorted(unknown))}; it has: weights, batch_size")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"the lite parser's batch_size must be a whole number from 1, not {batch_size!r}")
-    if weights is not None and not isinstance(weights, str | Path):
-        raise InputError(f"the lite parser's weights must be a path, not {weights!r}")
-    path = PACKAGED_WEIGHTS if weights is None else Path(weights)
+    path = weights or PACKAGED_WEIGHTS
     network, description = load_lite(path)
     return LiteParser(network, description.size, device, batch_size, sha256_of_file(path))

@@ -161,7 +161,7 @@ def write_trained(out: Path, trained: TrainedLite, data: ParserData, device: str
     """Write weights, curves, scores and card into ``out``; returns the scores of the weights as written."""
     weights = out / WEIGHTS_NAME
     save_lite(weights, trained.network, trained.description)
-    parser = create_lite(device=device, weights=str(weights))
+    parser = create_lite(device=device, weights=weights)
     scores = {name: score(parser, examples) for name, examples in data.held_out.items()}
     timings = time_parser(parser, data.held_out)
     parameters = sum(parameter.numel() for parameter in trained.network.parameters())

@@ -8,11 +8,11 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.config import Section
+from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.schemes import LIP, LabelScheme
@@ -42,7 +42,7 @@ class Tiles:
         self.weights_sha256 = weights
         self.seconds = seconds
 
-    def parse(self, images: Sequence[RgbImage]) -> list[Parsing]:
+    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
         if happens("crash"):
             os._exit(1)
         if happens("contract"):
@@ -53,8 +53,11 @@ class Tiles:
         return [Parsing((image.sum(axis=2) // 40 % 20).astype(np.uint8), float(image.mean() / 255)) for image in images]
 
 
-@register_parser("tiles")
-def create_tiles(device: str = "cpu", weights: str = "w1", seconds: float = 0.0, **unknown: Any) -> Tiles:
-    if unknown:
-        raise InputError(f"the tiles parser has no setting {', '.join(unknown)}")
+class TilesSettings(Section):
+    weights: str = "w1"
+    seconds: float = 0.0
+
+
+@register_parser("tiles", TilesSettings)
+def create_tiles(device: str = "cpu", weights: str = "w1", seconds: float = 0.0) -> Tiles:
     return Tiles(weights, seconds)
