@@ -12,7 +12,8 @@ from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from pipeline.models.clip import Clip, ClipSpec
-from pipeline.training.encoder import EncoderData, EncoderTask, train_encoder
+from pipeline.training.batches import EncoderData
+from pipeline.training.encoder import EncoderTask, train_encoder
 from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
 from pipeline.training.sampler import IdentitySampler
 from stages.console import Console

@@ -8,8 +8,9 @@ import torch
 
 from pipeline.errors import WorkError
 from pipeline.models.clip import load_clip
+from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import NO_CLASS
-from pipeline.training.encoder import EncoderBatch, EncoderData, EncoderTask, make_optimizer, train_encoder
+from pipeline.training.encoder import EncoderTask, make_optimizer, train_encoder
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.store import ImageStore
 
