@@ -46,6 +46,8 @@ def _make_task(parameters: Parameters, clip: Clip, prompts: Checkpoint) -> Encod
         disentangle=settings.disentangle,
         similarity=settings.similarity,
         scale=float(clip.logit_scale.detach().exp()),
+        lambda_con=settings.lambda_con,
+        lambda_dis=settings.lambda_dis,
     )
 
 
@@ -101,8 +103,6 @@ def run(parameters: Parameters, console: Console, shards: Path, prompts_folder: 
         head_factor=settings.head_factor,
         weight_decay=settings.weight_decay,
         warmup_fraction=settings.warmup_fraction,
-        lambda_con=settings.lambda_con,
-        lambda_dis=settings.lambda_dis,
         resume=resume,
         quiet=console.quiet,
     )

@@ -1,5 +1,8 @@
 """Stage 2: the raw and the shielding encoder train against frozen prompts, equation (17)."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +17,49 @@ from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import NO_CLASS
 from pipeline.training.loop import CurveRow, ResumeSettings, run_epochs
 from pipeline.training.schedule import cosine_rate
+
+
+@dataclass(frozen=True)
+class EncoderFeatures:
+    """Everything the losses need of the image encoders; each row depends on one image only.
+
+    So features of parts of a batch (ranks, accumulation) can be put together before the losses are computed.
+
+    Attributes:
+        projected: f = E_v(x), (B, D).
+        hidden: E_v(x) before the projection, (B, C).
+        earlier: E_v(x) one block earlier, (B, C').
+        shielding_projected: f^s = E_v^s(x_s), (B, D); None where the method has no E_v^s.
+        shielding_hidden: As hidden, of E_v^s(x_s).
+        shielding_earlier: As earlier, of E_v^s(x_s).
+    """
+
+    projected: Tensor
+    hidden: Tensor
+    earlier: Tensor
+    shielding_projected: Tensor | None = None
+    shielding_hidden: Tensor | None = None
+    shielding_earlier: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class EncoderLabels:
+    """The labels of a batch.
+
+    Attributes:
+        identities: Class numbers, (B,).
+        clothes_classes: Class numbers, (B,); ``NO_CLASS`` where an image has none.
+        cameras: Camera numbers, (B,); None where they are not known.
+    """
+
+    identities: Tensor
+    clothes_classes: Tensor
+    cameras: Tensor | None = None
+
+
+def labels_of(batch: EncoderBatch) -> EncoderLabels:
+    """The labels of a batch, without its images."""
+    return EncoderLabels(batch.identities, batch.clothes_classes, getattr(batch, "cameras", None))
 
 
 class EncoderTask(nn.Module):
@@ -31,6 +77,8 @@ class EncoderTask(nn.Module):
         disentangle: Form of L_dis.
         similarity: ``dot`` or ``cosine``.
         scale: exp(logit_scale) for ``cosine``.
+        lambda_con: Weight of L_con, lambda_1 of (17).
+        lambda_dis: Weight of L_dis, lambda_2 of (17).
     """
 
     identity_texts: Tensor
@@ -50,6 +98,8 @@ class EncoderTask(nn.Module):
         disentangle: Disentangle = "cos2",
         similarity: Similarity = "dot",
         scale: float = 1.0,
+        lambda_con: float = 0.1,
+        lambda_dis: float = 1.0,
     ) -> None:
         super().__init__()
         self.image_encoder = raw_encoder
@@ -67,11 +117,17 @@ class EncoderTask(nn.Module):
         self._disentangle: Disentangle = disentangle
         self._similarity: Similarity = similarity
         self._scale = scale
+        self._loss_weights = {name: 1.0 for name in ("identity", "i2t", "identity_shielding", "i2t_shielding")}
+        self._loss_weights["centre"] = lambda_con
+        if clothes_texts is not None:
+            self._loss_weights |= {"i2t_clothes": 1.0, "disentangle": lambda_dis}
 
-    def _identity(self, heads: IdentityHeads, features: ImageFeatures, labels: Tensor) -> Tensor:
+    def _identity(
+        self, heads: IdentityHeads, projected: Tensor, hidden: Tensor, earlier: Tensor, labels: Tensor
+    ) -> Tensor:
         return identity_loss(
-            heads(features.hidden, features.projected),
-            [features.earlier, features.hidden, features.projected],
+            heads(hidden, projected),
+            [earlier, hidden, projected],
             labels,
             self._identity_weight,
             self._label_smoothing,
@@ -93,18 +149,50 @@ class EncoderTask(nn.Module):
             "disentangle": disentangle_loss(features, clothes, self._disentangle),
         }
 
-    def forward(self, batch: EncoderBatch) -> dict[str, Tensor]:
-        """The seven terms of (17) by name; the weights of the sum are the loop's."""
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Weight of each term in the sum (17), by name; terms that are not named here are not a part of the sum."""
+        return self._loss_weights
+
+    def loss_weights_at(self, step: int) -> Mapping[str, float]:
+        """Weights of the terms that enter the sum at an optimiser step, counted from 0 over the whole run.
+
+        Parameters that only absent terms move must get no gradient at that step (None, not zero), so that neither
+        momentum nor weight decay moves them.
+        """
+        return self._loss_weights
+
+    def encode(self, batch: EncoderBatch) -> EncoderFeatures:
+        """The expensive part: all image encoders on a batch, or on a part of one."""
         raw: ImageFeatures = self.image_encoder(batch.raw)
         shielding: ImageFeatures = self.shielding_encoder(batch.shielding)
+        return EncoderFeatures(*raw, *shielding)
+
+    def losses(self, features: EncoderFeatures, labels: EncoderLabels) -> dict[str, Tensor]:
+        """The seven terms of (17) by name, over the whole (global) batch that the features are of.
+
+        Heads with batch norm, Proj_c, triplet mining and identity centres are here: everything that looks at more than
+        one image or has few parameters.
+        """
+        shielding = features.shielding_projected
+        assert shielding is not None
+        assert features.shielding_hidden is not None
+        assert features.shielding_earlier is not None
+        raw_parts = features.projected, features.hidden, features.earlier
+        shielding_parts = shielding, features.shielding_hidden, features.shielding_earlier
+        identities = labels.identities
         return {
-            "identity": self._identity(self.raw_heads, raw, batch.identities),
-            "i2t": self._image_text(raw.projected, self.identity_texts, batch.identities),
-            "identity_shielding": self._identity(self.shielding_heads, shielding, batch.identities),
-            "i2t_shielding": self._image_text(shielding.projected, self.identity_texts, batch.identities),
-            "centre": centre_alignment(raw.projected, shielding.projected, batch.identities),
-            **self._clothes_losses(raw.projected, batch.clothes_classes),
+            "identity": self._identity(self.raw_heads, *raw_parts, identities),
+            "i2t": self._image_text(features.projected, self.identity_texts, identities),
+            "identity_shielding": self._identity(self.shielding_heads, *shielding_parts, identities),
+            "i2t_shielding": self._image_text(shielding, self.identity_texts, identities),
+            "centre": centre_alignment(features.projected, shielding, identities),
+            **self._clothes_losses(features.projected, labels.clothes_classes),
         }
+
+    def forward(self, batch: EncoderBatch) -> dict[str, Tensor]:
+        """The terms of (17) by name; the sum is the loop's."""
+        return self.losses(self.encode(batch), labels_of(batch))
 
 
 def make_optimizer(
@@ -130,12 +218,10 @@ def train_encoder(
     head_factor: float = 1.0,
     weight_decay: float = 1e-4,
     warmup_fraction: float = 0.1,
-    lambda_con: float = 0.1,
-    lambda_dis: float = 1.0,
     resume: ResumeSettings | None = None,
     quiet: bool = False,
 ) -> list[CurveRow]:
-    """Train the encoders (section 4.2: 40 epochs, Adam, 5e-6, cosine decay, lambda 0.1 and 1); returns the curves."""
+    """Train the encoders (section 4.2: 40 epochs, Adam, 5e-6, cosine decay); returns the curves."""
     task.train()
     return run_epochs(
         task,
@@ -146,7 +232,7 @@ def train_encoder(
             position, epochs, learning_rate, warmup=warmup_fraction * epochs, warmup_start=0.1 * learning_rate
         ),
         what="encoder",
-        loss_weights={"centre": lambda_con, "disentangle": lambda_dis},
+        loss_weights=task.loss_weights,
         resume=resume,
         quiet=quiet,
     )

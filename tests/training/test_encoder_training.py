@@ -1,6 +1,7 @@
 """Stage 2: which loss moves what, what stays frozen, and that the encoder does train."""
 
 from copy import deepcopy
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from pipeline.errors import WorkError
 from pipeline.models.clip import load_clip
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import NO_CLASS
-from pipeline.training.encoder import EncoderTask, make_optimizer, train_encoder
+from pipeline.training.encoder import EncoderFeatures, EncoderTask, labels_of, make_optimizer, train_encoder
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.store import ImageStore
 
@@ -170,3 +171,18 @@ def test_store_gives_the_same_images_with_and_without_memory():
     assert torch.equal(full.raw([3, 1]), full.pairs([3, 1])[0])
     white = (full.shielding([3]) != full.raw([3])).any()
     assert white
+
+
+def test_features_of_parts_of_a_batch_give_the_losses_of_the_whole_batch(tiny_clip_config):
+    task = make_task(tiny_clip_config)
+    batch = make_batch()
+    expected = task(batch)
+    parts = [
+        task.encode(EncoderBatch(*(getattr(batch, field.name)[rows] for field in fields(batch))))
+        for rows in (slice(0, 5), slice(5, 16))
+    ]
+    whole = EncoderFeatures(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(EncoderFeatures)))
+    losses = task.losses(whole, labels_of(batch))
+    assert set(losses) == set(task.loss_weights)
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, expected[name])
