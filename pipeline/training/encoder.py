@@ -117,7 +117,7 @@ class EncoderTask(nn.Module):
         self._disentangle: Disentangle = disentangle
         self._similarity: Similarity = similarity
         self._scale = scale
-        self._loss_weights = {name: 1.0 for name in ("identity", "i2t", "identity_shielding", "i2t_shielding")}
+        self._loss_weights = dict.fromkeys(("identity", "i2t", "identity_shielding", "i2t_shielding"), 1.0)
         self._loss_weights["centre"] = lambda_con
         if clothes_texts is not None:
             self._loss_weights |= {"i2t_clothes": 1.0, "disentangle": lambda_dis}
