@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import InputError
+from pipeline.training.methods import find_method
 
 
 class Section(BaseModel):
@@ -50,6 +51,14 @@ class ModelParameters(Section):
     pretrained: str | None = Field("openai", description="open_clip tag, or a local weights file; null: random weights")
     stem: Literal["patch", "conv"] = Field("patch", description="patch embedding: one convolution, or a stack of 3x3")
     image_size: tuple[int, int] = Field((256, 128), description="height and width in pixels")
+    stride: int | None = Field(
+        None,
+        ge=1,
+        description="pixels between two patches; less than the patch lets them overlap (12); null: the patch",
+    )
+    camera_embedding: float = Field(
+        0.0, ge=0, description="scale of an embedding a camera, added to the class token in stage 2; 0: none"
+    )
     pixel_mean: tuple[float, float, float] = Field(
         (0.5, 0.5, 0.5), description="taken off each channel in [0, 1]; CLIP-ReID's"
     )
@@ -96,6 +105,9 @@ class PromptParameters(Section):
     """Stage 1: learning identity and clothes prompts (equations 5, 6, 12, 13, 16)."""
 
     tokens: int = Field(4, ge=1, description="M, learnable tokens a prompt")
+    identity_images: Literal["auto", "shielding", "raw"] = Field(
+        "auto", description="images that identity prompts are learned from; auto: as encoder.method needs"
+    )
     similarity: Literal["dot", "cosine"] = Field("dot", description="dot: CLIP-ReID's; cosine: with CLIP's logit scale")
     epochs: int = Field(120, ge=1, description="passes over the cached features")
     batch_size: int = Field(64, ge=2, description="images a step")
@@ -104,15 +116,25 @@ class PromptParameters(Section):
     warmup_epochs: int = Field(5, ge=0, description="length of the linear warm-up")
     warmup_learning_rate: float = Field(1e-5, gt=0, description="where the warm-up starts")
     final_learning_rate: float = Field(1e-6, ge=0, description="where the cosine decay ends")
-    clothes_classes: Literal["auto", "labels", "cluster", "none"] = Field(
-        "auto", description="auto: the data set's labels, else clusters of clothes features within an identity"
+    clothes_classes: Literal["auto", "labels", "cluster", "image", "none"] = Field(
+        "auto",
+        description="auto: the data set's labels, else cluster: clusters of clothes features within an identity; "
+        "image: one class an image; none: no clothes prompts",
     )
     cluster_distance: float = Field(0.2, ge=0, le=2, description="cosine distance up to which clusters are merged")
+    without_clothes: Literal["keep", "drop"] = Field(
+        "keep", description="training images whose parse has no clothes: keep for the identity losses, or drop"
+    )
+    text_chunk: int = Field(256, ge=1, description="classes whose text features are computed at once; bounds memory")
 
 
 class EncoderParameters(Section):
     """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
 
+    method: str = Field("ccaf", description="name of a method, see the table of methods")
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="weights of terms by name, over the method's; 0 leaves a term out"
+    )
     epochs: int = Field(40, ge=1, description="passes of the identity sampler")
     identities_per_batch: int = Field(16, ge=2, description="P")
     images_per_identity: int = Field(4, ge=2, description="K_p")
@@ -124,14 +146,38 @@ class EncoderParameters(Section):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="in the identity and image-text cross-entropies")
     triplet_margin: float = Field(0.3, ge=0, description="margin of the triplet loss")
     identity_weight: float = Field(0.25, ge=0, description="weight of each identity cross-entropy")
+    identity_features: Literal["all", "projected"] = Field(
+        "all", description="features under L_id; all: CLIP-ReID's three; projected: the 512-d one only"
+    )
     lambda_con: float = Field(0.1, ge=0, description="lambda_1, weight of the image-image alignment L_con (10)")
     lambda_dis: float = Field(1.0, ge=0, description="lambda_2, weight of the disentangle loss L_dis (15)")
     disentangle: Literal["cos2", "cos", "abs", "as-printed"] = Field(
         "cos2", description="form of L_dis (15); cos2 stops at orthogonal, as-printed raises the cosine"
     )
+    alternate: tuple[int, int] | None = Field(
+        None, description="examine steps and other steps in turn, [n, m]; null: one backward pass of the sum"
+    )
+    target: Literal["cached", "computed"] = Field(
+        "cached", description="frozen shielding features of ccaf-plus: of each image once, or of each augmented view"
+    )
+    cal_epsilon: float = Field(0.1, ge=0, le=1, description="CAL: share of the target over all clothes of the person")
+    cal_scale: float = Field(16.0, gt=0, description="CAL: scale of its cosine classifier")
     flip_probability: float = Field(0.5, ge=0, le=1, description="chance of mirroring an image")
     pad: int = Field(10, ge=0, description="pixels of padding before the random crop")
     erase_probability: float = Field(0.5, ge=0, le=1, description="chance of an erased box")
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, name: str) -> str:
+        find_method(name)
+        return name
+
+    @field_validator("alternate")
+    @classmethod
+    def _steps_of_both_kinds(cls, steps: tuple[int, int] | None) -> tuple[int, int] | None:
+        if steps is not None and min(steps) < 1:
+            raise ValueError("both numbers must be at least 1")
+        return steps
 
 
 class EvaluateParameters(Section):
@@ -141,6 +187,7 @@ class EvaluateParameters(Section):
     feature: Literal["concat", "projected"] = Field(
         "concat", description="test feature: 768-d and 512-d, or 512-d only"
     )
+    flip: bool = Field(False, description="average the feature with that of the mirrored image")
     batch_size: int = Field(128, ge=1, description="images a forward pass")
     bootstrap: int = Field(1000, ge=0, description="resamples of query identities for the 95% intervals; 0: none")
     rerank: bool = Field(False, description="score the k-reciprocal re-ranking (arXiv 1701.08398) as well")

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pipeline.losses.terms import LossInputs, Term
+
 
 def centre_alignment(raw: Tensor, shielding: Tensor, labels: Tensor) -> Tensor:
     """Mean over the identities in the batch of || mean_k f - mean_k f^s ||^2.
@@ -22,3 +24,10 @@ def centre_alignment(raw: Tensor, shielding: Tensor, labels: Tensor) -> Tensor:
     counts = torch.bincount(members, minlength=len(identities)).to(raw.dtype)
     difference = zeros.index_add(0, members, raw - shielding) / counts[:, None]
     return difference.pow(2).sum(dim=1).mean()
+
+
+def _of_streams(inputs: LossInputs) -> Tensor:
+    return centre_alignment(inputs.features.projected, inputs.features.shielding.projected, inputs.labels.identities)
+
+
+TERMS = {"centre": Term(_of_streams, needs=frozenset({"shielding"}))}

@@ -1,11 +1,10 @@
 """L_dis, equation (15): the raw feature is made unlike its own clothes part."""
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor
 
-Disentangle = Literal["cos2", "cos", "abs", "as-printed"]
+from pipeline.losses.parts import clothes_projection
+from pipeline.losses.terms import Disentangle, LossInputs, Term
 
 
 def disentangle_loss(raw: Tensor, clothes: Tensor, form: Disentangle = "cos2") -> Tensor:
@@ -29,3 +28,21 @@ def disentangle_loss(raw: Tensor, clothes: Tensor, form: Disentangle = "cos2") -
     if form == "abs":
         return cosine.abs().mean()
     return cosine.mean() if form == "cos" else -cosine.mean()
+
+
+def _from_own_clothes(inputs: LossInputs) -> Tensor | None:
+    dressed = inputs.dressed()
+    if dressed is None:
+        return None
+    raw = inputs.features.projected[dressed]
+    clothes = inputs.parts["clothes_projection"](raw.detach())
+    return disentangle_loss(raw, clothes, inputs.settings.disentangle)
+
+
+TERMS = {
+    "disentangle": Term(
+        _from_own_clothes,
+        needs=frozenset({"clothes_classes"}),
+        parts={"clothes_projection": clothes_projection},
+    )
+}

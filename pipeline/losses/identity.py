@@ -1,4 +1,4 @@
-"""L_id: identity cross-entropy with label smoothing plus triplet, for one stream (section 3.2)."""
+"""L_id and L_id^s: identity cross-entropy with label smoothing plus triplet, for one stream (section 3.2)."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.losses.terms import Dimensions, LossInputs, StreamFeatures, Term
 from pipeline.losses.triplet import batch_hard_triplet
+from pipeline.models.heads import IdentityHeads
 
 
 def identity_loss(
@@ -17,7 +19,7 @@ def identity_loss(
     label_smoothing: float = 0.1,
     margin: float = 0.3,
 ) -> Tensor:
-    """Sum of the weighted cross-entropies of all classifiers and of the triplet losses of all features.
+    """w * sum_l CE(logits_l, y) + sum_j triplet(f_j, y), with CE against (1 - e) onehot(y) + e / K.
 
     The defaults are CLIP-ReID's: classifiers on BN(hidden) and BN(projected) with weight 0.25 each; triplets on the
     11th block's class token, the hidden and the projected feature.
@@ -36,3 +38,34 @@ def identity_loss(
     terms = [cross_entropy_weight * F.cross_entropy(item, labels, label_smoothing=label_smoothing) for item in logits]
     terms += [batch_hard_triplet(item, labels, margin) for item in features]
     return torch.stack(terms).sum()
+
+
+def _heads(dimensions: Dimensions, generator: torch.Generator) -> IdentityHeads:
+    hidden = dimensions.hidden if dimensions.settings.identity_features == "all" else None
+    return IdentityHeads(hidden, dimensions.projected, dimensions.identities, generator)
+
+
+def _of_stream(inputs: LossInputs, stream: StreamFeatures, heads: str) -> Tensor:
+    settings = inputs.settings
+    every = [stream.earlier, stream.hidden, stream.projected]
+    return identity_loss(
+        inputs.parts[heads](stream.hidden, stream.projected),
+        every if settings.identity_features == "all" else [stream.projected],
+        inputs.labels.identities,
+        settings.identity_weight,
+        settings.label_smoothing,
+        settings.triplet_margin,
+    )
+
+
+TERMS = {
+    "identity": Term(
+        lambda inputs: _of_stream(inputs, inputs.features.raw, "raw_heads"),
+        parts={"raw_heads": _heads},
+    ),
+    "identity_shielding": Term(
+        lambda inputs: _of_stream(inputs, inputs.features.shielding, "shielding_heads"),
+        needs=frozenset({"shielding"}),
+        parts={"shielding_heads": _heads},
+    ),
+}

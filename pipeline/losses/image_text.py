@@ -3,7 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.losses.parts import clothes_projection
 from pipeline.losses.similarity import Similarity, similarity_logits
+from pipeline.losses.terms import LossInputs, Term, present
 
 
 def image_text_cross_entropy(
@@ -14,7 +16,7 @@ def image_text_cross_entropy(
     similarity: Similarity = "dot",
     scale: float = 1.0,
 ) -> Tensor:
-    """Cross-entropy over the similarities of each image to every class's text.
+    """Mean over the batch of - sum_k q_k log( exp s(f, T_k) / sum_j exp s(f, T_j) ), q = (1 - e) onehot(y) + e / K.
 
     Args:
         images: f (7), f^s (9) or f^c (14): (B, D).
@@ -29,3 +31,39 @@ def image_text_cross_entropy(
     """
     logits = similarity_logits(images, texts, similarity, scale)
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def _to_texts(inputs: LossInputs, images: Tensor, texts: Tensor | None, labels: Tensor) -> Tensor:
+    settings = inputs.settings
+    return image_text_cross_entropy(
+        images, present(texts), labels, settings.label_smoothing, settings.similarity, settings.scale
+    )
+
+
+def _examine(inputs: LossInputs) -> Tensor | None:
+    """(14): the gradient reaches Proj_c and nothing else, since f is detached."""
+    dressed = inputs.dressed()
+    if dressed is None:
+        return None
+    clothes = inputs.parts["clothes_projection"](inputs.features.projected[dressed].detach())
+    return _to_texts(inputs, clothes, inputs.clothes_texts, inputs.labels.clothes_classes[dressed])
+
+
+TERMS = {
+    "i2t": Term(
+        lambda inputs: _to_texts(inputs, inputs.features.projected, inputs.identity_texts, inputs.labels.identities),
+        needs=frozenset({"identity_texts"}),
+    ),
+    "i2t_shielding": Term(
+        lambda inputs: _to_texts(
+            inputs, inputs.features.shielding.projected, inputs.identity_texts, inputs.labels.identities
+        ),
+        needs=frozenset({"identity_texts", "shielding"}),
+    ),
+    "i2t_clothes": Term(
+        _examine,
+        needs=frozenset({"clothes_texts"}),
+        parts={"clothes_projection": clothes_projection},
+        examines=True,
+    ),
+}

@@ -1,7 +1,7 @@
 """Any open_clip model by name, with a non-square grid: the one way in which the project builds a CLIP."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -10,18 +10,22 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.convert import convert_state_dict
+from open_clip.factory import load_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
+from pipeline.models.grids import Grid, native_grid, set_grid
 from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
-from pipeline.models.positions import resize_positions
 from pipeline.models.stem import ConvStem
 from pipeline.models.text_encoder import TextEncoder
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
+LISTED_KEYS = 12
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -37,6 +41,7 @@ class ClipSpec:
         grid: Height and width of the position embedding.
         pixel_mean: Mean of the RGB channels in [0, 1], taken off before the encoder.
         pixel_std: Divisor of the RGB channels.
+        stride: Pixels between two patches; None: the patch size.
     """
 
     name: str
@@ -45,6 +50,7 @@ class ClipSpec:
     grid: tuple[int, int]
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
+    stride: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -143,7 +149,10 @@ def _weights_file(name: str, pretrained: str) -> Path:
         raise InputError(
             f"model.pretrained: {pretrained} is neither a file nor a pretrained tag of {name} (tags: {tags})"
         )
-    if tag.get("quick_gelu", False) != open_clip.get_model_config(name).get("quick_gelu", False):
+    config = open_clip.get_model_config(name)
+    if "timm_model_name" not in config["vision_cfg"] and tag.get("quick_gelu", False) != config.get(
+        "quick_gelu", False
+    ):
         raise InputError(
             f"the weights {pretrained} were made with another activation than {name}: use {name}-quickgelu"
         )
@@ -156,14 +165,6 @@ def _weights_file(name: str, pretrained: str) -> Path:
         ) from error
 
 
-def _native_grid(model: nn.Module, config: dict[str, Any]) -> tuple[int, int]:
-    vision: Any = model.get_submodule("visual")
-    if hasattr(vision, "grid_size"):
-        return int(vision.grid_size[0]), int(vision.grid_size[1])
-    size = config["vision_cfg"]["image_size"]
-    return size // 32, size // 32  # ModifiedResNet: total stride 32, square by construction
-
-
 def _check_recorded_grid(path: Path, grid: tuple[int, int]) -> None:
     """A 16x8 grid loaded as 8x16 has the right number of rows: only the record in the file can tell."""
     if path.suffix != ".safetensors":
@@ -174,34 +175,44 @@ def _check_recorded_grid(path: Path, grid: tuple[int, int]) -> None:
         raise InputError(f"{path} holds a {recorded} position grid, the model configuration has {grid[0]}x{grid[1]}")
 
 
-def _load_weights(model: nn.Module, path: Path, grid: tuple[int, int]) -> None:
+def _read_weights(model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """The file's tensors under the model's key names."""
+    state: dict[str, Tensor] = convert_state_dict(model, load_state_dict(str(path)))
+    if "positional_embedding" in state:
+        state = convert_to_custom_text_state_dict(state)
+    state.pop("text.transformer.embeddings.position_ids", None)  # of old transformers releases; holds nothing
+    if "logit_scale" in state:
+        state["logit_scale"] = state["logit_scale"].reshape(())
+    return state
+
+
+def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """What a file has otherwise than the model. Positions of another grid are among it: they are never guessed at."""
+    missing = [f"{key} is missing" for key in own.keys() - state.keys()]
+    unknown = [f"{key} is not the model's" for key in state.keys() - own.keys()]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the model"
+        for key in own.keys() & state.keys()
+        if state[key].shape != own[key].shape
+    ]
+    return sorted(missing) + sorted(unknown) + sorted(shapes)
+
+
+def _load_weights(model: nn.Module, path: Path, grid: Grid) -> None:
     try:
         _check_recorded_grid(path, grid)
-        open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
+        state = _read_weights(model, path)
+        misfits = _misfits(model.state_dict(), state)
+        if misfits:
+            shown = "; ".join(misfits[:LISTED_KEYS])
+            rest = f"; and {len(misfits) - LISTED_KEYS} more" if len(misfits) > LISTED_KEYS else ""
+            raise InputError(f"weights {path} are of another model: {shown}{rest}")
+        model.load_state_dict(state, strict=True)
     except InputError:
         raise
     except Exception as error:  # torch, safetensors and pickle each have their own; the user needs the reason
-        raise InputError(f"weights {path} do not load into the model: {error}") from error
-
-
-def _set_grid(model: nn.Module, source: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
-    """Resize the position embedding to the grid that ``image_size`` makes; return that grid."""
-    tower: Any = model.get_submodule("visual")
-    is_transformer = hasattr(tower, "grid_size")
-    stride = tuple(tower.patch_size) if is_transformer else (32, 32)
-    if image_size[0] % stride[0] or image_size[1] % stride[1]:
-        raise InputError(
-            f"model.image_size {image_size[0]}x{image_size[1]} is not a multiple of {stride[0]}x{stride[1]}"
-        )
-    grid = image_size[0] // stride[0], image_size[1] // stride[1]
-    holder = tower if is_transformer else tower.attnpool
-    with torch.no_grad():
-        resized = resize_positions(holder.positional_embedding.detach(), source, grid)
-    holder.positional_embedding = nn.Parameter(resized.clone())
-    tower.image_size = image_size
-    if is_transformer:
-        tower.grid_size = grid
-    return grid
+        reason = " ".join(str(error).split())
+        raise InputError(f"weights {path} do not load into the model: {reason}") from error
 
 
 def load_clip(
@@ -210,6 +221,7 @@ def load_clip(
     *,
     stem: str = "patch",
     image_size: tuple[int, int] = (256, 128),
+    stride: int | None = None,
     pixel_mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
     pixel_std: tuple[float, float, float] = (0.5, 0.5, 0.5),
     seed: int = 0,
@@ -221,47 +233,46 @@ def load_clip(
         pretrained: open_clip tag, or path of a weights file; None leaves the weights random.
         stem: ``patch``: the model's own patch convolution; ``conv``: :class:`ConvStem` in its place.
         image_size: Height and width in pixels; the position embedding is resized to the grid this makes.
+        stride: Pixels between two patches, for overlapping ones; None: the patch size.
         pixel_mean: See :class:`ClipSpec`.
         pixel_std: See :class:`ClipSpec`.
         seed: For weights that are not loaded.
 
     Raises:
-        InputError: Unknown model or tag, a weights file that does not fit (the keys are listed), or a size that the
-            patch does not divide.
+        InputError: Unknown model or tag, a weights file that does not fit (the keys are listed), or a size or
+            stride that the tower cannot take.
     """
     registered = _registered_name(name)
     config = open_clip.get_model_config(registered)
-    if "timm_model_name" in config["vision_cfg"]:
-        raise InputError(
-            f"model {registered} has an image tower of timm, which is not supported: choose a ViT or RN model"
-        )
     with torch.random.fork_rng(devices=[]), _quiet_open_clip():
         torch.manual_seed(seed)
         model = open_clip.create_model(registered, pretrained=None, force_custom_text=True, pretrained_text=False)
         if stem == "conv":
-            if not hasattr(model.visual, "grid_size"):
-                raise InputError(f"model.stem: conv needs a vision transformer; {registered} is a ResNet")
+            if not hasattr(model.visual, "conv1") or not hasattr(model.visual, "transformer"):
+                raise InputError(f"model.stem: conv needs open_clip's own vision transformer; {registered} has none")
             model.visual.conv1 = ConvStem(model.visual.transformer.width, model.visual.patch_size[0])
-    source = _native_grid(model, config)
+    encoder = wrap_image_tower(model.visual)
+    text_encoder = TextEncoder(model.text)
+    source = native_grid(model.visual, config["vision_cfg"]["image_size"])
     digest = ""
     if pretrained is not None:
         path = _weights_file(registered, pretrained)
         _load_weights(model, path, source)
         digest = sha256_of_file(path)
-    grid = _set_grid(model, source, image_size)
+    grid = set_grid(model.visual, source, image_size, stride)
     return Clip(
-        image_encoder=wrap_image_tower(model.visual),
-        text_encoder=TextEncoder(model.text),
+        image_encoder=encoder,
+        text_encoder=text_encoder,
         logit_scale=model.logit_scale,
         tokenizer=open_clip.get_tokenizer(registered),
-        spec=ClipSpec(name, stem, image_size, grid, pixel_mean, pixel_std),
+        spec=ClipSpec(name, stem, image_size, grid, pixel_mean, pixel_std, stride),
         weights_sha256=digest,
     )
 
 
 def build_image_encoder(spec: ClipSpec) -> ImageEncoder:
     """An image encoder of the given architecture with random weights, to load a checkpoint into."""
-    clip = load_clip(spec.name, None, stem=spec.stem, image_size=spec.image_size)
+    clip = load_clip(spec.name, None, stem=spec.stem, image_size=spec.image_size, stride=spec.stride)
     if clip.spec.grid != spec.grid:
         raise InputError(f"the checkpoint's grid {spec.grid} is not the grid {clip.spec.grid} of its image size")
     return clip.image_encoder

@@ -30,16 +30,17 @@ class BnNeckClassifier(nn.Module):
 
 
 class IdentityHeads(nn.Module):
-    """The classifiers of one stream: one on the hidden feature, one on the projected feature."""
+    """The classifiers of one stream: one on the projected feature and, unless ``hidden`` is None, one on the hidden."""
 
-    def __init__(self, hidden: int, projected: int, classes: int, generator: torch.Generator) -> None:
+    def __init__(self, hidden: int | None, projected: int, classes: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.hidden = BnNeckClassifier(hidden, classes, generator)
+        self.hidden = None if hidden is None else BnNeckClassifier(hidden, classes, generator)
         self.projected = BnNeckClassifier(projected, classes, generator)
 
     def forward(self, hidden: Tensor, projected: Tensor) -> list[Tensor]:
-        """Features (B, C) and (B, D) -> logits (B, K) of both classifiers."""
-        return [self.hidden(hidden), self.projected(projected)]
+        """Features (B, C) and (B, D) -> logits (B, K) of each classifier."""
+        of_projected: Tensor = self.projected(projected)
+        return [of_projected] if self.hidden is None else [self.hidden(hidden), of_projected]
 
 
 class ClothesProjection(nn.Module):

@@ -23,12 +23,14 @@ class EncoderBatch:
         shielding: x_s with the same geometry, (B, 3, H, W).
         identities: Class numbers, (B,).
         clothes_classes: Class numbers, (B,); ``NO_CLASS`` where an image has none.
+        rows: Position of each image among the training images, (B,); None where nobody looks anything up by it.
     """
 
     raw: Tensor
     shielding: Tensor
     identities: Tensor
     clothes_classes: Tensor
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -87,4 +89,5 @@ class EncoderData:
                 shielding=views[1],
                 identities=torch.from_numpy(self.identities[positions]).to(self.device),
                 clothes_classes=torch.from_numpy(self.clothes_classes[positions]).to(self.device),
+                rows=torch.from_numpy(positions).to(self.device),
             )

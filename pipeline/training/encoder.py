@@ -1,60 +1,19 @@
-"""Stage 2: the raw and the shielding encoder train against frozen prompts, equation (17)."""
+"""Stage 2: the image encoders train against frozen prompts, equation (17) and its relatives."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.losses.centre_alignment import centre_alignment
-from pipeline.losses.disentangle import Disentangle, disentangle_loss
-from pipeline.losses.identity import identity_loss
-from pipeline.losses.image_text import image_text_cross_entropy
-from pipeline.losses.similarity import Similarity
-from pipeline.models.heads import ClothesProjection, IdentityHeads
+from pipeline.losses.registry import find_terms
+from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, LossSettings, Need
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
 from pipeline.training.batches import EncoderBatch, EncoderData
-from pipeline.training.classes import NO_CLASS
 from pipeline.training.loop import CurveRow, ResumeSettings, run_epochs
 from pipeline.training.schedule import cosine_rate
-
-
-@dataclass(frozen=True)
-class EncoderFeatures:
-    """Everything the losses need of the image encoders; each row depends on one image only.
-
-    So features of parts of a batch (ranks, accumulation) can be put together before the losses are computed.
-
-    Attributes:
-        projected: f = E_v(x), (B, D).
-        hidden: E_v(x) before the projection, (B, C).
-        earlier: E_v(x) one block earlier, (B, C').
-        shielding_projected: f^s = E_v^s(x_s), (B, D); None where the method has no E_v^s.
-        shielding_hidden: As hidden, of E_v^s(x_s).
-        shielding_earlier: As earlier, of E_v^s(x_s).
-    """
-
-    projected: Tensor
-    hidden: Tensor
-    earlier: Tensor
-    shielding_projected: Tensor | None = None
-    shielding_hidden: Tensor | None = None
-    shielding_earlier: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class EncoderLabels:
-    """The labels of a batch.
-
-    Attributes:
-        identities: Class numbers, (B,).
-        clothes_classes: Class numbers, (B,); ``NO_CLASS`` where an image has none.
-        cameras: Camera numbers, (B,); None where they are not known.
-    """
-
-    identities: Tensor
-    clothes_classes: Tensor
-    cameras: Tensor | None = None
 
 
 def labels_of(batch: EncoderBatch) -> EncoderLabels:
@@ -63,135 +22,169 @@ def labels_of(batch: EncoderBatch) -> EncoderLabels:
 
 
 class EncoderTask(nn.Module):
-    """E_v, E_v^s, their heads and Proj_c, with the losses of stage 2.
+    """E_v, what the terms of a method need beside it, and the losses of stage 2.
+
+    What no term needs is not made and not computed: without a term on the shielding stream there is no E_v^s.
 
     Args:
-        raw_encoder: E_v; the only part that inference uses.
-        shielding_encoder: E_v^s, another instance with the same initial weights.
+        image_encoder: E_v; the only part that inference uses. E_v^s starts as a copy of it.
+        weights: Weight of each term in the sum, by name; see :mod:`pipeline.losses.registry`.
+        identities: K.
+        seed: For the initial weights of the learned parts; those of a part depend on its name and the seed only, so
+            that methods are compared from the same start.
+        settings: Of the losses.
         identity_texts: Frozen text features of all identity prompts, (K, D).
-        clothes_texts: Frozen text features of all clothes prompts, (K_c, D); None switches CFM off.
-        generator: For the heads' initial weights.
-        label_smoothing: In all cross-entropies.
-        triplet_margin: See :func:`identity_loss`.
-        identity_weight: Weight of each identity cross-entropy.
-        disentangle: Form of L_dis.
-        similarity: ``dot`` or ``cosine``.
-        scale: exp(logit_scale) for ``cosine``.
-        lambda_con: Weight of L_con, lambda_1 of (17).
-        lambda_dis: Weight of L_dis, lambda_2 of (17).
+        clothes_texts: Frozen text features of all clothes prompts, (K_c, D).
+        identity_clothes: Clothes classes of each identity, see :class:`LossInputs`; K_c is its largest number + 1.
+        targets: Features of the shielding images of all training images by the frozen encoder, (N, D), looked up by
+            the batch's ``rows``; None computes them for each view by a frozen copy of E_v, where a term needs them.
+        alternate: Examine steps and other steps in turn, (n, m); None: all terms in every step.
+
+    Raises:
+        InputError: A term is not known.
+        ValueError: A term needs what was not given.
     """
 
-    identity_texts: Tensor
+    identity_texts: Tensor | None
     clothes_texts: Tensor | None
+    identity_clothes: Tensor | None
+    targets: Tensor | None
 
     def __init__(
         self,
-        raw_encoder: ImageEncoder,
-        shielding_encoder: ImageEncoder,
-        identity_texts: Tensor,
-        clothes_texts: Tensor | None,
+        image_encoder: ImageEncoder,
+        weights: Mapping[str, float],
         *,
-        generator: torch.Generator,
-        label_smoothing: float = 0.1,
-        triplet_margin: float = 0.3,
-        identity_weight: float = 0.25,
-        disentangle: Disentangle = "cos2",
-        similarity: Similarity = "dot",
-        scale: float = 1.0,
-        lambda_con: float = 0.1,
-        lambda_dis: float = 1.0,
+        identities: int,
+        seed: int,
+        settings: LossSettings | None = None,
+        identity_texts: Tensor | None = None,
+        clothes_texts: Tensor | None = None,
+        identity_clothes: Tensor | None = None,
+        targets: Tensor | None = None,
+        alternate: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.image_encoder = raw_encoder
-        self.shielding_encoder = shielding_encoder
-        classes = len(identity_texts)
-        hidden, projected = raw_encoder.hidden_dim, raw_encoder.projected_dim
-        self.raw_heads = IdentityHeads(hidden, projected, classes, generator)
-        self.shielding_heads = IdentityHeads(hidden, projected, classes, generator)
-        self.clothes_projection = ClothesProjection(projected, generator) if clothes_texts is not None else None
-        self.register_buffer("identity_texts", identity_texts, persistent=False)
-        self.register_buffer("clothes_texts", clothes_texts, persistent=False)
-        self._label_smoothing = label_smoothing
-        self._triplet_margin = triplet_margin
-        self._identity_weight = identity_weight
-        self._disentangle: Disentangle = disentangle
-        self._similarity: Similarity = similarity
-        self._scale = scale
-        self._loss_weights = dict.fromkeys(("identity", "i2t", "identity_shielding", "i2t_shielding"), 1.0)
-        self._loss_weights["centre"] = lambda_con
-        if clothes_texts is not None:
-            self._loss_weights |= {"i2t_clothes": 1.0, "disentangle": lambda_dis}
-
-    def _identity(
-        self, heads: IdentityHeads, projected: Tensor, hidden: Tensor, earlier: Tensor, labels: Tensor
-    ) -> Tensor:
-        return identity_loss(
-            heads(hidden, projected),
-            [earlier, hidden, projected],
-            labels,
-            self._identity_weight,
-            self._label_smoothing,
-            self._triplet_margin,
+        self._terms = find_terms(weights)
+        self._loss_weights = {name: float(weights[name]) for name in self._terms}
+        self._settings = settings or LossSettings()
+        self._alternate = alternate
+        needs = {need for term in self._terms.values() for need in term.needs}
+        self._check(needs, identity_texts, clothes_texts, identity_clothes)
+        self.image_encoder = image_encoder
+        self.shielding_encoder = deepcopy(image_encoder) if "shielding" in needs else None
+        self._targets_by_copy = "target" in needs and targets is None
+        self._frozen: list[nn.Module] = []  # in a list: what is frozen is no part of this module's state
+        if self._targets_by_copy:
+            self._frozen.append(deepcopy(image_encoder).requires_grad_(False).eval())
+        for name, value, wanted in (
+            ("identity_texts", identity_texts, "identity_texts" in needs),
+            ("clothes_texts", clothes_texts, "clothes_texts" in needs),
+            ("identity_clothes", identity_clothes, bool(needs & {"clothes_texts", "clothes_classes"})),
+            ("targets", targets, "target" in needs),
+        ):
+            self.register_buffer(name, value if wanted else None, persistent=False)
+        clothes_classes = 0 if identity_clothes is None else int(identity_clothes.max()) + 1
+        self.parts = self._make_parts(
+            Dimensions(
+                image_encoder.hidden_dim, image_encoder.projected_dim, identities, clothes_classes, self._settings
+            ),
+            seed,
         )
 
-    def _image_text(self, features: Tensor, texts: Tensor, labels: Tensor) -> Tensor:
-        return image_text_cross_entropy(features, texts, labels, self._label_smoothing, self._similarity, self._scale)
+    @staticmethod
+    def _check(needs: set[Need], identity: Tensor | None, clothes: Tensor | None, classes: Tensor | None) -> None:
+        given = {"identity_texts": identity, "clothes_texts": clothes, "clothes_classes": classes}
+        missing = [name for name, value in given.items() if name in needs and value is None]
+        if missing:
+            raise ValueError(f"the terms need {', '.join(missing)}")
 
-    def _clothes_losses(self, features: Tensor, classes: Tensor) -> dict[str, Tensor]:
-        """CFM, (14) and (15): examine moves Proj_c only, disentangle moves E_v only."""
-        dressed = classes != NO_CLASS
-        if self.clothes_projection is None or self.clothes_texts is None or not bool(dressed.any()):
-            return {}
-        features = features[dressed]
-        clothes = self.clothes_projection(features.detach())
-        return {
-            "i2t_clothes": self._image_text(clothes, self.clothes_texts, classes[dressed]),
-            "disentangle": disentangle_loss(features, clothes, self._disentangle),
-        }
+    def _make_parts(self, dimensions: Dimensions, seed: int) -> nn.ModuleDict:
+        parts: dict[str, nn.Module] = {}
+        for term in self._terms.values():
+            for name, build in term.parts.items():
+                if name not in parts:
+                    generator = torch.Generator().manual_seed(seed * 2**32 + crc32(name.encode()))
+                    parts[name] = build(dimensions, generator)
+        return nn.ModuleDict(parts)
+
+    def _apply(self, *arguments: Any, **settings: Any) -> "EncoderTask":
+        """Moves to a device or type take the frozen encoder along, although it is no part of the state."""
+        super()._apply(*arguments, **settings)
+        for module in self._frozen:
+            module._apply(*arguments, **settings)
+        return self
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms in the sum."""
+        return tuple(self._terms)
+
+    @property
+    def uses_shielding_images(self) -> bool:
+        """Whether a batch must have its shielding views."""
+        return self.shielding_encoder is not None or self._targets_by_copy
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
-        """Weight of each term in the sum (17), by name; terms that are not named here are not a part of the sum."""
+        """Weight of each term in the sum (17), by name."""
         return self._loss_weights
 
     def loss_weights_at(self, step: int) -> Mapping[str, float]:
         """Weights of the terms that enter the sum at an optimiser step, counted from 0 over the whole run.
 
-        Parameters that only absent terms move must get no gradient at that step (None, not zero), so that neither
-        momentum nor weight decay moves them.
+        With ``alternate`` (n, m), n steps of the examining terms are followed by m steps of all others. Parameters that
+        only absent terms move must get no gradient at that step (None, not zero), so that neither momentum nor weight
+        decay moves them.
         """
-        return self._loss_weights
+        if self._alternate is None:
+            return self._loss_weights
+        examine, other = self._alternate
+        examining = step % (examine + other) < examine
+        return {name: weight for name, weight in self._loss_weights.items() if self._terms[name].examines == examining}
+
+    def _targets(self, batch: EncoderBatch) -> Tensor | None:
+        if self.targets is not None:
+            return self.targets[batch.rows]
+        if not self._targets_by_copy:
+            return None
+        with torch.no_grad():
+            features: ImageFeatures = self._frozen[0](batch.shielding)
+        return features.projected
 
     def encode(self, batch: EncoderBatch) -> EncoderFeatures:
-        """The expensive part: all image encoders on a batch, or on a part of one."""
+        """The expensive part: all image encoders on a batch, or on a part of one.
+
+        No image looks at another one here, except through batch norm where an image encoder has it (CLIP's ResNets and
+        the convolutional stem) and is in training mode.
+        """
         raw: ImageFeatures = self.image_encoder(batch.raw)
+        if self.shielding_encoder is None:
+            return EncoderFeatures(*raw, target=self._targets(batch))
         shielding: ImageFeatures = self.shielding_encoder(batch.shielding)
-        return EncoderFeatures(*raw, *shielding)
+        return EncoderFeatures(*raw, *shielding, self._targets(batch))
 
     def losses(self, features: EncoderFeatures, labels: EncoderLabels) -> dict[str, Tensor]:
-        """The seven terms of (17) by name, over the whole (global) batch that the features are of.
+        """The terms by name, unweighted, over the whole (global) batch that the features are of.
 
-        Heads with batch norm, Proj_c, triplet mining and identity centres are here: everything that looks at more than
-        one image or has few parameters.
+        Everything that looks at more than one image or has few parameters is here: heads with batch norm, Proj_c,
+        triplet mining, identity centres. A term is absent if the batch has nothing that it is about (no image with a
+        clothes class).
         """
-        shielding = features.shielding_projected
-        assert shielding is not None
-        assert features.shielding_hidden is not None
-        assert features.shielding_earlier is not None
-        raw_parts = features.projected, features.hidden, features.earlier
-        shielding_parts = shielding, features.shielding_hidden, features.shielding_earlier
-        identities = labels.identities
-        return {
-            "identity": self._identity(self.raw_heads, *raw_parts, identities),
-            "i2t": self._image_text(features.projected, self.identity_texts, identities),
-            "identity_shielding": self._identity(self.shielding_heads, *shielding_parts, identities),
-            "i2t_shielding": self._image_text(shielding, self.identity_texts, identities),
-            "centre": centre_alignment(features.projected, shielding, identities),
-            **self._clothes_losses(features.projected, labels.clothes_classes),
-        }
+        inputs = LossInputs(
+            features,
+            labels,
+            self.parts,
+            self._settings,
+            self.identity_texts,
+            self.clothes_texts,
+            self.identity_clothes,
+        )
+        losses = {name: term.compute(inputs) for name, term in self._terms.items()}
+        return {name: loss for name, loss in losses.items() if loss is not None}
 
     def forward(self, batch: EncoderBatch) -> dict[str, Tensor]:
-        """The terms of (17) by name; the sum is the loop's."""
+        """The terms by name; the sum is the loop's."""
         return self.losses(self.encode(batch), labels_of(batch))
 
 
@@ -232,7 +225,7 @@ def train_encoder(
             position, epochs, learning_rate, warmup=warmup_fraction * epochs, warmup_start=0.1 * learning_rate
         ),
         what="encoder",
-        loss_weights=task.loss_weights,
+        weights_at=task.loss_weights_at,
         resume=resume,
         quiet=quiet,
     )

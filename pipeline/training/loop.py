@@ -63,6 +63,7 @@ def run_epochs(
     *,
     what: str,
     loss_weights: Mapping[str, float] | None = None,
+    weights_at: Callable[[int], Mapping[str, float]] | None = None,
     resume: ResumeSettings | None = None,
     quiet: bool = False,
 ) -> list[CurveRow]:
@@ -76,6 +77,7 @@ def run_epochs(
         rate_at: Learning rate by position in the run, in epochs.
         what: Name for the progress line.
         loss_weights: Weights of losses in the sum; 1 where not named.
+        weights_at: In its place: step of the run -> weights of the losses that enter the sum; the others do not.
         resume: Keep the state, and go on from it.
         quiet: No progress line.
 
@@ -94,7 +96,7 @@ def run_epochs(
     with Progress(epochs, what, "epoch", quiet) as progress:
         progress.advance(done)
         for number in range(done, epochs):
-            row = _run_epoch(task, optimizer, number, epoch_of(number), rate_at, weights)
+            row = _run_epoch(task, optimizer, number, epoch_of(number), rate_at, weights, weights_at)
             rows.append(row)
             progress.advance(1, f"loss {row['total']:.3f}")
             if resume is not None and number + 1 < epochs and time.monotonic() - saved_at >= resume.seconds:
@@ -115,6 +117,7 @@ def _run_epoch(
     epoch: Epoch[BatchT],
     rate_at: Callable[[float], float],
     weights: Mapping[str, float],
+    weights_at: Callable[[int], Mapping[str, float]] | None,
 ) -> CurveRow:
     started = time.monotonic()
     sums: dict[str, list[float]] = {}
@@ -124,7 +127,13 @@ def _run_epoch(
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         losses: dict[str, Tensor] = task(batch)
-        total = _total(losses, weights)
+        entering = losses
+        if weights_at is not None:
+            weights = weights_at(number * epoch.steps + step)
+            entering = {name: value for name, value in losses.items() if name in weights}
+            if not entering:
+                continue  # nothing in this batch is what the step is about
+        total = _total(entering, weights)
         if not torch.isfinite(total):
             named = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
             raise WorkError(
