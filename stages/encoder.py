@@ -1,22 +1,29 @@
 """Stage 2 of training: reads shards and prompts, trains the encoders, writes the encoder checkpoint."""
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
+from pipeline.losses.registry import find_terms
+from pipeline.losses.terms import LossSettings
 from pipeline.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from pipeline.models.clip import Clip, ClipSpec
+from pipeline.models.extraction import encode_images
 from pipeline.training.batches import EncoderData
+from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder import EncoderTask, train_encoder
 from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.training.methods import term_weights
 from pipeline.training.sampler import IdentitySampler
 from stages.console import Console
+from stages.prompts import identity_images
 from stages.training_data import TrainingData, load_model, read_training_data
 
 
@@ -32,22 +39,107 @@ def _check_prompts(prompts: Checkpoint, data: TrainingData, clip: Clip) -> None:
         raise InputError(f"the prompts in {prompts.folder} were learned with another CLIP than model names: {again}")
 
 
-def _make_task(parameters: Parameters, clip: Clip, prompts: Checkpoint) -> EncoderTask:
+def _term_weights(parameters: Parameters, prompts: Checkpoint, console: Console) -> dict[str, float]:
+    """Terms of the method; those about clothes are left out where the prompts know no clothes classes.
+
+    Raises:
+        InputError: A term is not known, or nothing of the method is left.
+    """
     settings = parameters.encoder
+    weights = term_weights(
+        settings.method,
+        {"lambda_con": settings.lambda_con, "lambda_dis": settings.lambda_dis},
+        settings.weights,
+    )
+    terms = find_terms(weights)
+    if prompts.config["clothes_classes"]:
+        return weights
+    about_clothes = [name for name, term in terms.items() if term.needs & {"clothes_texts", "clothes_classes"}]
+    left = {name: weight for name, weight in weights.items() if name not in about_clothes}
+    if about_clothes and left.keys() <= {"identity"}:
+        raise InputError(
+            f"method {settings.method} needs clothes classes, but {prompts.folder} has none: set "
+            f"prompts.clothes_classes and run `ccaf-pipeline train --stage prompts` again"
+        )
+    if about_clothes:
+        console.say(f"no clothes classes: without {', '.join(about_clothes)}")
+    return left
+
+
+def _check_identity_images(parameters: Parameters, prompts: Checkpoint, weights: dict[str, float]) -> None:
+    wanted, found = identity_images(parameters), prompts.config["identity_images"]
+    uses = any("identity_texts" in term.needs for term in find_terms(weights).values())
+    if uses and wanted != found:
+        raise InputError(
+            f"the prompts in {prompts.folder} were learned from {found} images, method {parameters.encoder.method} "
+            f"needs {wanted} ones: run `ccaf-pipeline train --stage prompts` again"
+        )
+
+
+def _targets(
+    parameters: Parameters, clip: Clip, data: TrainingData, weights: dict[str, float], device: str, quiet: bool
+) -> Tensor | None:
+    """Features of all shielding images by the encoder as it is before training, if a term wants them cached."""
+    needed = any("target" in term.needs for term in find_terms(weights).values())
+    if not needed or parameters.encoder.target == "computed":
+        return None
+    return encode_images(
+        clip.image_encoder.to(device),
+        data.store.shielding,
+        data.rows.tolist(),
+        lambda features: features.projected,
+        mean=clip.spec.pixel_mean,
+        std=clip.spec.pixel_std,
+        device=device,
+        what="frozen shielding features",
+        quiet=quiet,
+    )
+
+
+def _make_task(
+    parameters: Parameters,
+    clip: Clip,
+    data: TrainingData,
+    prompts: Checkpoint,
+    weights: dict[str, float],
+    targets: Tensor | None,
+) -> EncoderTask:
+    settings = parameters.encoder
+    classes = prompts.tensors["image_clothes_classes"].numpy()
+    if parameters.model.camera_embedding:
+        cameras = np.unique(data.reader.ids.camera_id[data.rows])
+        cameras = cameras[cameras >= 0]
+        if not len(cameras):
+            raise InputError("model.camera_embedding is set, but the training images have no camera_id")
+        clip.image_encoder.add_cameras(
+            torch.from_numpy(cameras.astype(np.int64)),
+            parameters.model.camera_embedding,
+            torch.Generator().manual_seed(parameters.seed),
+        )
+    has_clothes = bool((classes != NO_CLASS).any())
     return EncoderTask(
         clip.image_encoder,
-        deepcopy(clip.image_encoder),
-        prompts.tensors["identity_texts"],
-        prompts.tensors.get("clothes_texts"),
-        generator=torch.Generator().manual_seed(parameters.seed),
-        label_smoothing=settings.label_smoothing,
-        triplet_margin=settings.triplet_margin,
-        identity_weight=settings.identity_weight,
-        disentangle=settings.disentangle,
-        similarity=settings.similarity,
-        scale=float(clip.logit_scale.detach().exp()),
-        lambda_con=settings.lambda_con,
-        lambda_dis=settings.lambda_dis,
+        weights,
+        identities=len(data.identities),
+        seed=parameters.seed,
+        settings=LossSettings(
+            label_smoothing=settings.label_smoothing,
+            triplet_margin=settings.triplet_margin,
+            identity_weight=settings.identity_weight,
+            identity_features=settings.identity_features,
+            similarity=settings.similarity,
+            scale=float(clip.logit_scale.detach().exp()),
+            disentangle=settings.disentangle,
+            cal_epsilon=settings.cal_epsilon,
+            cal_scale=settings.cal_scale,
+        ),
+        identity_texts=prompts.tensors["identity_texts"],
+        clothes_texts=prompts.tensors.get("clothes_texts"),
+        identity_clothes=torch.from_numpy(clothes_of_identities(data.identities.labels, classes))
+        if has_clothes
+        else None,
+        targets=targets,
+        alternate=settings.alternate,
     )
 
 
@@ -82,18 +174,24 @@ def run(parameters: Parameters, console: Console, shards: Path, prompts_folder: 
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     prompts = read_checkpoint(prompts_folder, "prompts", "ccaf-pipeline train --stage prompts")
-    data = read_training_data(shards, parameters.data.dataset, parameters.model.image_size)
+    drop = prompts.config["parameters"]["without_clothes"] == "drop"
+    data = read_training_data(shards, parameters.data.dataset, parameters.model.image_size, drop)
     clip = load_model(parameters.model, parameters.seed)
     _check_prompts(prompts, data, clip)
+    weights = _term_weights(parameters, prompts, console)
+    _check_identity_images(parameters, prompts, weights)
     made_of = {
         "shards_sha256": data.reader.record_sha256,
         "prompts_sha256": prompts.sha256,
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
         "parameters": settings.model_dump(mode="json"),
+        "camera_embedding": parameters.model.camera_embedding,
+        "terms": weights,
         "seed": parameters.seed,
     }
-    task = _make_task(parameters, clip, prompts).to(device)
+    targets = _targets(parameters, clip, data, weights, device, console.quiet)
+    task = _make_task(parameters, clip, data, prompts, weights, targets).to(device)
     resume = ResumeSettings(out.with_name(f"{out.name}.partial"), sha256_of_value(made_of))
     curves = train_encoder(
         task,
@@ -108,7 +206,8 @@ def run(parameters: Parameters, console: Console, shards: Path, prompts_folder: 
     )
     summary = {
         "epochs": settings.epochs,
-        "clothes_feature_minimisation": task.clothes_projection is not None,
+        "method": settings.method,
+        "clothes_feature_minimisation": "disentangle" in weights or "clothes_uniform" in weights,
         "loss": curves[-1]["total"],
     }
     config = {

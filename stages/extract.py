@@ -1,5 +1,6 @@
 """``ccaf-pipeline extract``: features of the query and gallery images, from a checkpoint or from the frozen CLIP."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,10 @@ def _trained_encoder(folder: Path) -> "tuple[ImageEncoder, ClipSpec, str]":
     checkpoint = read_checkpoint(folder, "encoder", "ccaf-pipeline train")
     spec = ClipSpec.from_dict(checkpoint.config["model"])
     encoder = build_image_encoder(spec)
-    load_strictly(encoder, checkpoint.part("image_encoder"), f"checkpoint {folder}")
+    weights = checkpoint.part("image_encoder")
+    if "camera_embedding.cameras" in weights:
+        encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.config["camera_embedding"])
+    load_strictly(encoder, weights, f"checkpoint {folder}")
     return encoder, spec, checkpoint.sha256
 
 
@@ -96,6 +100,8 @@ def command(
         lambda item: retrieval_feature(item, settings.feature),
         mean=spec.pixel_mean,
         std=spec.pixel_std,
+        cameras=None if encoder.camera_embedding is None else reader.ids.camera_id[rows.index].tolist(),
+        flip=settings.flip,
         batch_size=settings.batch_size,
         device=device,
         quiet=quiet,
@@ -106,6 +112,7 @@ def command(
         "dataset": reader.metadata.dataset,
         "shards_sha256": reader.record_sha256,
         "feature": settings.feature,
+        "flip": json.dumps(settings.flip),
     }
     write_features(target, feature_table(reader, rows, features.numpy()), metadata)
     context.console.say(f"features of {len(features)} images, {features.shape[1]} numbers each -> {target}")

@@ -70,6 +70,7 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
         None,
         stem=model.stem,
         image_size=model.image_size,
+        stride=model.stride,
         pixel_mean=model.pixel_mean,
         pixel_std=model.pixel_std,
         seed=parameters.seed,

@@ -1,6 +1,7 @@
 """Stage 1 of training: reads shards, caches frozen features, learns prompts, writes the prompts checkpoint."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,16 @@ from pipeline.models.checkpoint import save_checkpoint
 from pipeline.models.clip import Clip
 from pipeline.models.extraction import encode_images
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
-from pipeline.training.classes import NO_CLASS, ClassIndex, choose_clothes_source, cluster_clothes, index_classes
+from pipeline.training.classes import (
+    NO_CLASS,
+    ClassIndex,
+    ResolvedSource,
+    choose_clothes_source,
+    cluster_clothes,
+    index_classes,
+)
 from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.training.methods import IdentityImages, find_method
 from pipeline.training.prompts import PromptData, PromptTask, train_prompts
 from stages.console import Console
 from stages.training_data import TrainingData, load_model, read_training_data
@@ -25,34 +34,47 @@ FEATURE_BATCH = 128
 
 @dataclass(frozen=True)
 class ClothesClasses:
-    """Clothes classes of the training images and where they came from (``labels``, ``cluster`` or ``none``)."""
+    """Clothes classes of the training images, and where they came from: labels, cluster, image or none."""
 
     source: str
     index: ClassIndex
 
 
-def _frozen_features(clip: Clip, data: TrainingData, device: str, quiet: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Projected features of all shielding and all clothes images, (N, D) each."""
-    settings: dict[str, Any] = {
-        "mean": clip.spec.pixel_mean,
-        "std": clip.spec.pixel_std,
-        "batch_size": FEATURE_BATCH,
-        "device": device,
-        "quiet": quiet,
-    }
-    encoder, rows = clip.image_encoder, data.rows.tolist()
-    return (
-        encode_images(
-            encoder, data.store.shielding, rows, lambda f: f.projected, what="shielding features", **settings
-        ),
-        encode_images(encoder, data.store.clothes, rows, lambda f: f.projected, what="clothes features", **settings),
+@dataclass(frozen=True)
+class _FrozenFeatures:
+    """Projected features of the training images, (N, D) each; ``clothes`` is zero where nothing needs it."""
+
+    images: torch.Tensor
+    clothes: torch.Tensor
+
+
+def _frozen_features(
+    clip: Clip, data: TrainingData, identity_images: IdentityImages, with_clothes: bool, device: str, quiet: bool
+) -> _FrozenFeatures:
+    load = {"shielding": data.store.shielding, "raw": data.store.raw}[identity_images]
+    encode = partial(
+        encode_images,
+        clip.image_encoder,
+        rows=data.rows.tolist(),
+        select=lambda features: features.projected,
+        mean=clip.spec.pixel_mean,
+        std=clip.spec.pixel_std,
+        batch_size=FEATURE_BATCH,
+        device=device,
+        quiet=quiet,
     )
+    images = encode(load=load, what=f"{identity_images} features")
+    clothes = encode(load=data.store.clothes, what="clothes features") if with_clothes else torch.zeros_like(images)
+    return _FrozenFeatures(images, clothes)
 
 
-def _clothes_classes(parameters: Parameters, data: TrainingData, clothes: torch.Tensor) -> ClothesClasses:
-    source = choose_clothes_source(parameters.prompts.clothes_classes, data.clothes_ids)
+def _clothes_classes(
+    parameters: Parameters, source: ResolvedSource, data: TrainingData, clothes: torch.Tensor
+) -> ClothesClasses:
     if source == "labels":
         ids = data.clothes_ids
+    elif source == "image":
+        ids = np.arange(len(data.rows), dtype=np.int64)
     elif source == "cluster":
         visible = np.where(data.has_clothes, data.identities.labels, NO_CLASS)
         ids = cluster_clothes(clothes.numpy(), visible, parameters.prompts.cluster_distance)
@@ -81,7 +103,14 @@ def _make_task(
         clip.text_encoder,
         parameters.prompts.similarity,
         float(clip.logit_scale.detach().exp()),
+        parameters.prompts.text_chunk,
     )
+
+
+def identity_images(parameters: Parameters) -> IdentityImages:
+    """Which images identity prompts are learned from: as the parameter says, or as the method needs."""
+    wanted = parameters.prompts.identity_images
+    return find_method(parameters.encoder.method).identity_images if wanted == "auto" else wanted
 
 
 def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> dict[str, Any]:
@@ -94,10 +123,13 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
     settings = parameters.prompts
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
-    data = read_training_data(shards, parameters.data.dataset, parameters.model.image_size)
+    drop = settings.without_clothes == "drop"
+    data = read_training_data(shards, parameters.data.dataset, parameters.model.image_size, drop)
+    source = choose_clothes_source(settings.clothes_classes, data.clothes_ids)
     clip = load_model(parameters.model, parameters.seed).freeze().to(device)
-    shielding, clothes = _frozen_features(clip, data, device, console.quiet)
-    classes = _clothes_classes(parameters, data, clothes)
+    learned_from = identity_images(parameters)
+    features = _frozen_features(clip, data, learned_from, source != "none", device, console.quiet)
+    classes = _clothes_classes(parameters, source, data, features.clothes)
     generator = torch.Generator().manual_seed(parameters.seed)
     task = _make_task(parameters, clip, len(data.identities), len(classes.index), generator).to(device)
     made_of = {
@@ -105,12 +137,15 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
         "parameters": settings.model_dump(mode="json"),
+        "identity_images": learned_from,
         "seed": parameters.seed,
     }
     resume = ResumeSettings(out.with_name(f"{out.name}.partial"), sha256_of_value(made_of))
     curves = train_prompts(
         task,
-        PromptData(shielding.to(device), clothes.to(device), data.identities.labels, classes.index.labels),
+        PromptData(
+            features.images.to(device), features.clothes.to(device), data.identities.labels, classes.index.labels
+        ),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
@@ -124,11 +159,11 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
     )
     tensors = {
         **{f"prompts.{key}": value for key, value in task.state_dict().items()},
-        "identity_texts": task.identity.encode_all(clip.text_encoder),
+        "identity_texts": task.identity.encode_all(clip.text_encoder, settings.text_chunk),
         "image_clothes_classes": torch.from_numpy(classes.index.labels),
     }
     if task.clothes is not None:
-        tensors["clothes_texts"] = task.clothes.encode_all(clip.text_encoder)
+        tensors["clothes_texts"] = task.clothes.encode_all(clip.text_encoder, settings.text_chunk)
     without = int((classes.index.labels == NO_CLASS).sum())
     summary = {
         "images": len(data.rows),
@@ -136,6 +171,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
         "clothes_source": classes.source,
         "clothes_classes": len(classes.index),
         "images_without_clothes_class": without,
+        "images_dropped": data.dropped,
     }
     config = {
         **made_of,
@@ -148,6 +184,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
     forget_progress(resume.folder)
     console.say(
         f"{summary['identities']} identity and {summary['clothes_classes']} clothes prompts "
-        f"(clothes classes: {classes.source}; {without} of {len(data.rows)} images without one) -> {out}"
+        f"(clothes classes: {classes.source}; {without} of {len(data.rows)} images without one; "
+        f"{data.dropped} images dropped) -> {out}"
     )
     return {**summary, "out": str(out), "loss": curves[-1]["total"]}

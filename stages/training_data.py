@@ -25,6 +25,7 @@ class TrainingData:
         identities: Identity classes of the training images.
         clothes_ids: Clothes ids of the training images, -1 where there is none, (N,).
         has_clothes: Whether the mask of each training image has any pixel, (N,).
+        dropped: Training images that were left out because their parse has no clothes.
     """
 
     reader: ShardReader
@@ -33,6 +34,7 @@ class TrainingData:
     identities: ClassIndex
     clothes_ids: Labels
     has_clothes: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    dropped: int
 
 
 def open_shards(shards: Path, dataset: str) -> ShardReader:
@@ -50,8 +52,16 @@ def open_shards(shards: Path, dataset: str) -> ShardReader:
     return reader
 
 
-def read_training_data(shards: Path, dataset: str, image_size: tuple[int, int]) -> TrainingData:
+def read_training_data(
+    shards: Path, dataset: str, image_size: tuple[int, int], drop_without_clothes: bool = False
+) -> TrainingData:
     """Find the training images of a data set in its shards.
+
+    Args:
+        shards: Folder of the shards.
+        dataset: Name or file of the data set.
+        image_size: Height and width of the model's input in pixels.
+        drop_without_clothes: Leave images out whose parse has no clothes.
 
     Raises:
         InputError: The data set has no training split, or fewer than two training identities.
@@ -62,6 +72,9 @@ def read_training_data(shards: Path, dataset: str, image_size: tuple[int, int]) 
         raise InputError(f"data set {dataset} has no training split: it can be evaluated, but not trained on")
     rows = reader.select(list(splits))
     rows = rows[reader.ids.person_id[rows] >= 0]
+    every = len(rows)
+    if drop_without_clothes:
+        rows = rows[reader.ids.clothes_fraction[rows] > 0]
     identities = index_classes(reader.ids.person_id[rows])
     if len(identities) < 2:
         raise InputError(f"the shards in {shards} have {len(identities)} training identities; at least 2 are needed")
@@ -72,6 +85,7 @@ def read_training_data(shards: Path, dataset: str, image_size: tuple[int, int]) 
         identities=identities,
         clothes_ids=reader.ids.clothes_id[rows],
         has_clothes=reader.ids.clothes_fraction[rows] > 0,
+        dropped=every - len(rows),
     )
 
 
@@ -82,6 +96,7 @@ def load_model(parameters: ModelParameters, seed: int) -> Clip:
         parameters.pretrained,
         stem=parameters.stem,
         image_size=parameters.image_size,
+        stride=parameters.stride,
         pixel_mean=parameters.pixel_mean,
         pixel_std=parameters.pixel_std,
         seed=seed,

@@ -34,6 +34,8 @@ def encode_images(
     *,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
+    cameras: Sequence[int] | None = None,
+    flip: bool = False,
     batch_size: int = 128,
     device: str = "cpu",
     what: str = "features",
@@ -48,6 +50,8 @@ def encode_images(
         select: Takes the wanted tensor (B, D) out of the features.
         mean: See :func:`normalise`.
         std: See :func:`normalise`.
+        cameras: Camera id of each of ``rows``, for an encoder with a camera embedding.
+        flip: Average the features of each image and of its mirror image.
         batch_size: Images a forward pass.
         device: Where the encoder is.
         what: Name for the progress line.
@@ -61,8 +65,14 @@ def encode_images(
     parts = []
     with Progress(len(rows), what, "image", quiet) as progress:
         for start in range(0, len(rows), batch_size):
-            images = load(rows[start : start + batch_size]).to(device)
-            parts.append(select(encoder(normalise(images, mean, std))).float().cpu())
+            part = slice(start, start + batch_size)
+            images = normalise(load(rows[part]).to(device), mean, std)
+            places = None if cameras is None else torch.tensor(cameras[part], device=device)
+            features: ImageFeatures = encoder(images, places)
+            if flip:
+                mirrored: ImageFeatures = encoder(images.flip(3), places)
+                features = ImageFeatures(*((one + other) / 2 for one, other in zip(features, mirrored, strict=True)))
+            parts.append(select(features).float().cpu())
             progress.advance(len(images))
     encoder.train(was_training)
     return torch.cat(parts)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pipeline.errors import InputError
 from pipeline.models.clip import Tokenizer
@@ -72,13 +73,22 @@ class PromptLearner(nn.Module):
             dim=1,
         )
 
-    def encode(self, encoder: TextEncoder, labels: Tensor) -> Tensor:
-        """Class numbers (B,) -> text features (B, D)."""
+    def _encode_some(self, encoder: TextEncoder, labels: Tensor) -> Tensor:
         end = torch.full((len(labels),), self.length - 1, device=labels.device)
         return encoder.encode_embeddings(self(labels), end)
+
+    def encode(self, encoder: TextEncoder, labels: Tensor, chunk: int = 256) -> Tensor:
+        """Class numbers (B,) -> text features (B, D), with gradients.
+
+        More than ``chunk`` classes go through the encoder in parts, whose inner activations are computed again in the
+        backward pass instead of being kept: memory grows with ``chunk``, not with B.
+        """
+        parts = torch.split(labels, chunk)
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self._encode_some(encoder, part) for part in parts])
+        return torch.cat([checkpoint(self._encode_some, encoder, part, use_reentrant=False) for part in parts])
 
     @torch.no_grad()
     def encode_all(self, encoder: TextEncoder, chunk: int = 256) -> Tensor:
         """Text features (K, D) of every class, without gradients, computed ``chunk`` classes at a time."""
-        labels = torch.arange(len(self.context), device=self.context.device)
-        return torch.cat([self.encode(encoder, part) for part in torch.split(labels, chunk)])
+        return self.encode(encoder, torch.arange(len(self.context), device=self.context.device), chunk)

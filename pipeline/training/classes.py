@@ -11,7 +11,8 @@ from pipeline.errors import InputError
 Labels = NDArray[np.int64]
 NO_CLASS = -1
 
-ClothesSource = Literal["auto", "labels", "cluster", "none"]
+ClothesSource = Literal["auto", "labels", "cluster", "image", "none"]
+ResolvedSource = Literal["labels", "cluster", "image", "none"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def index_classes(ids: Labels) -> ClassIndex:
     return ClassIndex(known, labels.astype(np.int64))
 
 
-def choose_clothes_source(wanted: ClothesSource, clothes_ids: Labels) -> Literal["labels", "cluster", "none"]:
+def choose_clothes_source(wanted: ClothesSource, clothes_ids: Labels) -> ResolvedSource:
     """Resolve ``auto``: the data set's labels where it has any, else clustering.
 
     Raises:
@@ -45,35 +46,49 @@ def choose_clothes_source(wanted: ClothesSource, clothes_ids: Labels) -> Literal
     """
     has_labels = bool((clothes_ids >= 0).any())
     if wanted == "labels" and not has_labels:
-        raise InputError("prompts.clothes_classes is labels, but the data set has no clothes_id; use cluster or none")
+        raise InputError(
+            "prompts.clothes_classes is labels, but the data set has no clothes_id; use cluster, image or none"
+        )
     if wanted == "auto":
         return "labels" if has_labels else "cluster"
     return wanted
 
 
-def _merge_by_average_distance(distances: NDArray[np.float64], limit: float) -> Labels:
-    """Average-linkage agglomeration of n points until no two clusters are nearer than ``limit``; numbers from 0."""
+def _merge_by_average_distance(distances: NDArray[np.float32], limit: float) -> Labels:
+    """Average-linkage agglomeration of n points until no two clusters are nearer than ``limit``; numbers from 0.
+
+    By chains of nearest neighbours (Murtagh 1983): average linkage has the same tree whichever pair of mutual nearest
+    neighbours is merged first, so n^2 steps suffice where the search for the nearest pair takes n^3. The tree is built
+    whole, then cut: with average linkage no merge is nearer than the ones below it.
+    """
     count = len(distances)
     distances = distances.copy()
     np.fill_diagonal(distances, np.inf)
-    sizes = np.ones(count)
-    members = [[index] for index in range(count)]
-    while count > 1:
-        first, second = np.unravel_index(np.argmin(distances), distances.shape)
-        if distances[first, second] > limit:
-            break
+    sizes = np.ones(count, dtype=np.float32)
+    parents = np.arange(count)
+    chain: list[int] = []
+    waiting = set(range(count))  # clusters that are not merged into another one
+    for _ in range(count - 1):
+        if not chain:
+            chain = [min(waiting)]
+        while True:
+            last = chain[-1]
+            nearest = int(np.argmin(distances[last]))
+            if len(chain) > 1 and distances[last, chain[-2]] <= distances[last, nearest]:
+                break
+            chain.append(nearest)
+        second, first = sorted((chain.pop(), chain.pop()), reverse=True)
+        if distances[first, second] <= limit:
+            parents[second] = first
         merged = (sizes[first] * distances[first] + sizes[second] * distances[second]) / (sizes[first] + sizes[second])
         distances[first], distances[:, first] = merged, merged
         distances[first, first] = np.inf
         distances[second], distances[:, second] = np.inf, np.inf
         sizes[first] += sizes[second]
-        members[first] += members[second]
-        members[second] = []
-        count -= 1
-    labels = np.empty(len(distances), dtype=np.int64)
-    for number, cluster in enumerate(sorted(cluster for cluster in members if cluster)):
-        labels[cluster] = number
-    return labels
+        waiting.discard(second)
+    for point in range(count):  # parents are earlier points, so theirs are final already
+        parents[point] = parents[parents[point]]
+    return np.unique(parents, return_inverse=True)[1].astype(np.int64)
 
 
 def cluster_clothes(features: NDArray[np.float32], identities: Labels, distance: float) -> Labels:
@@ -88,11 +103,28 @@ def cluster_clothes(features: NDArray[np.float32], identities: Labels, distance:
         Clothes class numbers (N,), consecutive, never shared by two identities.
     """
     labels = np.full(len(features), NO_CLASS, dtype=np.int64)
-    normalised = features.astype(np.float64) / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    normalised = features.astype(np.float32) / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
     following = 0
     for identity in np.unique(identities[identities >= 0]):
         rows = np.flatnonzero(identities == identity)
-        clusters = _merge_by_average_distance(1.0 - normalised[rows] @ normalised[rows].T, distance)
+        distances = (1.0 - normalised[rows] @ normalised[rows].T).clip(0.0, 2.0)
+        clusters = _merge_by_average_distance(distances, distance)
         labels[rows] = clusters + following
         following += int(clusters.max()) + 1
     return labels
+
+
+def clothes_of_identities(identities: Labels, clothes_classes: Labels) -> Labels:
+    """The clothes classes of each identity, filled up with ``NO_CLASS``: (K, most classes of an identity).
+
+    Args:
+        identities: Class numbers 0 to K - 1, (N,).
+        clothes_classes: Class numbers, (N,).
+    """
+    dressed = clothes_classes != NO_CLASS
+    pairs = np.unique(np.stack([identities[dressed], clothes_classes[dressed]], axis=1), axis=0)
+    counts = np.bincount(pairs[:, 0], minlength=int(identities.max()) + 1)
+    table = np.full((len(counts), max(int(counts.max()), 1)), NO_CLASS, dtype=np.int64)
+    columns = np.arange(len(pairs)) - np.repeat(np.cumsum(counts) - counts, counts)
+    table[pairs[:, 0], columns] = pairs[:, 1]
+    return table

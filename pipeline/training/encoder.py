@@ -110,9 +110,9 @@ class EncoderTask(nn.Module):
 
     def _apply(self, *arguments: Any, **settings: Any) -> "EncoderTask":
         """Moves to a device or type take the frozen encoder along, although it is no part of the state."""
-        super()._apply(*arguments, **settings)
+        super()._apply(*arguments, **settings)  # type: ignore[no-untyped-call]
         for module in self._frozen:
-            module._apply(*arguments, **settings)
+            module._apply(*arguments, **settings)  # type: ignore[no-untyped-call]
         return self
 
     @property
@@ -158,10 +158,11 @@ class EncoderTask(nn.Module):
         No image looks at another one here, except through batch norm where an image encoder has it (CLIP's ResNets and
         the convolutional stem) and is in training mode.
         """
-        raw: ImageFeatures = self.image_encoder(batch.raw)
+        cameras = getattr(batch, "cameras", None)
+        raw: ImageFeatures = self.image_encoder(batch.raw, cameras)
         if self.shielding_encoder is None:
             return EncoderFeatures(*raw, target=self._targets(batch))
-        shielding: ImageFeatures = self.shielding_encoder(batch.shielding)
+        shielding: ImageFeatures = self.shielding_encoder(batch.shielding, cameras)
         return EncoderFeatures(*raw, *shielding, self._targets(batch))
 
     def losses(self, features: EncoderFeatures, labels: EncoderLabels) -> dict[str, Tensor]:
@@ -174,7 +175,7 @@ class EncoderTask(nn.Module):
         inputs = LossInputs(
             features,
             labels,
-            self.parts,
+            dict(self.parts.items()),
             self._settings,
             self.identity_texts,
             self.clothes_texts,

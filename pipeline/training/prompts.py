@@ -21,13 +21,13 @@ class PromptBatch:
     """Cached features of some images and their classes.
 
     Attributes:
-        shielding: E_v(x_s), (B, D).
+        images: Features of the images that identity prompts are learned from, E_v(x_s) or E_v(x), (B, D).
         identities: (B,).
         clothes: E_v(x_c) of those images that have a clothes class, (B', D).
         clothes_classes: (B',).
     """
 
-    shielding: Tensor
+    images: Tensor
     identities: Tensor
     clothes: Tensor
     clothes_classes: Tensor
@@ -42,6 +42,7 @@ class PromptTask(nn.Module):
         text_encoder: E_t; its parameters must not require gradients.
         similarity: ``dot`` or ``cosine``.
         scale: exp(logit_scale) for ``cosine``.
+        text_chunk: Classes whose texts are computed at once, see :meth:`PromptLearner.encode`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PromptTask(nn.Module):
         text_encoder: TextEncoder,
         similarity: Similarity = "dot",
         scale: float = 1.0,
+        text_chunk: int = 256,
     ) -> None:
         super().__init__()
         self.identity = identity_prompts
@@ -58,10 +60,12 @@ class PromptTask(nn.Module):
         self._encoder = [text_encoder]  # in a list: the frozen encoder is no part of this module's state
         self._similarity: Similarity = similarity
         self._scale = scale
+        self._text_chunk = text_chunk
 
     def _both_directions(self, prompts: PromptLearner, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Only the classes of the batch are encoded; each image has its own text beside it, as CLIP-ReID pairs them."""
         classes, positions = torch.unique(labels, return_inverse=True)
-        texts = prompts.encode(self._encoder[0], classes)[positions]  # one text an image, as CLIP-ReID pairs them
+        texts = prompts.encode(self._encoder[0], classes, self._text_chunk)[positions]
         return (
             supervised_contrastive(images, texts, labels, labels, self._similarity, self._scale),
             supervised_contrastive(texts, images, labels, labels, self._similarity, self._scale),
@@ -70,7 +74,7 @@ class PromptTask(nn.Module):
     def forward(self, batch: PromptBatch) -> dict[str, Tensor]:
         """Losses (5), (6) for identities and (12), (13) for clothes, by name."""
         losses = dict(
-            zip(("i2t", "t2i"), self._both_directions(self.identity, batch.shielding, batch.identities), strict=True)
+            zip(("i2t", "t2i"), self._both_directions(self.identity, batch.images, batch.identities), strict=True)
         )
         if self.clothes is not None and len(batch.clothes):
             pair = self._both_directions(self.clothes, batch.clothes, batch.clothes_classes)
@@ -83,13 +87,13 @@ class PromptData:
     """Everything stage 1 reads: features of the training images, computed once.
 
     Attributes:
-        shielding: (N, D).
-        clothes: (N, D); rows of images without a clothes class are not used.
+        images: Features of the images that identity prompts are learned from, (N, D).
+        clothes: Features of the clothes images, (N, D); rows of images without a clothes class are not used.
         identities: Class numbers, (N,).
         clothes_classes: Class numbers, (N,), ``NO_CLASS`` where there is none.
     """
 
-    shielding: Tensor
+    images: Tensor
     clothes: Tensor
     identities: Labels
     clothes_classes: Labels
@@ -101,11 +105,11 @@ class PromptData:
         return Epoch(len(parts), self._batches(parts))
 
     def _batches(self, parts: list[Labels]) -> Iterator[PromptBatch]:
-        device = self.shielding.device
+        device = self.images.device
         for rows in parts:
             dressed = rows[self.clothes_classes[rows] != NO_CLASS]
             yield PromptBatch(
-                shielding=self.shielding[torch.from_numpy(rows).to(device)],
+                images=self.images[torch.from_numpy(rows).to(device)],
                 identities=torch.from_numpy(self.identities[rows]).to(device),
                 clothes=self.clothes[torch.from_numpy(dressed).to(device)],
                 clothes_classes=torch.from_numpy(self.clothes_classes[dressed]).to(device),
@@ -128,7 +132,8 @@ def train_prompts(
     quiet: bool = False,
 ) -> list[CurveRow]:
     """Learn the prompts (section 3.2: 120 epochs, Adam, 3.5e-4, cosine decay, batch 64); returns the curves."""
-    optimizer = torch.optim.Adam(task.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    # fused: without it Adam makes copies of all prompts, which are hundreds of megabytes for 40,000 classes
+    optimizer = torch.optim.Adam(task.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     return run_epochs(
         task,
         optimizer,
