@@ -1,17 +1,22 @@
 """Stage 2: which loss moves what, what stays frozen, and that the encoder does train."""
 
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import WorkError
+from pipeline.errors import InputError, WorkError
+from pipeline.losses.identity import identity_loss
+from pipeline.losses.registry import TERMS
+from pipeline.losses.terms import LossSettings
 from pipeline.models.clip import load_clip
 from pipeline.training.batches import EncoderBatch, EncoderData
-from pipeline.training.classes import NO_CLASS
+from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder import EncoderFeatures, EncoderTask, labels_of, make_optimizer, train_encoder
+from pipeline.training.loop import Epoch, run_epochs
+from pipeline.training.methods import METHODS, term_weights
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.store import ImageStore
 
@@ -20,18 +25,19 @@ IDENTITIES = np.repeat(np.arange(4), 4)
 CLOTHES = np.where(np.arange(16) % 4 == 3, NO_CLASS, np.arange(16) // 2)
 
 
-def make_task(config, clothes: bool = True, **settings) -> EncoderTask:
+def make_task(config, method: str = "ccaf", **settings) -> EncoderTask:
+    """A task of the method on a tiny CLIP: 4 identities, 8 clothes classes."""
     clip = load_clip(str(config), image_size=(64, 32))
-    generator = torch.Generator().manual_seed(0)
-    texts = torch.randn(12, 24, generator=generator)
-    return EncoderTask(
-        clip.image_encoder,
-        deepcopy(clip.image_encoder),
-        texts[:4],
-        texts[4:] if clothes else None,
-        generator=generator,
-        **settings,
-    )
+    texts = torch.randn(12, 24, generator=torch.Generator().manual_seed(0))
+    weights = settings.pop("weights", None) or term_weights(method, {"lambda_con": 0.1, "lambda_dis": 1.0})
+    given = {
+        "identities": 4,
+        "seed": 0,
+        "identity_texts": texts[:4],
+        "clothes_texts": texts[4:],
+        "identity_clothes": torch.from_numpy(clothes_of_identities(IDENTITIES, CLOTHES)),
+    }
+    return EncoderTask(clip.image_encoder, weights, **(given | settings))
 
 
 def make_batch() -> EncoderBatch:
@@ -48,24 +54,109 @@ def moved_parts(task: EncoderTask, loss: torch.Tensor) -> set[str]:
     task.zero_grad()
     loss.backward(retain_graph=True)
     return {
-        name.split(".")[0]
+        name.removeprefix("parts.").split(".")[0]
         for name, parameter in task.named_parameters()
         if parameter.grad is not None and parameter.grad.abs().sum() > 0
     }
 
 
-def test_each_loss_moves_its_own_parts_only(tiny_clip_config):
-    task = make_task(tiny_clip_config)
+ENCODERS = {"image_encoder", "shielding_encoder"}
+MOVED = {
+    "identity": {"image_encoder", "raw_heads"},
+    "i2t": {"image_encoder"},
+    "identity_shielding": {"shielding_encoder", "shielding_heads"},
+    "i2t_shielding": {"shielding_encoder"},
+    "centre": ENCODERS,
+    "i2t_clothes": {"clothes_projection"},
+    "disentangle": {"image_encoder"},
+    "onehot_clothes": {"clothes_projection", "clothes_classifier"},
+    "cal_classifier": {"cal_classifier"},
+    "cal_adversarial": {"image_encoder"},
+    "target_alignment": {"image_encoder"},
+    "clothes_uniform": {"image_encoder"},
+}
+
+
+def test_each_term_moves_its_own_parts_only(tiny_clip_config):
+    task = make_task(tiny_clip_config, weights=dict.fromkeys(TERMS, 1.0))
+    if "onehot_clothes" in task.terms:  # a classifier that starts near zero hardly moves Proj_c
+        with torch.no_grad():
+            task.parts["clothes_classifier"].weight.mul_(1000)
     losses = task(make_batch())
-    assert {name: moved_parts(task, loss) for name, loss in losses.items()} == {
-        "identity": {"image_encoder", "raw_heads"},
-        "i2t": {"image_encoder"},
-        "identity_shielding": {"shielding_encoder", "shielding_heads"},
-        "i2t_shielding": {"shielding_encoder"},
-        "centre": {"image_encoder", "shielding_encoder"},
-        "i2t_clothes": {"clothes_projection"},
-        "disentangle": {"image_encoder"},
-    }
+    assert {name: moved_parts(task, loss) for name, loss in losses.items()} == MOVED
+    for name, term in TERMS.items():
+        assert term.examines == (not MOVED[name] & ENCODERS), name
+
+
+PAPER = ("identity", "i2t", "identity_shielding", "i2t_shielding", "centre")
+
+
+@pytest.mark.parametrize(("method", "terms", "parts"), [
+    ("baseline", ("identity",), ("raw_heads",)),
+    ("clip-reid", ("identity", "i2t"), ("raw_heads",)),
+    ("i2t", ("identity", "i2t"), ("raw_heads",)),
+    ("i2t+i2i", PAPER, ("raw_heads", "shielding_heads")),
+    ("ccaf", (*PAPER, "i2t_clothes", "disentangle"), ("raw_heads", "shielding_heads", "clothes_projection")),
+    (
+        "ccaf-onehot",
+        (*PAPER, "onehot_clothes", "disentangle"),
+        ("raw_heads", "shielding_heads", "clothes_projection", "clothes_classifier"),
+    ),
+    (
+        "ccaf-onehot-no-shielding-i2t",
+        ("identity", "i2t", "identity_shielding", "centre", "onehot_clothes", "disentangle"),
+        ("raw_heads", "shielding_heads", "clothes_projection", "clothes_classifier"),
+    ),
+    (
+        "ccaf-onehot-no-i2t",
+        ("identity", "identity_shielding", "centre", "onehot_clothes", "disentangle"),
+        ("raw_heads", "shielding_heads", "clothes_projection", "clothes_classifier"),
+    ),
+    ("cal", ("identity", "cal_classifier", "cal_adversarial"), ("raw_heads", "cal_classifier")),
+    ("ccaf-plus", ("identity", "i2t", "target_alignment", "clothes_uniform"), ("raw_heads",)),
+])  # fmt: skip
+def test_a_method_is_its_terms_and_makes_what_they_need_and_no_more(tiny_clip_config, method, terms, parts):
+    task = make_task(tiny_clip_config, method)
+    assert set(task(make_batch())) == set(task.terms) == set(terms)
+    assert set(task.parts) == set(parts)
+    shielded = bool(set(terms) & {"identity_shielding", "i2t_shielding", "centre"})
+    assert (task.shielding_encoder is not None) == shielded
+    assert task.uses_shielding_images == (shielded or "target_alignment" in terms)
+    assert (task.identity_texts is not None) == ("i2t" in terms)
+    assert (task.clothes_texts is not None) == bool(set(terms) & {"i2t_clothes", "clothes_uniform"})
+
+
+def test_every_method_of_the_table_is_tested_above():
+    cases = test_a_method_is_its_terms_and_makes_what_they_need_and_no_more.pytestmark[0].args[1]
+    assert {case[0] for case in cases} == set(METHODS)
+
+
+def test_a_part_starts_equal_in_every_method(tiny_clip_config):
+    one = make_task(tiny_clip_config, "ccaf").parts
+    for method in ("baseline", "ccaf-onehot"):
+        other = make_task(tiny_clip_config, method).parts
+        for name in set(one) & set(other):
+            for key, value in one[name].state_dict().items():
+                assert torch.equal(value, other[name].state_dict()[key]), (method, name, key)
+
+
+def test_weights_of_parameters_and_overrides():
+    given = {"lambda_con": 0.4, "lambda_dis": 1.4}
+    assert term_weights("ccaf", given)["centre"] == 0.4
+    assert term_weights("ccaf", given)["disentangle"] == 1.4
+    changed = term_weights("i2t", given, {"i2t": 0.0, "clothes_uniform": 0.5})
+    assert changed == {"identity": 1.0, "clothes_uniform": 0.5}
+    assert "disentangle" not in term_weights("ccaf", given | {"lambda_dis": 0.0})
+
+
+def test_a_term_that_does_not_exist_is_refused_with_the_names(tiny_clip_config):
+    with pytest.raises(InputError, match="centr is not a term; terms are: identity, identity_shielding, i2t"):
+        make_task(tiny_clip_config, weights={"identity": 1.0, "centr": 1.0})
+
+
+def test_a_term_without_what_it_needs_is_refused(tiny_clip_config):
+    with pytest.raises(ValueError, match="the terms need clothes_texts"):
+        make_task(tiny_clip_config, "ccaf", clothes_texts=None)
 
 
 def test_images_without_a_clothes_class_do_not_enter_the_clothes_losses(tiny_clip_config):
@@ -74,7 +165,7 @@ def test_images_without_a_clothes_class_do_not_enter_the_clothes_losses(tiny_cli
     losses = task(batch)
     features = task.image_encoder(batch.raw).projected
     dressed = batch.clothes_classes != NO_CLASS
-    clothes = features[dressed] @ task.clothes_projection.weight
+    clothes = features[dressed] @ task.parts["clothes_projection"].weight
     logits = clothes @ task.clothes_texts.T
     expected = torch.nn.functional.cross_entropy(logits, batch.clothes_classes[dressed], label_smoothing=0.1)
     torch.testing.assert_close(losses["i2t_clothes"], expected)
@@ -82,10 +173,62 @@ def test_images_without_a_clothes_class_do_not_enter_the_clothes_losses(tiny_cli
     torch.testing.assert_close(losses["disentangle"], cosine.pow(2).mean())
 
 
-def test_without_clothes_prompts_clothes_feature_minimisation_is_off(tiny_clip_config):
-    task = make_task(tiny_clip_config, clothes=False)
-    assert set(task(make_batch())) == {"identity", "i2t", "identity_shielding", "i2t_shielding", "centre"}
-    assert not any("clothes" in name for name, _ in task.named_parameters())
+def test_a_batch_without_any_clothes_class_has_no_clothes_terms(tiny_clip_config):
+    bare = replace(make_batch(), clothes_classes=torch.full((16,), NO_CLASS))
+    assert set(make_task(tiny_clip_config)(bare)) == set(PAPER)
+
+
+def test_projected_features_only_under_the_identity_loss(tiny_clip_config):
+    task = make_task(tiny_clip_config, "baseline", settings=LossSettings(identity_features="projected"))
+    assert not any(name.startswith("parts.raw_heads.hidden") for name, _ in task.named_parameters())
+    batch = make_batch()
+    features = task.image_encoder(batch.raw).projected
+    logits = task.parts["raw_heads"](features, features)
+    expected = identity_loss(logits, [features], batch.identities)
+    torch.testing.assert_close(task(batch)["identity"], expected)
+
+
+def test_cached_targets_are_looked_up_and_computed_ones_are_the_frozen_encoders(tiny_clip_config):
+    table = torch.randn(40, 24, generator=torch.Generator().manual_seed(5))
+    rows = torch.arange(16) * 2
+    batch = replace(make_batch(), rows=rows)
+    cached = make_task(tiny_clip_config, "ccaf-plus", targets=table)
+    assert torch.equal(cached.encode(batch).target, table[rows])
+    assert not cached.uses_shielding_images
+    computed = make_task(tiny_clip_config, "ccaf-plus")
+    with torch.no_grad():
+        expected = computed.image_encoder.eval()(batch.shielding).projected
+        for parameter in computed.image_encoder.parameters():
+            parameter.add_(1.0)  # training E_v must not move the frozen copy
+    torch.testing.assert_close(computed.train().encode(batch).target, expected)
+    assert not any("frozen" in name for name in computed.state_dict())
+
+
+def test_the_frozen_copy_goes_where_the_task_goes(tiny_clip_config):
+    task = make_task(tiny_clip_config, "ccaf-plus").double()
+    batch = make_batch()
+    doubled = replace(batch, raw=batch.raw.double(), shielding=batch.shielding.double())
+    assert task.encode(doubled).target.dtype == torch.float64
+
+
+def test_alternation_takes_n_examine_steps_then_m_others(tiny_clip_config):
+    task = make_task(tiny_clip_config, "ccaf", alternate=(2, 1))
+    others = set(task.terms) - {"i2t_clothes"}
+    entering = [set(task.loss_weights_at(step)) for step in range(6)]
+    assert entering == [{"i2t_clothes"}, {"i2t_clothes"}, others] * 2
+    assert set(make_task(tiny_clip_config, "ccaf").loss_weights_at(1)) == set(task.terms)
+
+
+def test_one_examine_step_leaves_everything_but_proj_c_bit_identical(tiny_clip_config):
+    task = make_task(tiny_clip_config, "ccaf", alternate=(1, 1))
+    before = deepcopy(task.state_dict())
+    one_batch = Epoch(1, iter([make_batch()]))
+    optimizer = make_optimizer(task, 1e-3, 1e-4)
+    run_epochs(task, optimizer, 1, lambda _: one_batch, lambda _: 1e-3, what="t", weights_at=task.loss_weights_at,
+               quiet=True)  # fmt: skip
+    changed = {key for key, value in task.state_dict().items() if not torch.equal(value, before[key])}
+    statistics = {key for key in changed if "running_" in key or "num_batches" in key}  # batch norm saw the batch
+    assert changed - statistics == {"parts.clothes_projection.weight"}
 
 
 def test_biases_have_twice_the_rate_and_heads_their_factor(tiny_clip_config):
@@ -96,9 +239,10 @@ def test_biases_have_twice_the_rate_and_heads_their_factor(tiny_clip_config):
         factors[names[id(group["params"][0])]] = group["rate_factor"]
     assert factors["image_encoder.tower.proj"] == 1.0
     assert factors["image_encoder.tower.ln_post.bias"] == 2.0
-    assert factors["clothes_projection.weight"] == 5.0
-    assert factors["raw_heads.hidden.classifier.weight"] == 5.0
-    assert "raw_heads.hidden.neck.bias" not in factors  # BNNeck: the shift stays zero
+    assert factors["image_encoder.tower.transformer.resblocks.0.attn.in_proj_bias"] == 2.0
+    assert factors["parts.clothes_projection.weight"] == 5.0
+    assert factors["parts.raw_heads.hidden.classifier.weight"] == 5.0
+    assert "parts.raw_heads.hidden.neck.bias" not in factors  # BNNeck: the shift stays zero
 
 
 class Pictures:
@@ -139,7 +283,7 @@ def test_training_changes_both_encoders_and_no_text(tiny_clip_config):
     for part in (
         "image_encoder.tower.conv1.weight",
         "shielding_encoder.tower.conv1.weight",
-        "clothes_projection.weight",
+        "parts.clothes_projection.weight",
     ):
         assert not torch.equal(task.state_dict()[part], before[part]), part
     assert torch.equal(task.identity_texts, texts[0])
@@ -158,7 +302,7 @@ def test_equal_seeds_give_equal_bits(tiny_clip_config):
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_clip_config):
     task = make_task(tiny_clip_config)
     with torch.no_grad():
-        task.raw_heads.hidden.classifier.weight.fill_(float("nan"))
+        task.parts["raw_heads"].hidden.classifier.weight.fill_(float("nan"))
     with pytest.raises(WorkError, match=r"not finite at epoch 0, step 0 \(identity nan"):
         train_encoder(task, make_data(), epochs=1, quiet=True)
 
@@ -174,11 +318,11 @@ def test_store_gives_the_same_images_with_and_without_memory():
 
 
 def test_features_of_parts_of_a_batch_give_the_losses_of_the_whole_batch(tiny_clip_config):
-    task = make_task(tiny_clip_config)
+    task = make_task(tiny_clip_config, weights=dict.fromkeys(TERMS, 1.0))
     batch = make_batch()
     expected = task(batch)
     parts = [
-        task.encode(EncoderBatch(*(getattr(batch, field.name)[rows] for field in fields(batch))))
+        task.encode(replace(batch, raw=batch.raw[rows], shielding=batch.shielding[rows]))
         for rows in (slice(0, 5), slice(5, 16))
     ]
     whole = EncoderFeatures(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(EncoderFeatures)))

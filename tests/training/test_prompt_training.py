@@ -52,8 +52,8 @@ def test_an_epoch_uses_every_image_once_and_only_dressed_images_for_clothes():
     batches = list(epoch.batches)
     assert epoch.steps == len(batches) == 4
     assert [len(batch.identities) for batch in batches] == [6, 6, 6, 2]
-    seen = torch.cat([batch.shielding for batch in batches])
-    assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, data.shielding.tolist()))
+    seen = torch.cat([batch.images for batch in batches])
+    assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, data.images.tolist()))
     assert sum(len(batch.clothes) for batch in batches) == (CLOTHES != NO_CLASS).sum()
 
 
@@ -61,14 +61,14 @@ def test_losses_pair_every_image_with_its_own_text(clip):
     task = make_task(clip)
     data = make_data()
     labels = torch.tensor([2, 0, 2])
-    batch = PromptBatch(data.shielding[:3], labels, data.clothes[:2], torch.tensor([5, 1]))
+    batch = PromptBatch(data.images[:3], labels, data.clothes[:2], torch.tensor([5, 1]))
     losses = task(batch)
     texts = torch.cat([task.identity.encode(clip.text_encoder, label[None]) for label in labels])
     assert losses["i2t"].item() == pytest.approx(
-        supervised_contrastive(batch.shielding, texts, labels, labels).item(), abs=1e-5
+        supervised_contrastive(batch.images, texts, labels, labels).item(), abs=1e-5
     )
     assert losses["t2i"].item() == pytest.approx(
-        supervised_contrastive(texts, batch.shielding, labels, labels).item(), abs=1e-5
+        supervised_contrastive(texts, batch.images, labels, labels).item(), abs=1e-5
     )
     assert set(losses) == {"i2t", "t2i", "i2t_clothes", "t2i_clothes"}
 
@@ -107,7 +107,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(clip, tmp_path):
                 raise InterruptedRunError
             return original(self, number, batch_size, seed)
 
-    broken = Breaking(broken_data.shielding, broken_data.clothes, IDENTITIES, CLOTHES)
+    broken = Breaking(broken_data.images, broken_data.clothes, IDENTITIES, CLOTHES)
     with pytest.raises(InterruptedRunError):
         train_prompts(make_task(clip), broken, resume=resume, **settings)
     again = make_task(clip)
