@@ -12,6 +12,7 @@ from pipeline.models.positions import resize_positions
 from pipeline.models.stem import ConvStem
 
 RESNET_STRIDE = 32
+DENSE_RESNET_STRIDE = 16
 
 Grid = tuple[int, int]
 
@@ -42,12 +43,21 @@ def _patches(image_size: tuple[int, int], patch: tuple[int, int], stride: int | 
     return (image_size[0] - patch[0]) // steps[0] + 1, (image_size[1] - patch[1]) // steps[1] + 1
 
 
-def _whole_strides(image_size: tuple[int, int], total: int, stride: int | None, what: str) -> Grid:
-    if stride:
-        raise InputError(f"model.stride needs a vision transformer with model.stem: patch, not {what}")
+def _whole_strides(image_size: tuple[int, int], total: int) -> Grid:
     if image_size[0] % total or image_size[1] % total:
         raise InputError(f"model.image_size {image_size[0]}x{image_size[1]} is not a multiple of {total}x{total}")
     return image_size[0] // total, image_size[1] // total
+
+
+def _resnet_patches(tower: ModifiedResNet, image_size: tuple[int, int], stride: int | None) -> Grid:
+    """A total stride of 16 is CLIP-ReID's: the last stage no longer halves the resolution; no weight changes."""
+    if stride not in (None, RESNET_STRIDE, DENSE_RESNET_STRIDE):
+        raise InputError(f"model.stride {stride}: a ResNet has a stride of {RESNET_STRIDE} or {DENSE_RESNET_STRIDE}")
+    if stride == DENSE_RESNET_STRIDE:
+        first = tower.layer4[0]
+        first.avgpool = nn.Identity()
+        first.downsample[0] = nn.Identity()
+    return _whole_strides(image_size, stride or RESNET_STRIDE)
 
 
 def _resized(positions: Tensor, source: Grid, grid: Grid) -> nn.Parameter:
@@ -76,7 +86,7 @@ def set_grid(tower: Any, source: Grid, image_size: tuple[int, int], stride: int 
         tower: An open_clip image tower.
         source: Grid of its position embedding.
         image_size: Height and width in pixels.
-        stride: Pixels between two patches; None: the patch size.
+        stride: Pixels between two patches; None: the patch size. For a ResNet its total stride, 32 or 16.
 
     Raises:
         InputError: The size or the stride does not fit the tower.
@@ -84,11 +94,15 @@ def set_grid(tower: Any, source: Grid, image_size: tuple[int, int], stride: int 
     if is_eva(tower):
         grid = _set_eva(tower, source, image_size, stride)
     elif isinstance(tower, ModifiedResNet):
-        grid = _whole_strides(image_size, RESNET_STRIDE, stride, "a ResNet")
+        grid = _resnet_patches(tower, image_size, stride)
         tower.attnpool.positional_embedding = _resized(tower.attnpool.positional_embedding, source, grid)
     else:
         if isinstance(tower.conv1, ConvStem):
-            grid = _whole_strides(image_size, tower.patch_size[0], stride, "model.stem: conv")
+            if stride:
+                raise InputError(
+                    "model.stride needs model.stem: patch; a convolutional stem's stride is its patch"
+                )
+            grid = _whole_strides(image_size, tower.patch_size[0])
         else:
             grid = _patches(image_size, tuple(tower.patch_size), stride)
             if stride:

@@ -10,6 +10,9 @@ from safetensors.torch import save_file
 from pipeline.errors import InputError
 from pipeline.models.checkpoint import load_strictly
 from pipeline.models.clip import ClipSpec, build_image_encoder, clip_state, load_clip
+from pipeline.models.grids import native_grid, set_grid
+from pipeline.models.image_encoder import wrap_image_tower
+from pipeline.models.text_encoder import TextEncoder
 
 
 def seeded_images(*shape: int) -> torch.Tensor:
@@ -25,6 +28,25 @@ def test_features_are_the_towers_own(tiny_clip_config):
     blocks = clip.image_encoder.tower.forward_intermediates(images, output_fmt="NLC", output_extra_tokens=True)
     torch.testing.assert_close(features.earlier, blocks["image_intermediates_prefix"][-2][:, 0])
     torch.testing.assert_close(features.hidden @ clip.image_encoder.tower.proj, features.projected)
+
+
+@pytest.mark.parametrize(("name", "grid", "dimensions"), [
+    ("ViT-B-16-quickgelu", (16, 8), (512, 768, 768)),
+    ("ViT-L-14-quickgelu", (18, 9), (768, 1024, 1024)),
+    ("EVA02-L-14", (18, 9), (768, 1024, 1024)),
+    ("EVA02-B-16", (16, 8), (512, 768, 768)),
+    ("RN50-quickgelu", (8, 4), (1024, 2048, 1024)),
+])  # fmt: skip
+def test_large_models_have_the_published_sizes(name, grid, dimensions):
+    """On torch's meta device: shapes flow through the real modules, no weight is made."""
+    with torch.device("meta"):
+        model = open_clip.create_model(name, pretrained=None, force_custom_text=True, device="meta")
+    encoder = wrap_image_tower(model.visual)
+    assert set_grid(model.visual, native_grid(model.visual, 224), (256, 128)) == grid
+    features = encoder(torch.empty(2, 3, 256, 128, device="meta"))
+    assert tuple(part.shape[1] for part in features) == dimensions
+    assert (encoder.projected_dim, encoder.hidden_dim, encoder.earlier_dim) == dimensions
+    assert TextEncoder(model.text).context_length == 77
 
 
 @pytest.mark.parametrize(("name", "grid", "dimensions"), [
@@ -75,8 +97,59 @@ def test_conv_stem_keeps_the_grid_and_is_part_of_the_weights(tiny_clip_config, t
     path = tmp_path / "weights.safetensors"
     save_file(clip_state(clip), path)
     load_clip(str(tiny_clip_config), str(path), stem="conv", image_size=(64, 32))
-    with pytest.raises(InputError, match=r"visual\.conv1"):
+    with pytest.raises(InputError, match=r"visual\.conv1.weight is missing; visual\.conv1\.layers\.0"):
         load_clip(str(tiny_clip_config), str(path), stem="patch", image_size=(64, 32))
+
+
+def test_weights_with_another_number_of_positions_are_refused_and_not_resized_in_silence(tiny_clip_config, tmp_path):
+    clip = load_clip(str(tiny_clip_config), image_size=(128, 64))
+    path = tmp_path / "weights.safetensors"
+    save_file(clip_state(clip), path)
+    reason = r"positional_embedding is \(33, 32\) in the file and \(9, 32\) in the model"
+    with pytest.raises(InputError, match=reason):
+        load_clip(str(tiny_clip_config), str(path), image_size=(128, 64))
+
+
+def test_a_long_list_of_keys_is_cut(tiny_clip_config, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({"nothing.of.this": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match=r"are of another model: logit_scale is missing;.*; and \d+ more$"):
+        load_clip(str(tiny_clip_config), str(path), image_size=(64, 32))
+
+
+def test_plain_layout_and_a_logit_scale_of_one_number_load(tiny_clip_config, tmp_path):
+    clip = load_clip(str(tiny_clip_config), image_size=(64, 32), seed=3).freeze()
+    plain = {key.removeprefix("text."): value for key, value in clip_state(clip).items()}
+    plain["logit_scale"] = plain["logit_scale"].reshape(1)
+    path = tmp_path / "weights.safetensors"
+    save_file(plain, path)
+    again = load_clip(str(tiny_clip_config), str(path), image_size=(64, 32), seed=4).freeze()
+    images = seeded_images(2, 3, 64, 32)
+    torch.testing.assert_close(again.image_encoder(images), clip.image_encoder(images))
+
+
+def test_overlapping_patches_have_the_published_grid_and_see_the_same_pixels(tiny_clip_config):
+    plain = load_clip(str(tiny_clip_config), image_size=(256, 128)).freeze()
+    clip = load_clip(str(tiny_clip_config), image_size=(256, 128), stride=12).freeze()
+    assert clip.spec.grid == (21, 10)
+    images = seeded_images(1, 3, 256, 128)
+    torch.testing.assert_close(clip.image_encoder(images).projected, clip.image_encoder.tower(images))
+    ours, theirs = clip.image_encoder.tower.conv1(images), plain.image_encoder.tower.conv1(images)
+    torch.testing.assert_close(ours[:, :, ::4, ::4], theirs[:, :, ::3, ::3])  # 48 pixels: four strides, three patches
+    spec = ClipSpec.from_dict(json.loads(json.dumps(clip.spec.to_dict())))
+    encoder = build_image_encoder(spec).eval()
+    load_strictly(encoder, clip.image_encoder.state_dict(), "the test")
+    torch.testing.assert_close(encoder(images), clip.image_encoder(images))
+
+
+def test_a_dense_resnet_has_four_times_the_positions_and_the_same_weights():
+    clip = load_clip("RN50-quickgelu", image_size=(64, 64), stride=16).freeze()
+    assert clip.spec.grid == (4, 4)
+    images = seeded_images(1, 3, 64, 64)
+    assert clip.image_encoder.tower.layer4(torch.zeros(1, 1024, 4, 4)).shape[2:] == (4, 4)
+    torch.testing.assert_close(clip.image_encoder(images).projected, clip.image_encoder.tower(images))
+    plain = load_clip("RN50-quickgelu", image_size=(64, 64))
+    assert clip.image_encoder.state_dict().keys() == plain.image_encoder.state_dict().keys()
 
 
 def test_a_grid_of_the_right_count_but_other_shape_is_refused(tiny_clip_config, tmp_path):
@@ -108,9 +181,13 @@ def test_spec_rebuilds_the_encoder_through_json(tiny_clip_config):
     ({"name": "nowhere.json"}, "model configuration not found: nowhere.json"),
     ({"name": "ViT-B-16-quickgelu", "pretrained": "nosuchtag"}, "neither a file nor a pretrained tag.*openai"),
     ({"name": "ViT-B-16", "pretrained": "openai"}, "another activation.*use ViT-B-16-quickgelu"),
-    ({"name": "ViT-B-32", "image_size": (250, 128)}, "250x128 is not a multiple of 32x32"),
-    ({"name": "EVA02-B-16"}, "timm"),
-    ({"name": "RN50", "stem": "conv"}, "conv needs a vision transformer"),
+    ({"name": "RN50", "image_size": (250, 128)}, "250x128 is not a multiple of 32x32"),
+    ({"name": "RN50", "stride": 12}, "a ResNet has a stride of 32 or 16"),
+    ({"name": "ViT-B-32", "image_size": (16, 128)}, "16x128 is smaller than the patch"),
+    ({"name": "ViT-B-32", "stride": 33}, r"stride 33 is larger than the patch \(32\)"),
+    ({"name": "walker-clip", "stem": "conv", "image_size": (128, 64), "stride": 8}, "model.stride needs model.stem"),
+    ({"name": "convnext_base"}, "image tower TimmModel is not supported"),
+    ({"name": "RN50", "stem": "conv"}, "conv needs open_clip's own vision transformer"),
 ])  # fmt: skip
 def test_wrong_models_are_input_errors(arguments, message):
     with pytest.raises(InputError, match=message):
