@@ -1,6 +1,7 @@
 """Atomic files and folders, hashes, JSON: nothing half-written is ever taken for finished."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -36,6 +37,14 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at ``path``; other processes wait. The system lets go of it when a process dies."""
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The one decoder and the one lossless encoder of images, label maps and masks.
+"""The one decoder, the one resize and the one lossless encoder of images, label maps and masks.
 
 Every stage decodes here, so that EXIF rotation, colour order and bit depth are the same everywhere.
 Images are uint8 arrays of shape (height, width, 3) in RGB order.
@@ -77,6 +77,16 @@ def decode_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> RgbImage:
         raise BadImageError("truncated", "the header is an image's, the pixels cannot be decoded")
     image: RgbImage = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     return image
+
+
+def resize_image(image: RgbImage, size: tuple[int, int]) -> RgbImage:
+    """Resize to (height, width): bicubic when it grows, area averaging when it shrinks (no aliasing)."""
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = image.shape[0] * image.shape[1] > height * width
+    resized: RgbImage = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return resized
 
 
 def _encode_png(array: NDArray[np.uint8], options: list[int]) -> bytes:

@@ -150,6 +150,7 @@ def _make_data(parameters: Parameters, clip: Clip, data: TrainingData, prompts: 
         rows=data.rows,
         identities=data.identities.labels,
         clothes_classes=prompts.tensors["image_clothes_classes"].numpy(),
+        cameras=data.reader.ids.camera_id[data.rows].astype(np.int64),
         sampler=IdentitySampler(
             data.identities.labels, settings.identities_per_batch, settings.images_per_identity, parameters.seed
         ),

@@ -99,9 +99,7 @@ def set_grid(tower: Any, source: Grid, image_size: tuple[int, int], stride: int 
     else:
         if isinstance(tower.conv1, ConvStem):
             if stride:
-                raise InputError(
-                    "model.stride needs model.stem: patch; a convolutional stem's stride is its patch"
-                )
+                raise InputError("model.stride needs model.stem: patch; a convolutional stem's stride is its patch")
             grid = _whole_strides(image_size, tower.patch_size[0])
         else:
             grid = _patches(image_size, tuple(tower.patch_size), stride)

@@ -4,17 +4,16 @@ Parquet must decode a whole row group to give one row. The copy is built once, b
 safe when several processes build it at the same time: one builds, the others wait and use it.
 """
 
-import fcntl
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, WorkError
-from pipeline.files import atomic_file, sha256_of_value
+from pipeline.files import atomic_file, locked, sha256_of_value
 from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA
 
 CACHE_VARIABLE = "CCAF_CACHE"
@@ -31,13 +30,6 @@ def default_cache_folder(shards: Path) -> Path:
     return Path(configured) if configured else shards.resolve().parent / ".cache"
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def _prefix(shards: Path) -> str:
     return f"shards-{sha256_of_value(str(shards.resolve()))[:12]}-"
 
@@ -52,6 +44,23 @@ def _write(paths: Sequence[Path], target: Path) -> None:
             with pq.ParquetFile(path) as parquet:
                 for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
                     writer.write_batch(batch.select(SHARD_SCHEMA.names).cast(CACHE_SCHEMA))
+
+
+def _remove_stale(folder: Path, shards: Path) -> None:
+    """Copies of earlier content, and what builders left that were killed (only the holder of the lock builds)."""
+    for pattern in (f"{_prefix(shards)}*.arrow", f".{_prefix(shards)}*.tmp"):
+        for stale in folder.glob(pattern):
+            stale.unlink(missing_ok=True)
+
+
+def _check_room(folder: Path, shards: Path, paths: Sequence[Path]) -> None:
+    needed = sum(path.stat().st_size for path in paths)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise WorkError(
+            f"the local copy of {shards} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free; "
+            f"free space there, or name another folder in ${CACHE_VARIABLE}"
+        )
 
 
 def open_cache(shards: Path, paths: Sequence[Path], content_sha256: str, folder: Path) -> Path:
@@ -72,10 +81,10 @@ def open_cache(shards: Path, paths: Sequence[Path], content_sha256: str, folder:
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f".{_prefix(shards)}lock"):
+        with locked(folder / f".{_prefix(shards)}lock"):
             if not target.is_file():
-                for stale in folder.glob(f"{_prefix(shards)}*.arrow"):
-                    stale.unlink(missing_ok=True)
+                _remove_stale(folder, shards)
+                _check_room(folder, shards, paths)
                 _write(paths, target)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise InputError(f"shards in {shards} cannot be read: {error}; run ccaf-pipeline parse --verify") from error

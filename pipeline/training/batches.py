@@ -1,17 +1,22 @@
 """The batches of stage 2: which images are in one, their augmented views and their classes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.training.classes import Labels
+from pipeline.training.buffers import Buffers
+from pipeline.training.classes import NO_CLASS, Labels
 from pipeline.training.loop import Epoch
+from pipeline.training.prefetch import prefetch
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.store import ImageStore
-from pipeline.training.views import paired_views
+from pipeline.training.store import PAIR, ImageStore
+from pipeline.training.views import augment, draw_geometry
+
+ViewGeometry = Literal["shared", "independent"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class EncoderBatch:
         identities: Class numbers, (B,).
         clothes_classes: Class numbers, (B,); ``NO_CLASS`` where an image has none.
         rows: Position of each image among the training images, (B,); None where nobody looks anything up by it.
+        cameras: Camera numbers, (B,); ``NO_CLASS`` where one is not known. :class:`EncoderData` always gives them.
     """
 
     raw: Tensor
@@ -31,11 +37,15 @@ class EncoderBatch:
     identities: Tensor
     clothes_classes: Tensor
     rows: Tensor | None = None
+    cameras: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class EncoderData:
     """Where stage 2 takes its batches from.
+
+    A batch is a function of the seed, the epoch and the step alone: any step of any epoch can be made again, by any
+    number of threads, and the ranks of a distributed run together see what one process sees.
 
     Attributes:
         store: Decoded images.
@@ -45,11 +55,16 @@ class EncoderData:
         sampler: Deals out positions in ``rows``.
         mean: See :func:`pipeline.models.preprocess.normalise`.
         std: See :func:`pipeline.models.preprocess.normalise`.
-        flip_probability: See :func:`paired_views`.
-        pad: See :func:`paired_views`.
-        erase_probability: See :func:`paired_views`.
+        flip_probability: See :func:`pipeline.training.views.draw_geometry`.
+        pad: See :func:`pipeline.training.views.draw_geometry`.
+        erase_probability: See :func:`pipeline.training.views.draw_geometry`.
         seed: Root of the augmentation's generators.
         device: Where batches go.
+        cameras: Camera numbers, (N,); None: not known for any.
+        geometry: Whether the two views of an image share flip, crop and erased box.
+        threads: Threads that make batches.
+        ahead: Batches that may wait for their step; 0: each is made when it is asked for.
+        buffers: Memory of the views.
     """
 
     store: ImageStore
@@ -64,30 +79,74 @@ class EncoderData:
     erase_probability: float = 0.5
     seed: int = 0
     device: str = "cpu"
+    cameras: Labels | None = None
+    geometry: ViewGeometry = "shared"
+    threads: int = 2
+    ahead: int = 4
+    buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
 
-    def epoch(self, number: int) -> Epoch[EncoderBatch]:
-        """The batches of an epoch; the same number gives the same batches and augmentations."""
-        batches = self.sampler.epoch(number)
-        return Epoch(len(batches), self._batches(number, batches))
+    def epoch(self, number: int, start_step: int = 0, rank: int = 0, world: int = 1) -> Epoch[EncoderBatch]:
+        """The batches of an epoch; the same number gives the same batches and augmentations.
 
-    def _batches(self, number: int, batches: list[Labels]) -> Iterator[EncoderBatch]:
-        generator = np.random.default_rng([self.seed, number, 1])
-        for positions in batches:
-            raw, shielding = self.store.pairs(self.rows[positions].tolist())
-            views = paired_views(
-                raw.to(self.device),
-                shielding.to(self.device),
-                generator,
+        Args:
+            number: From 0.
+            start_step: First batch to make; :attr:`Epoch.steps` counts all of the epoch's.
+            rank: Which share of each batch, see :meth:`IdentitySampler.epoch`.
+            world: How many shares.
+
+        Raises:
+            InputError: A batch cannot be shared out to ``world`` ranks.
+        """
+        positions = self.sampler.epoch(number, rank, world)
+        return Epoch(len(positions), self._batches(number, positions, start_step, rank, world))
+
+    def _batches(
+        self, number: int, positions: Labels, start_step: int, rank: int, world: int
+    ) -> Iterator[EncoderBatch]:
+        def make(step: int) -> EncoderBatch:
+            return self._make(number, step, positions[step], rank, world)
+
+        return prefetch(make, range(start_step, len(positions)), self.threads, self.ahead)
+
+    def _make(self, number: int, step: int, positions: Labels, rank: int, world: int) -> EncoderBatch:
+        count = len(positions)
+        images = self.store.planes(PAIR, self.rows[positions])
+        # every rank draws for the whole batch and takes its part, so that the views do not depend on their number
+        geometries = [
+            draw_geometry(
+                np.random.default_rng([self.seed, number, step, stream]),
+                count * world,
+                self.store.size,
+                self.flip_probability,
+                self.pad,
+                self.erase_probability,
+            ).part(rank * count, (rank + 1) * count)
+            for stream in range(1 if self.geometry == "shared" else 2)
+        ]
+        noises = [geometry.noise() for geometry in geometries]
+        raw, shielding = (
+            augment(
+                planes,
+                geometries[stream],
+                noises[stream],
                 mean=self.mean,
                 std=self.std,
-                flip_probability=self.flip_probability,
                 pad=self.pad,
-                erase_probability=self.erase_probability,
+                device=self.device,
+                buffers=self.buffers,
             )
-            yield EncoderBatch(
-                raw=views[0],
-                shielding=views[1],
-                identities=torch.from_numpy(self.identities[positions]).to(self.device),
-                clothes_classes=torch.from_numpy(self.clothes_classes[positions]).to(self.device),
-                rows=torch.from_numpy(positions).to(self.device),
-            )
+            for planes, stream in zip(images, (0, len(geometries) - 1), strict=True)
+        )
+        return EncoderBatch(
+            raw=raw,
+            shielding=shielding,
+            identities=self._labels(self.identities, positions),
+            clothes_classes=self._labels(self.clothes_classes, positions),
+            cameras=self._labels(self.cameras, positions)
+            if self.cameras is not None
+            else torch.full((count,), NO_CLASS, device=self.device),
+            rows=torch.from_numpy(positions).to(self.device),
+        )
+
+    def _labels(self, labels: Labels, positions: Labels) -> Tensor:
+        return torch.from_numpy(labels[positions]).to(self.device)

@@ -18,7 +18,7 @@ from pipeline.training.schedule import cosine_rate
 
 def labels_of(batch: EncoderBatch) -> EncoderLabels:
     """The labels of a batch, without its images."""
-    return EncoderLabels(batch.identities, batch.clothes_classes, getattr(batch, "cameras", None))
+    return EncoderLabels(batch.identities, batch.clothes_classes, batch.cameras)
 
 
 class EncoderTask(nn.Module):
@@ -158,7 +158,7 @@ class EncoderTask(nn.Module):
         No image looks at another one here, except through batch norm where an image encoder has it (CLIP's ResNets and
         the convolutional stem) and is in training mode.
         """
-        cameras = getattr(batch, "cameras", None)
+        cameras = batch.cameras
         raw: ImageFeatures = self.image_encoder(batch.raw, cameras)
         if self.shielding_encoder is None:
             return EncoderFeatures(*raw, target=self._targets(batch))

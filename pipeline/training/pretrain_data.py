@@ -17,7 +17,7 @@ from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage, decode_image
 from pipeline.models.preprocess import normalise, resize_image
 from pipeline.training.loop import Epoch
-from pipeline.training.views import apply_geometry, draw_geometry
+from pipeline.training.views import crop_and_flip, draw_geometry
 
 CAPTION_KINDS = ("caption_identity", "caption_clothes", "caption_full")
 BOX_SHARE = (0.15, 0.7)  # of the image's height and width
@@ -148,7 +148,8 @@ def cover_with_boxes(images: Tensor, generator: np.random.Generator, probability
 def _shift_and_flip(images: Tensor, generator: np.random.Generator, pad: int) -> Tensor:
     size = (images.shape[1], images.shape[2])
     geometry = draw_geometry(generator, len(images), size, pad=pad, erase_probability=0.0)
-    return apply_geometry(images, geometry, pad)
+    planes = images.permute(0, 3, 1, 2).numpy()
+    return torch.from_numpy(crop_and_flip(planes, geometry, pad)).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 import json
 import multiprocessing
 import pickle
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError, WorkError
+from pipeline.files import atomic_file
 from pipeline.images import decode_image
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.parsing.schemes import LIP
+from pipeline.shards import cache
 from pipeline.shards.reader import NO_ID, ShardReader
 from pipeline.shards.writer import ShardRow
 
@@ -131,15 +134,15 @@ def test_foreign_parquet_is_refused(finished_folder: Path) -> None:
 def test_copy_is_kept_and_replaced_when_the_content_changes(
     finished_folder: Path, sample_rows: list[ShardRow], write_finished_folder: Callable[..., None], tmp_path: Path
 ) -> None:
-    cache = tmp_path / "cache"
-    ShardReader(finished_folder, cache)
-    (first,) = cache.glob("*.arrow")
+    kept = tmp_path / "cache"
+    ShardReader(finished_folder, kept)
+    (first,) = kept.glob("*.arrow")
     stamp = first.stat().st_mtime_ns
-    ShardReader(finished_folder, cache)
+    ShardReader(finished_folder, kept)
     assert first.stat().st_mtime_ns == stamp
     write_finished_folder(finished_folder, sample_rows[:10], 3, [])
-    assert len(ShardReader(finished_folder, cache)) == 10
-    (second,) = cache.glob("*.arrow")
+    assert len(ShardReader(finished_folder, kept)) == 10
+    (second,) = kept.glob("*.arrow")
     assert second != first
 
 
@@ -180,3 +183,39 @@ def test_two_processes_build_the_copy_at_once(finished_folder: Path) -> None:
     sums = {results.get(timeout=5) for _ in workers}
     assert sums == {int(ShardReader(finished_folder).image(5).sum())}
     assert len(list((finished_folder.parent / ".cache").glob("*.arrow"))) == 1
+
+
+def _copy_slowly(folder: Path, started: Path) -> None:
+    write = cache._write
+
+    def slow(paths: Sequence[Path], target: Path) -> None:
+        with atomic_file(target) as temporary:
+            temporary.write_bytes(b"half")
+            started.write_text("")
+            time.sleep(60)
+        write(paths, target)
+
+    cache._write = slow
+    ShardReader(folder)
+
+
+def test_a_killed_builder_leaves_no_copy_and_its_rest_is_removed(finished_folder: Path, tmp_path: Path) -> None:
+    worker = multiprocessing.get_context("spawn").Process(target=_copy_slowly, args=(finished_folder, tmp_path / "on"))
+    worker.start()
+    while not (tmp_path / "on").exists():
+        assert worker.is_alive()
+        time.sleep(0.01)
+    worker.kill()
+    worker.join()
+    folder = finished_folder.parent / ".cache"
+    assert [path.suffix for path in folder.iterdir() if "lock" not in path.name] == [".tmp"]
+    assert len(ShardReader(finished_folder)) == 23
+    assert [path.suffix for path in folder.iterdir() if "lock" not in path.name] == [".arrow"]
+
+
+def test_a_copy_for_which_there_is_no_room_is_refused_before_it_is_begun(
+    finished_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: cache.shutil._ntuple_diskusage(10, 10, 5))
+    with pytest.raises(WorkError, match=r"needs 0\.0 GB in .*where 0\.0 GB are free"):
+        ShardReader(finished_folder)

@@ -1,0 +1,129 @@
+"""Batches of stage 2: functions of seed, epoch and step, whatever the threads, the ranks and where a run resumed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import InputError
+from pipeline.shards.reader import ShardReader
+from pipeline.training.batches import EncoderBatch, EncoderData
+from pipeline.training.classes import index_classes
+from pipeline.training.sampler import IdentitySampler
+from pipeline.training.store import open_store
+from pipeline.training.views import augment, draw_geometry
+
+SIZE = (32, 16)
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+
+@pytest.fixture(scope="module")
+def data(picture_shards, tmp_path_factory) -> EncoderData:
+    reader = ShardReader(picture_shards)
+    rows = reader.select("train")
+    labels = index_classes(reader.ids.person_id[rows]).labels
+    return EncoderData(
+        store=open_store(reader, rows, SIZE, folder=tmp_path_factory.mktemp("pixels")),
+        rows=rows,
+        identities=labels,
+        clothes_classes=reader.ids.clothes_id[rows],
+        sampler=IdentitySampler(labels, 2, 2, seed=3),
+        mean=MEAN,
+        std=STD,
+        pad=3,
+        seed=3,
+        cameras=index_classes(reader.ids.camera_id[rows].astype(np.int64)).labels,
+    )
+
+
+def same(ours: EncoderBatch, theirs: EncoderBatch) -> bool:
+    return all(torch.equal(getattr(ours, name), getattr(theirs, name)) for name in EncoderBatch.__dataclass_fields__)
+
+
+def all_same(ours: Sequence[EncoderBatch], theirs: Sequence[EncoderBatch]) -> bool:
+    return len(ours) == len(theirs) > 0 and all(map(same, ours, theirs))
+
+
+def test_a_batch_holds_the_augmented_images_of_its_rows_and_their_labels(data):
+    positions = data.sampler.epoch(1)
+    batch = list(data.epoch(1).batches)[2]
+    geometry = draw_geometry(np.random.default_rng([3, 1, 2, 0]), 4, SIZE, pad=3)
+    planes = data.store.planes(("raw", "shielding"), data.rows[positions[2]])
+    for ours, theirs in zip((batch.raw, batch.shielding), planes, strict=True):
+        assert torch.equal(ours, augment(theirs, geometry, geometry.noise(), mean=MEAN, std=STD, pad=3))
+    assert batch.identities.tolist() == data.identities[positions[2]].tolist()
+    assert batch.clothes_classes.tolist() == data.clothes_classes[positions[2]].tolist()
+    assert batch.cameras.tolist() == data.cameras[positions[2]].tolist()
+
+
+def test_an_unknown_camera_is_minus_one_and_the_others_are_numbered(data):
+    batches = list(data.epoch(0).batches) + list(data.epoch(1).batches)
+    numbers = torch.cat([batch.cameras for batch in batches])
+    assert numbers.dtype == torch.int64
+    assert set(numbers.tolist()) == {-1, 0, 1}
+
+
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (3, 5)])
+def test_threads_change_nothing(data, threads, ahead):
+    alone = list(replace(data, ahead=0).epoch(4).batches)
+    assert all_same(list(replace(data, threads=threads, ahead=ahead).epoch(4).batches), alone)
+
+
+@pytest.mark.parametrize("geometry", ["shared", "independent"])
+def test_a_resume_in_the_middle_of_an_epoch_gives_the_same_batches(data, geometry):
+    data = replace(data, geometry=geometry)
+    whole = data.epoch(2)
+    expected = list(whole.batches)
+    for start in range(1, whole.steps):
+        rest = data.epoch(2, start_step=start)
+        assert rest.steps == whole.steps
+        assert all_same(list(rest.batches), expected[start:])
+    assert not list(data.epoch(2, start_step=whole.steps).batches)
+
+
+@pytest.mark.parametrize("geometry", ["shared", "independent"])
+def test_ranks_together_see_the_batch_of_one_process(data, geometry):
+    data = replace(data, geometry=geometry)
+    whole = list(data.epoch(5).batches)
+    shares = [list(data.epoch(5, rank=rank, world=2).batches) for rank in range(2)]
+    together = [
+        EncoderBatch(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in EncoderBatch.__dataclass_fields__)
+        )
+        for parts in zip(*shares, strict=True)
+    ]
+    assert all_same(together, whole)
+    with pytest.raises(InputError, match="cannot be shared out to 3 workers"):
+        data.epoch(0, rank=0, world=3)
+
+
+def test_epochs_steps_and_seeds_have_augmentations_of_their_own(data):
+    first = list(data.epoch(0).batches)
+    again = list(data.epoch(0).batches)
+    assert all_same(first, again)
+    other = list(replace(data, seed=4).epoch(0).batches)
+    assert not any(torch.equal(ours.raw, theirs.raw) for ours, theirs in zip(first, other, strict=True))
+
+
+def test_shared_views_have_one_geometry_and_independent_ones_their_own(data):
+    def flips(batch: EncoderBatch) -> int:
+        """Images whose raw and shielding views agree on the most of their pixels: their geometry is the same."""
+        share = (batch.raw == batch.shielding).all(dim=1).float().mean(dim=(1, 2))
+        return int((share > 0.25).sum())
+
+    plain = replace(data, erase_probability=0.0)
+    shared = sum(flips(batch) for batch in plain.epoch(0).batches)
+    apart = sum(flips(batch) for batch in replace(plain, geometry="independent").epoch(0).batches)
+    images = 4 * plain.epoch(0).steps
+    assert shared == images
+    assert apart < images / 2
+
+
+def test_batches_that_are_kept_are_not_overwritten(data):
+    kept = list(data.epoch(0).batches)
+    copies = [batch.raw.clone() for batch in kept]
+    for _ in data.epoch(1).batches:
+        pass
+    assert all(torch.equal(batch.raw, copy) for batch, copy in zip(kept, copies, strict=True))
