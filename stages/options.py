@@ -4,11 +4,12 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.config import Parameters, load_parameters
+from pipeline.errors import InputError
 from stages.console import Console
 from stages.paths import Workspace
 
@@ -30,6 +31,12 @@ DatasetOption = Annotated[
 RootOption = Annotated[
     Path | None,
     typer.Option("--root", help="Folder that holds the data sets. Default: data.root, else $CCAF_DATA."),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Let the parser read files that execute code (sets parse.settings.trust): only your own files."
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no remarks.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
@@ -80,6 +87,23 @@ def make_context(
 def _quoted(text: str) -> str:
     """Text as a YAML string, so that a folder called ``2024`` or ``a: b`` stays a text."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def trusting(parser: str, settings: dict[str, Any], trust: bool) -> dict[str, Any]:
+    """The settings of a parser, with its setting ``trust`` on if ``--trust`` was given.
+
+    Raises:
+        InputError: ``--trust`` was given, but the parser reads nothing that executes code.
+    """
+    if not trust:
+        return settings
+    from pipeline.parsing.backends import load_backends
+    from pipeline.parsing.parser import parser_settings
+
+    load_backends(parser)
+    if "trust" not in parser_settings(parser).model_fields:
+        raise InputError(f"--trust is not for the parser {parser}: it has no setting trust")
+    return {**settings, "trust": True}
 
 
 def dataset_workspace(context: Context) -> Workspace:

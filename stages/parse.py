@@ -19,8 +19,10 @@ from stages.options import (
     RootOption,
     SeedOption,
     SetOption,
+    TrustOption,
     dataset_workspace,
     make_context,
+    trusting,
 )
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ def command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Only re-read finished shards: hashes, counts, and every picture.")
     ] = False,
+    trust: TrustOption = False,
     params: ParamsOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,
@@ -99,7 +102,7 @@ def command(
 
     name, table, folder = _read_images(context, manifest, images, limit)
     parse = context.parameters.parse
-    settings = _settings(parse)
+    settings = _settings(parse, trust)
     run = RunSettings(
         address=address or os.environ.get(RAY_ADDRESS),
         workers=workers,
@@ -129,12 +132,12 @@ def command(
     _conclude(context, result)
 
 
-def _settings(parse: ParseParameters) -> "ParseSettings":
+def _settings(parse: ParseParameters, trust: bool) -> "ParseSettings":
     from pipeline.shards.plan import ParseSettings
 
     return ParseSettings(
         parser=parse.parser,
-        parser_settings=dict(parse.settings),
+        parser_settings=trusting(parse.parser, dict(parse.settings), trust),
         clothes_labels=None if parse.clothes_labels is None else tuple(parse.clothes_labels),
         fill=parse.fill,
         dilate=parse.dilate,

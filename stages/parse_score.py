@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import InputError
-from stages.options import JsonOption, ParamsOption, QuietOption, SetOption, make_context
+from stages.options import JsonOption, ParamsOption, QuietOption, SetOption, TrustOption, make_context, trusting
 
 if TYPE_CHECKING:
     from pipeline.parsing.evaluation import Scores
@@ -38,6 +38,7 @@ def command(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")] = None,
+    trust: TrustOption = False,
     params: ParamsOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
@@ -65,7 +66,7 @@ def command(
     name = parser or parse.parser
     load_backends(name)
     # settings belong to the parser that the parameters name, not to another one
-    settings = dict(parse.settings) if name == parse.parser else {}
+    settings = trusting(name, dict(parse.settings) if name == parse.parser else {}, trust)
     scored = create_parser(name, device=choose_device(context.parameters.device), **settings)
     if label_list is not None and scored.scheme.name != LIP.name:
         raise InputError(f"--label-list gives LIP labels, but the parser {name} has the scheme {scored.scheme.name}")

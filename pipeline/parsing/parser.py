@@ -18,10 +18,12 @@ class Parsing:
     Attributes:
         label_map: uint8 (height, width) of the image's own size; values are numbers of the parser's scheme.
         confidence: Mean top probability over the pixels that are labelled as person, in [0, 1]; 0 if there are none.
+        notes: Short fixed codes of what the parser did otherwise than it was asked to; they become flags of the image.
     """
 
     label_map: LabelMap
     confidence: float
+    notes: tuple[str, ...] = ()
 
 
 class Parser(Protocol):

@@ -30,7 +30,7 @@ class Quality:
         person_fraction: Share of all pixels that are labelled as person (any label but 0).
         clothes_fraction: Share of all pixels that are in the clothes mask.
         confidence: Of the parse, see :class:`pipeline.parsing.parser.Parsing`.
-        flags: Those of :data:`FLAGS` that apply, in that order.
+        flags: Those of :data:`FLAGS` that apply, in that order, then the parse's own notes.
     """
 
     person_fraction: float
@@ -48,6 +48,7 @@ def assess(
     max_clothes_share: float = 0.97,
     low_confidence: float = 0.5,
     min_main_piece: float = 0.7,
+    garments_only: bool = False,
 ) -> Quality:
     """Figures and flags of one parse.
 
@@ -62,6 +63,9 @@ def assess(
         low_confidence: Below this confidence: ``low_confidence``.
         min_main_piece: Below this share of the person's pixels in the largest connected piece (8-connectivity):
             ``fragmented``.
+        garments_only: The parser finds clothes only (see :class:`pipeline.parsing.schemes.LabelScheme`), so that the
+            person's pixels are the clothes': no clothes is then ``no_clothes`` and never ``no_person``, and neither
+            ``almost_all_clothes`` nor ``fragmented`` applies, as what lies between garments was never looked for.
 
     Raises:
         ValueError: The shapes differ, or the label map is empty.
@@ -76,7 +80,10 @@ def assess(
     flags = set()
     if parsing.confidence < low_confidence:
         flags.add(LOW_CONFIDENCE)
-    if person_fraction < min_person_fraction or person_pixels == 0:
+    if garments_only:
+        if clothes_fraction < min_clothes_fraction or clothes_pixels == 0:
+            flags.add(NO_CLOTHES)
+    elif person_fraction < min_person_fraction or person_pixels == 0:
         flags.add(NO_PERSON)
     else:
         if clothes_fraction < min_clothes_fraction:
@@ -85,7 +92,7 @@ def assess(
             flags.add(ALMOST_ALL_CLOTHES)
         if main_piece_share(label_map) < min_main_piece:
             flags.add(FRAGMENTED)
-    ordered = tuple(flag for flag in FLAGS if flag in flags)
+    ordered = (*(flag for flag in FLAGS if flag in flags), *parsing.notes)
     return Quality(person_fraction, clothes_fraction, parsing.confidence, ordered)
 
 

@@ -5,7 +5,7 @@ Numbers and names are those of the data sets LIP (Gong et al. 2017), ATR (Liang 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,14 @@ class LabelScheme:
         name: Short name, such as ``lip``.
         labels: Name of each label number; number 0 is the background.
         clothes: Label numbers that the shielding image covers by default; empty if the scheme has no clothes.
+        garments_only: True if the parser that has this scheme finds clothes but neither heads nor limbs: then a label
+            map says where clothes are and not where the person is, and the quality flags about persons do not apply.
     """
 
     name: str
     labels: tuple[str, ...]
     clothes: frozenset[int]
+    garments_only: bool = False
 
     def numbers_of(self, names: list[str]) -> frozenset[int]:
         """Turn label names into numbers.
@@ -95,6 +98,7 @@ class SchemeDescription(Section):
     name: str = Field(min_length=1, description="short name, written into the shards")
     labels: list[str] = Field(min_length=2, max_length=256, description="names of the numbers 0, 1, 2, ...; 0 is none")
     clothes: list[str] = Field(default_factory=list, description="names of the labels covered by default")
+    garments_only: bool = Field(False, description="true: the parser finds neither heads nor limbs")
 
 
 def find_scheme(value: str | Mapping[str, Any]) -> LabelScheme:
@@ -137,10 +141,10 @@ def _described(value: Any, where: str) -> LabelScheme:
     twice = sorted({name for name in description.labels if description.labels.count(name) > 1})
     if twice:
         raise InputError(f"{where}: the label {twice[0]} is listed twice")
-    scheme = LabelScheme(description.name, tuple(description.labels), frozenset())
+    scheme = LabelScheme(description.name, tuple(description.labels), frozenset(), description.garments_only)
     if not description.clothes:
         return scheme
     clothes = scheme.numbers_of(description.clothes)
     if 0 in clothes:
         raise InputError(f"{where}: the label {description.labels[0]} has number 0 and means nobody: it is no garment")
-    return LabelScheme(scheme.name, scheme.labels, clothes)
+    return replace(scheme, clothes=clothes)

@@ -152,6 +152,7 @@ class ShardMaker:
             mask,
             min_person_fraction=self._settings.min_person_fraction,
             low_confidence=self._settings.low_confidence,
+            garments_only=self._parser.scheme.garments_only,
         )
         return ShardRow(
             image_id=row.image_id,
