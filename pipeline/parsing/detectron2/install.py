@@ -2,8 +2,9 @@
 
 No index carries a ``detectron2`` that pip installs as it is. By default the release 0.6 is installed from a
 distribution that holds its unchanged Python files, without a compiler: Mask R-CNN, semantic FPN, PointRend and DeepLab
-run, deformable convolutions and rotated boxes do not. ``--upstream`` compiles upstream's sources at a fixed commit instead, which
-needs a network, git and a C++ compiler. The library's dependencies are the extra ``detectron2`` of this package.
+run, deformable convolutions and rotated boxes do not. ``--upstream`` compiles upstream's sources at a fixed commit
+instead, which needs a network, git and a C++ compiler. The library's dependencies are the extra ``detectron2`` of this
+package.
 """
 
 import argparse
