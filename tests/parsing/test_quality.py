@@ -82,6 +82,24 @@ def test_fractions_are_bounded_and_flags_are_known(label_map, confidence):
     assert ("low_confidence" in quality.flags) == (confidence < 0.5)
 
 
+def test_of_garments_only_no_flag_speaks_of_the_person():
+    """Two garments with a gap between them, and nothing else, are as good as such a parse can be."""
+    label_map = dressed_person()
+    label_map[label_map == FACE] = 0
+    label_map[9:11] = 0
+    assert quality_of(label_map).flags == ("almost_all_clothes", "fragmented")
+    assert quality_of(label_map, garments_only=True).flags == ()
+    empty = np.zeros((4, 4), np.uint8)
+    assert quality_of(empty, 0.0, garments_only=True).flags == ("no_clothes", "low_confidence")
+    assert quality_of(empty, 0.9, garments_only=True, min_clothes_fraction=0.0).flags == ("no_clothes",)
+
+
+def test_notes_of_the_parse_become_flags_after_the_others():
+    parsing = Parsing(dressed_person(), 0.4, ("no_central_person",))
+    quality = assess(parsing, clothes_mask(parsing.label_map, LIP.clothes))
+    assert quality.flags == ("low_confidence", "no_central_person")
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="one shape"):
         assess(Parsing(np.zeros((2, 2), np.uint8), 0.5), np.zeros((2, 3), np.bool_))

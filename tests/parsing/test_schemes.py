@@ -50,6 +50,12 @@ def test_a_scheme_is_found_by_name_by_file_or_in_place(tmp_path):
     assert find_scheme(MINE).clothes_labels(None) == {2}
 
 
+def test_a_scheme_may_say_that_there_are_garments_only():
+    assert find_scheme({**MINE, "garments_only": True}).garments_only
+    assert not find_scheme(MINE).garments_only
+    assert not any(scheme.garments_only for scheme in SCHEMES.values())
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

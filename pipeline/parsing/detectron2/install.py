@@ -150,7 +150,8 @@ def install_release(version: tuple[int, int]) -> None:
         print(f"installing {RELEASE}, Python files only")
         run(command)
         return
-    print(f"installing {RELEASE}, Python files only, with {OTHER_PIP} from a temporary folder (this pip is {version})")
+    unfit = ".".join(map(str, version))
+    print(f"installing {RELEASE}, Python files only, with {OTHER_PIP} from a temporary folder, as pip {unfit} cannot")
     with tempfile.TemporaryDirectory() as folder:
         run(["-m", "pip", "install", "--quiet", "--target", folder, OTHER_PIP])
         run(command, python_path=Path(folder))

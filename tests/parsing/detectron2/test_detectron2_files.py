@@ -51,6 +51,15 @@ def test_files_that_are_not_there(settings, key, tmp_path):
     refused(f"needs (a configuration|weights): parse.settings.{key}", **{**settings, key: None})
 
 
+RETINA_NET = """
+MODEL:
+  META_ARCHITECTURE: RetinaNet
+  BACKBONE: {NAME: build_retinanet_resnet_fpn_backbone}
+  RESNETS: {OUT_FEATURES: [res3, res4, res5], DEPTH: 18, RES2_OUT_CHANNELS: 64}
+  FPN: {IN_FEATURES: [res3, res4, res5]}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -59,8 +68,8 @@ def test_files_that_are_not_there(settings, key, tmp_path):
         ("", "cannot be used"),
         ("MODEL: {NOSUCH: 1}", "Non-existent config key: MODEL.NOSUCH"),
         ("MODEL: {META_ARCHITECTURE: Nobody}", "No object named 'Nobody'"),
-        ("MODEL: {META_ARCHITECTURE: RetinaNet, BACKBONE: {NAME: build_retinanet_resnet_fpn_backbone}}", "."),
-        ("_BASE_: https://example.org/base.yaml", "."),
+        (RETINA_NET, "a RetinaNet gives no masks that can be used; supported: GeneralizedRCNN with MASK_ON"),
+        ("_BASE_: https://example.org/base.yaml", "is not a file on this machine"),
         ("_BASE_: detectron2://base.yaml", "is not a file on this machine"),
         ("_BASE_: config.yaml", "cannot be used: RecursionError"),
         ("_BASE_: absent.yaml", "cannot be used: FileNotFoundError"),
