@@ -6,7 +6,10 @@ from typing import Final
 
 from pipeline.errors import InputError
 
-BACKENDS: Final = {"detectron2": "pipeline.parsing.detectron2", "lite": "pipeline.parsing.lite"}
+BACKENDS: Final = {
+    "detectron2": "pipeline.parsing.detectron2",
+    "lite": "pipeline.parsing.lite",
+}
 """Built-in parsers, and the module that registers each when it is imported."""
 
 ENTRY_POINT_GROUP: Final = "ccaf_pipeline.parsers"

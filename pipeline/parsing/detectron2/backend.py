@@ -126,7 +126,7 @@ class Detectron2Settings(Section):
 
     preset: str | None = Field(None, description="classes of a public data set: see the presets; null: as given below")
     config: Path | None = Field(None, description="detectron2 YAML file (or LazyConfig .py); null: the preset's")
-    weights: Path | None = Field(None, description="checkpoint of that network, .pth (or .pkl); must be given")
+    weights: Path = Field(description="checkpoint of that network, .pth (or .pkl)")
     trust: bool = Field(False, description="allow .pkl, LazyConfig and other files that execute code; also --trust")
     head: Literal["auto", "instances", "sem_seg"] = Field(
         "auto", description="head that is used; auto: the preset's, or the only one"
@@ -158,9 +158,10 @@ class Detectron2Settings(Section):
 @register_parser("detectron2", Detectron2Settings)
 def create_detectron2(
     device: str = "cpu",
+    *,
+    weights: Path,
     preset: str | None = None,
     config: Path | None = None,
-    weights: Path | None = None,
     trust: bool = False,
     head: Literal["auto", "instances", "sem_seg"] = "auto",
     classes: Sequence[str] | None = None,
@@ -183,8 +184,6 @@ def create_detectron2(
     mapped = map_classes(facts, classes, labels, scheme, garments_only)
     if config is None and facts is None:
         raise InputError("the parser detectron2 needs a configuration: parse.settings.config, or parse.settings.preset")
-    if weights is None:
-        raise InputError("the parser detectron2 needs weights: parse.settings.weights")
     if person_class is not None and (person_mode != "central" or person_class not in mapped.names):
         raise InputError(
             f"parse.settings.person_class {person_class!r} must be one of the classes, with person_mode central"

@@ -55,8 +55,6 @@ def prepare() -> None:
         for name, kind in (("bool", bool), ("int", int), ("float", float), ("str", str)):
             if name not in vars(numpy):
                 setattr(numpy, name, kind)
-        # torch says so once a process, of a call whose default the release means
-        warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
 
 
 def require_library() -> None:
@@ -72,6 +70,8 @@ def require_library() -> None:
         with _LOCK, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
             importlib.import_module("detectron2.modeling")
+        # torch says so of a call whose default the library means
+        warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
     except ImportError as error:
         raise InputError(f"detectron2 is installed but cannot be imported ({error}): {INSTALL}") from error
 

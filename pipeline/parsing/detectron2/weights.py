@@ -14,6 +14,11 @@ from pipeline.errors import InputError
 SHOWN_KEYS: Final = 8
 """Keys listed of each kind in an error."""
 
+DAMAGED: Final = (
+    OSError, EOFError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, ImportError, AssertionError,
+)  # fmt: skip
+"""What reading a file raises that is no checkpoint."""
+
 
 class StrictCheckpointer(DetectionCheckpointer):  # type: ignore[misc]  # the library has no types
     """The library's checkpointer: reads no pickled objects unless trusted, and refuses what does not fit.
@@ -83,6 +88,6 @@ def load_weights(network: nn.Module, path: Path, trust: bool) -> None:
             f"save its weights alone, or if you trust it set parse.settings.trust=true or --trust "
             f"({str(error).splitlines()[0]})"
         ) from error
-    except (OSError, EOFError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read as weights: {type(error).__name__}: {reason}") from error

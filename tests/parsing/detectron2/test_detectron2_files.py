@@ -48,7 +48,12 @@ def refused(match, **settings):
 @pytest.mark.parametrize("key", ["config", "weights"])
 def test_files_that_are_not_there(settings, key, tmp_path):
     refused(rf"not found: {re.escape(str(tmp_path))}/absent\.yaml", **{**settings, key: tmp_path / "absent.yaml"})
-    refused(f"needs (a configuration|weights): parse.settings.{key}", **{**settings, key: None})
+
+
+def test_settings_that_must_be_given(settings):
+    refused("needs a configuration: parse.settings.config, or parse.settings.preset", **{**settings, "config": None})
+    del settings["weights"]
+    refused("weights must be given", **settings)
 
 
 RETINA_NET = """

@@ -1,0 +1,32 @@
+"""The README's section on this parser: the examples are valid settings, the presets are those that exist."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from pipeline.config import Parameters
+from pipeline.parsing.backends import load_backends
+from pipeline.parsing.detectron2.classes import PRESET_NAMES, load_preset, map_classes
+from pipeline.parsing.parser import check_settings
+
+README = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+SECTION = re.split(r"^##+ ", README.split("### `detectron2`\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_examples_are_valid_settings():
+    (block,) = re.findall(r"```yaml\n(.*?)```", SECTION, flags=re.DOTALL)
+    load_backends("detectron2")
+    for tree in yaml.safe_load_all(block):
+        parse = Parameters.model_validate(tree).parse
+        settings = check_settings(parse.parser, parse.settings)
+        preset = settings["preset"] and load_preset(settings["preset"])
+        assert map_classes(preset, settings["classes"], settings["labels"], None, None).scheme.name == "lip"
+
+
+def test_the_table_of_presets_is_true():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\w+) \|", SECTION, flags=re.MULTILINE)
+    facts = {name: load_preset(name) for name in PRESET_NAMES}
+    assert {row[0]: row[1:] for row in rows} == {
+        name: (str(len(preset.classes)), preset.head) for name, preset in facts.items()
+    }
