@@ -6,7 +6,11 @@ from typing import Final
 
 from pipeline.errors import InputError
 
-BACKENDS: Final = {"lite": "pipeline.parsing.lite"}
+BACKENDS: Final = {
+    "lite": "pipeline.parsing.lite",
+    "schp": "pipeline.parsing.schp",
+    "segformer": "pipeline.parsing.segformer",
+}
 """Built-in parsers, and the module that registers each when it is imported."""
 
 ENTRY_POINT_GROUP: Final = "ccaf_pipeline.parsers"
