@@ -4,6 +4,8 @@ import pickle
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from schp_samples import CLASSES, FILES, PUBLISHED_TENSORS, published_layout, save_published
 
 from pipeline.errors import InputError
@@ -126,6 +128,16 @@ def test_a_file_of_something_else_is_one_clear_line(content, tmp_path):
     path = tmp_path / FILES["lip"]
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"cannot be read.*{WHERE}") as error:
+        load_schp(path, LIP)
+    assert "\n" not in str(error.value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.binary(max_size=40), st.from_regex(rb"[a-z]{1,20}: [a-z0-9]{1,20}\n", fullmatch=True)))
+def test_whatever_the_bytes_it_is_one_clear_line(tmp_path, content):
+    path = tmp_path / FILES["lip"]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=WHERE) as error:
         load_schp(path, LIP)
     assert "\n" not in str(error.value)
 
