@@ -9,7 +9,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,detectron2]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,detectron2,segformer]'
 	$(BIN)/python -m pipeline.parsing.detectron2.install
 	touch $@
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import Parameters
+from pipeline.parsing.backends import BACKENDS, load_backends
+from pipeline.parsing.parser import parser_settings
 from stages.cli import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -46,6 +48,25 @@ def test_the_tables_name_no_parameter_that_does_not_exist():
     section = README[README.index("## Every parameter") :]
     listed = set(re.findall(r"^\| `([a-z_.]+)` \| `", section, flags=re.MULTILINE))
     assert listed == known
+
+
+def settings_rows(parser: str) -> list[str]:
+    """One table row for each setting of a parser, as the README must have it."""
+    found = []
+    for key, field in parser_settings(parser).model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        value = "required" if field.is_required() else f"`{shown(default)}`"
+        found.append(f"| `parse.settings.{key}` | {value} | {field.description} |")
+    return found
+
+
+@pytest.mark.parametrize("parser", sorted(BACKENDS))
+def test_every_built_in_parser_has_a_section_with_a_table_of_its_settings(parser):
+    load_backends(parser)
+    heading = f"### `{parser}`\n"
+    assert README.count(heading) == 1
+    section = re.split(r"^##+ ", README[README.index(heading) + len(heading) :], maxsplit=1, flags=re.MULTILINE)[0]
+    assert re.findall(r"^\| `parse\.settings\..*\|$", section, flags=re.MULTILINE) == settings_rows(parser)
 
 
 def test_no_placeholder_is_left():

@@ -9,6 +9,8 @@ from pipeline.errors import InputError
 BACKENDS: Final = {
     "detectron2": "pipeline.parsing.detectron2",
     "lite": "pipeline.parsing.lite",
+    "schp": "pipeline.parsing.schp",
+    "segformer": "pipeline.parsing.segformer",
 }
 """Built-in parsers, and the module that registers each when it is imported."""
 

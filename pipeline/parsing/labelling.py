@@ -1,0 +1,84 @@
+"""From a network's logits to a label map of the image's own size, without holding all enlarged logits at once."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.parsing.parser import Parsing
+
+STRIP_VALUES: Final = 200_000
+"""Most logits held at once while one image is labelled on a CPU, however large it is: they stay in a core's cache."""
+
+DEVICE_STRIP_VALUES: Final = 2**24
+"""The same on another device, where many small steps are what costs."""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Linear interpolation along one side: each output position lies between two input positions.
+
+    Attributes:
+        first: int64 (outputs,), index of the first input.
+        second: int64 (outputs,), index of the second input.
+        weight: float32 (outputs,), share of the second one.
+    """
+
+    first: Tensor
+    second: Tensor
+    weight: Tensor
+
+    def to(self, device: torch.device) -> "Taps":
+        """The same taps on a device."""
+        return Taps(self.first.to(device), self.second.to(device), self.weight.to(device))
+
+
+def taps_at(positions: Tensor, inputs: int) -> Taps:
+    """Taps at float64 ``positions`` counted in input pixels, 0 being the first one's centre; edges are repeated."""
+    positions = positions.clamp(0, inputs - 1)
+    first = positions.floor().long()
+    return Taps(first, (first + 1).clamp_max(inputs - 1), (positions - first).float())
+
+
+def scaling_taps(inputs: int, outputs: int) -> Taps:
+    """Taps that scale ``inputs`` pixels to ``outputs``; pixels are squares, so that outer edges meet outer edges."""
+    centres = torch.arange(outputs, dtype=torch.float64) + 0.5
+    return taps_at(centres * inputs / outputs - 0.5, inputs)
+
+
+@torch.inference_mode()
+def label_map(logits: Tensor, rows: Taps, columns: Taps, numbers: Tensor | None = None) -> Parsing:
+    """Resample logits, take the best class of each pixel, and measure how sure the network is of the person.
+
+    Args:
+        logits: (classes, input rows, input columns), on any device.
+        rows: For the image's rows.
+        columns: For the image's columns.
+        numbers: int64 (classes,), label number of each class; None: the class itself. Number 0 means nobody.
+
+    Returns:
+        The label map, and as confidence the mean softmax probability of the best class over the pixels of the person.
+    """
+    device = logits.device
+    logits, rows, columns = logits.float(), rows.to(device), columns.to(device)
+    numbers = torch.arange(logits.shape[0], device=device) if numbers is None else numbers.to(device)
+    across = torch.lerp(logits[:, :, columns.first], logits[:, :, columns.second], columns.weight)
+    height, width = len(rows.first), len(columns.first)
+    values_at_once = STRIP_VALUES if device.type == "cpu" else DEVICE_STRIP_VALUES
+    step = max(1, values_at_once // (logits.shape[0] * width))
+    labels = np.empty((height, width), dtype=np.uint8)
+    sure, person_pixels = 0.0, 0
+    for start in range(0, height, step):
+        strip = slice(start, min(start + step, height))
+        values = torch.lerp(across[:, rows.first[strip]], across[:, rows.second[strip]], rows.weight[strip, None])
+        top, classes = values.max(dim=0)
+        found = numbers[classes]
+        person = found > 0
+        # the top probability of a softmax is 1 / sum of exp(logit - top logit)
+        probability = 1.0 / (values - top).exp_().sum(dim=0)
+        sure += float(probability[person].sum(dtype=torch.float64))
+        person_pixels += int(person.sum())
+        labels[strip] = found.to(torch.uint8).cpu().numpy()
+    return Parsing(labels, sure / person_pixels if person_pixels else 0.0)

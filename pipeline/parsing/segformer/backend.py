@@ -1,0 +1,155 @@
+"""The parser ``segformer``: any semantic-segmentation model of ``transformers``, SegFormer among them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pipeline.config import Section
+from pipeline.errors import BadImageError, InputError
+from pipeline.images import RgbImage
+from pipeline.parsing.labelling import label_map, scaling_taps
+from pipeline.parsing.parser import Parsing, register_parser
+from pipeline.parsing.precision import PRECISION_MEANING, Precision, check_images, mixed_precision
+from pipeline.parsing.schemes import LabelScheme, find_scheme
+from pipeline.parsing.segformer.labels import ModelLabels, class_names, mapped_labels, own_labels
+from pipeline.parsing.segformer.loading import load_model
+
+
+class SegformerParser:
+    """Parses images of any size; the model's own image processor scales and normalises each.
+
+    On a CPU images go through the network one by one, on another device in batches of a fixed size that are filled
+    up with zeros: kernels, and so the last bits of their sums, may differ between batch sizes, and a label map must
+    not depend on the images that happened to come along.
+
+    Args:
+        network: In evaluation mode; called with ``pixel_values``, it returns ``logits``.
+        processor: The model's image processor.
+        labels: What its classes mean.
+        device: Torch device string.
+        batch_size: Images in one forward on a device that is no CPU.
+        precision: The network's; label maps are always computed from fp32 logits.
+        weights_sha256: Hash of the weights.
+
+    Raises:
+        InputError: The device cannot do this precision.
+    """
+
+    name = "segformer"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        processor: Any,
+        labels: ModelLabels,
+        device: str = "cpu",
+        batch_size: int = 16,
+        precision: Precision = "fp32",
+        weights_sha256: str = "",
+    ) -> None:
+        self._device = torch.device(device)
+        self._autocast = mixed_precision(self._device, precision)
+        self._network = network.to(self._device)
+        self._processor = processor
+        self._scheme = labels.scheme
+        self._numbers = torch.tensor(labels.numbers, device=self._device)
+        self._batch_size = 1 if self._device.type == "cpu" else batch_size
+        self._weights_sha256 = weights_sha256
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """The model's own labels, or the scheme they are mapped to."""
+        return self._scheme
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights."""
+        return self._weights_sha256
+
+    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
+        """Parse RGB uint8 images of any sizes.
+
+        Raises:
+            ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
+        """
+        check_images(images)
+        inputs = [self._input(image) for image in images]
+        parsings: dict[int, Parsing] = {}
+        # a processor may leave images their own sizes or aspects: only equal inputs make a batch
+        for shape in dict.fromkeys(each.shape for each in inputs):
+            alike = [index for index, each in enumerate(inputs) if each.shape == shape]
+            for start in range(0, len(alike), self._batch_size):
+                group = alike[start : start + self._batch_size]
+                logits = self._logits([inputs[index] for index in group])
+                for place, index in enumerate(group):
+                    parsings[index] = self._label(logits[place], images[index])
+        return [parsings[index] for index in range(len(images))]
+
+    def _input(self, image: RgbImage) -> Tensor:
+        """The network's input for one image, float32 (3, height, width); processed alone, whatever comes along."""
+        processed = self._processor(images=[image], return_tensors="pt", input_data_format="channels_last")
+        pixels: Tensor = processed["pixel_values"][0]
+        return pixels
+
+    @torch.inference_mode()
+    def _logits(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Logits (batch size, classes, rows, columns) of inputs of one shape."""
+        batch = torch.zeros((self._batch_size, *inputs[0].shape))
+        batch[: len(inputs)] = torch.stack(list(inputs))
+        with self._autocast:
+            logits: Tensor = self._network(pixel_values=batch.to(self._device)).logits
+        return logits
+
+    def _label(self, logits: Tensor, image: RgbImage) -> Parsing:
+        height, width = image.shape[:2]
+        rows, columns = scaling_taps(logits.shape[1], height), scaling_taps(logits.shape[2], width)
+        return label_map(logits, rows, columns, self._numbers)
+
+
+class SegformerSettings(Section):
+    """Settings of the parser ``segformer``."""
+
+    model: str = Field(
+        min_length=1, description="name on the Hugging Face hub (owner/name), or folder of a saved model"
+    )
+    revision: str | None = Field(None, description="branch, tag or commit on the hub; null: the main branch")
+    scheme: str | dict[str, Any] | None = Field(
+        None, description="lip, atr, pascal, a YAML file or its fields; null: the model's own class names"
+    )
+    labels: dict[str, str] | None = Field(
+        None, description="with scheme: its label for each class of the model that has another name in it"
+    )
+    batch_size: int = Field(16, ge=1, description="images in one forward on a GPU; on a CPU they go one by one")
+    precision: Precision = Field("fp32", description=PRECISION_MEANING)
+
+
+@register_parser("segformer", SegformerSettings)
+def create_segformer(
+    model: str,
+    device: str = "cpu",
+    revision: str | None = None,
+    scheme: str | Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+    batch_size: int = 16,
+    precision: Precision = "fp32",
+) -> SegformerParser:
+    """Build the parser from a saved model.
+
+    Raises:
+        InputError: transformers is not installed, the model cannot be had, its classes do not fit the scheme, or the
+            device cannot do the precision.
+    """
+    mixed_precision(torch.device(device), precision)  # refused before much is read
+    target = None if scheme is None else find_scheme(scheme)
+    if target is None and labels is not None:
+        raise InputError("parse.settings.labels maps to the labels of a scheme: name it in parse.settings.scheme")
+    loaded = load_model(model, revision)
+    classes = class_names(loaded.id2label)
+    meaning = own_labels(Path(model).name, classes) if target is None else mapped_labels(classes, target, labels or {})
+    return SegformerParser(
+        loaded.network, loaded.processor, meaning, device, batch_size, precision, loaded.weights_sha256
+    )

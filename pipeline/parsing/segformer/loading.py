@@ -1,0 +1,211 @@
+"""Reads a semantic-segmentation model of ``transformers`` from a folder or the hub, without running anybody's code."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from pipeline.config import one_line
+from pipeline.errors import InputError
+from pipeline.files import read_json, sha256_of_file, sha256_of_value
+
+EXTRA: Final = "pip install 'ccaf-pipeline[segformer]'"
+
+_WEIGHTS: Final = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Names of weights in the order of preference, which is that of transformers."""
+
+_MESSAGE: Final = 200
+"""Characters of another library's message that are passed on."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as it was saved.
+
+    Attributes:
+        network: In evaluation mode, full precision, on the CPU.
+        processor: The model's image processor.
+        id2label: Class names by number.
+        weights_sha256: Hash of the weights' file; of the hashes of all if there are several.
+    """
+
+    network: nn.Module
+    processor: Any
+    id2label: dict[int, str]
+    weights_sha256: str
+
+
+def load_model(model: str, revision: str | None = None) -> LoadedModel:
+    """Read a model.
+
+    Weights are read from safetensors; where there are none, from PyTorch files by the reader that takes tensors only.
+    Every weight must be in the file and every one in the file must be used.
+
+    Args:
+        model: Folder, or name on the hub.
+        revision: Branch, tag or commit on the hub; None: its main branch.
+
+    Raises:
+        InputError: transformers is not installed; or the model is not found, damaged, incomplete, needs code of its
+            own, or its images cannot be laid over the result.
+    """
+    transformers = _import_transformers()
+    folder = _find_folder(model, revision)
+    files = weight_files(folder)
+    try:
+        with _quiet(transformers):
+            network, report = transformers.AutoModelForSemanticSegmentation.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=files[0].suffix == ".safetensors",
+                weights_only=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # so that the report names them
+                output_loading_info=True,
+            )
+            processor = transformers.AutoImageProcessor.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # a broken folder makes the library fail in any way
+        reason = one_line(error)
+        if "trust_remote_code" in reason:
+            reason = "it needs code of its own, which this program never runs"
+        raise InputError(f"the model {model} cannot be loaded: {reason[:_MESSAGE]}") from error
+    _check_report(report, model)
+    _check_processor(processor, model)
+    network.eval().requires_grad_(False)
+    return LoadedModel(network, processor, dict(network.config.id2label), _hash(files))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a folder's weights, sorted.
+
+    Raises:
+        InputError: There are none, or an index cannot be read or names a file that is not there.
+    """
+    name = next((each for each in _WEIGHTS if (folder / each).is_file()), None)
+    if name is None:
+        raise InputError(f"no weights in {folder}: it has none of {', '.join(_WEIGHTS)}")
+    if not name.endswith(".json"):
+        return [folder / name]
+    index = read_json(folder / name, "index of the weights")
+    try:
+        names = sorted({str(each) for each in index["weight_map"].values()})
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{folder / name} is no index of weights: it has no weight_map") from None
+    files = [folder / each for each in names]
+    missing = [each for each in names if Path(each).name != each or not (folder / each).is_file()]
+    if missing or not files:
+        raise InputError(f"{folder / name} names weights that are not beside it: {', '.join(missing[:3]) or 'none'}")
+    return files
+
+
+def _import_transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError(f"the parser segformer needs the package transformers ({error}); {EXTRA}") from error
+    return transformers
+
+
+def _find_folder(model: str, revision: str | None) -> Path:
+    """The model's folder: a local one, or the snapshot of the hub's cache, downloaded if it is not there."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if revision is not None:
+            raise InputError(f"parse.settings.revision goes with a name on the hub, but {model} is a folder")
+        _check_folder(path)
+        return path
+    if path.is_file() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+        raise InputError(
+            f"the model {model} is neither a folder (with config.json, weights and preprocessor_config.json) nor a "
+            f"name on the hub (owner/name)"
+        )
+    folder = _download(model, revision, ["*.json", "*.safetensors"])
+    if not any((folder / each).is_file() for each in _WEIGHTS[:2]):
+        folder = _download(model, revision, ["*.json", "pytorch_model*.bin"])
+    _check_folder(folder)
+    return folder
+
+
+def _download(model: str, revision: str | None, patterns: list[str]) -> Path:
+    """The snapshot of a model on the hub; from the cache alone where the hub cannot be reached or is switched off."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        # folders inside hold other formats and checkpoints of the training
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
+    except Exception as error:  # network, hub and cache fail in many ways, by classes that change between releases
+        at = "" if revision is None else f" at revision {revision}"
+        raise InputError(
+            f"the model {model}{at} can neither be read from the hub nor from its cache ({_reason(error)}); "
+            f"check name and connection, or give parse.settings.model a folder"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What began it: the error that the others were raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:_MESSAGE]}"
+
+
+def _check_folder(folder: Path) -> None:
+    """Say what is missing before the library guesses."""
+    config = read_json(folder / "config.json", "configuration of the model")
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise InputError(f"{folder / 'config.json'} is no configuration of a transformers model: it has no model_type")
+    if not (folder / "preprocessor_config.json").is_file() and not (folder / "processor_config.json").is_file():
+        raise InputError(f"no preprocessor_config.json in {folder}: the model's image processor must be saved with it")
+
+
+def _check_report(report: Mapping[str, Any], model: str) -> None:
+    """Refuse what the library would only warn of: values that it made up, and values that it did not use."""
+    for kind in ("missing", "unexpected", "mismatched"):
+        # a mismatch comes with the two shapes
+        names = sorted(each if isinstance(each, str) else str(each[0]) for each in report[f"{kind}_keys"])
+        if names:
+            raise InputError(
+                f"the weights of the model {model} do not fit its config.json: {len(names)} {kind} "
+                f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            )
+
+
+def _check_processor(processor: Any, model: str) -> None:
+    for what, name in (("do_center_crop", "crops"), ("do_pad", "pads")):
+        if getattr(processor, what, False):
+            raise InputError(
+                f"the image processor of the model {model} {name} its images ({what} in preprocessor_config.json), so "
+                f"its result cannot be laid over the image; set {what} to false there if the model works without"
+            )
+
+
+def _hash(files: list[Path]) -> str:
+    if len(files) == 1:
+        return sha256_of_file(files[0])
+    return sha256_of_value({file.name: sha256_of_file(file) for file in files})
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """No bars and reports of the library: what matters is raised as an error."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
