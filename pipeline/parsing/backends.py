@@ -9,11 +9,18 @@ from pipeline.errors import InputError
 BACKENDS: Final = {
     "detectron2": "pipeline.parsing.detectron2",
     "lite": "pipeline.parsing.lite",
+    "precomputed": "pipeline.parsing.precomputed",
 }
 """Built-in parsers, and the module that registers each when it is imported."""
 
 ENTRY_POINT_GROUP: Final = "ccaf_pipeline.parsers"
 """Entry point group of other packages: an entry's name is the parser's, its value the module that registers it."""
+
+
+def known_backends() -> dict[str, str]:
+    """Name of every parser and the module that registers it: those of other packages, and the built-in ones."""
+    others = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    return {**others, **BACKENDS}
 
 
 def load_backends(name: str | None = None) -> None:
@@ -27,8 +34,7 @@ def load_backends(name: str | None = None) -> None:
     Raises:
         InputError: A parser of another package cannot be imported.
     """
-    others = entry_points(group=ENTRY_POINT_GROUP)
-    known = {**{entry.name: entry.value for entry in others}, **BACKENDS}
+    known = known_backends()
     for parser in [name] if name in known else sorted(known):
         try:
             import_module(known[parser])
