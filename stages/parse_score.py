@@ -114,7 +114,7 @@ def command(
         try:
             scores = score(scored, examples, truth.scheme, clothes, parse.batch_size, progress.advance)
         except ValueError as error:
-            if not skipped.counts:
+            if skipped.counts.total() < len(items):
                 raise
             raise InputError(f"no image could be scored: {skipped.as_text()}") from error
     skipped.say(console)
@@ -207,7 +207,9 @@ class _Skipped:
 
     def add(self, item: "LabelledImage", error: BadImageError) -> None:
         self.counts[error.reason] += 1
-        self._first.setdefault(error.reason, error.detail if item.name in error.detail else f"{item.name}: {error.detail}")
+        self._first.setdefault(
+            error.reason, error.detail if item.name in error.detail else f"{item.name}: {error.detail}"
+        )
 
     def as_text(self) -> str:
         return "; ".join(f"{reason} {count} ({self._first[reason]})" for reason, count in sorted(self.counts.items()))
@@ -224,8 +226,9 @@ def _say_scope(scores: "Scores", parser: "Parser", truth: "TruthScheme", console
         console.say(f"warning: the parser could not parse {sum(scores.unparsed.values())} images: {reasons}")
     if scores.truth_only or scores.parser_only:
         for what, names in ((truth.name, scores.truth_only), (parser.scheme.name, scores.parser_only)):
-            shown = ", ".join(names[:SHOWN_NAMES]) + (f" and {len(names) - SHOWN_NAMES} more" * (len(names) > SHOWN_NAMES))
-            console.say(f"not compared, {'label' if len(names) == 1 else 'labels'} of {what} alone: {shown or 'none'}")
+            more = len(names) - SHOWN_NAMES
+            shown = (", ".join(names[:SHOWN_NAMES]) or "none") + (f" and {more} more" if more > 0 else "")
+            console.say(f"not compared, only in the scheme {what}: {shown}")
         console.say("classes and pixel accuracy are over the labels that both schemes have, the clothes mask over all")
 
 

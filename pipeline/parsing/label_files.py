@@ -7,18 +7,18 @@ decoders for viewing scale those up.
 import io
 import warnings
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import BadImageError
 
 UNREADABLE: Final = "label_map_unreadable"
 SIZE: Final = "label_map_size"
 
-Values = NDArray[np.generic]
+Values = NDArray[Any]
 """(height, width) of integers, booleans or floats; or uint8 (height, width, 3) of colours."""
 
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
@@ -106,7 +106,7 @@ def _read_picture(data: bytes, name: str, shape: tuple[int, int], colours: bool,
 
 
 def _brief(error: Exception, data: bytes) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"no known format; it begins with {data[:8]!r}"
     return str(error) or type(error).__name__
 

@@ -34,9 +34,7 @@ def confusion_matrix(
     return np.bincount(pairs, minlength=rows * classes).reshape(rows, classes).astype(np.int64)
 
 
-def class_iou(
-    confusion: NDArray[np.int64], pairs: Sequence[tuple[int, int]] | None = None
-) -> NDArray[np.float64]:
+def class_iou(confusion: NDArray[np.int64], pairs: Sequence[tuple[int, int]] | None = None) -> NDArray[np.float64]:
     """Intersection over union of each class; NaN for a class that is in neither truth nor prediction.
 
     Args:

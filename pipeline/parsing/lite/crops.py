@@ -6,7 +6,17 @@ from pipeline.images import LabelMap, Mask
 from pipeline.parsing.crops import Box, Example, box_around, cut, detector_box, shrink, whole_view
 from pipeline.parsing.lite.targets import IGNORE
 
-__all__ = ["Box", "Example", "cut", "detector_box", "detector_view", "person_box", "person_mask", "shrink", "whole_view"]
+__all__ = [
+    "Box",
+    "Example",
+    "cut",
+    "detector_box",
+    "detector_view",
+    "person_box",
+    "person_mask",
+    "shrink",
+    "whole_view",
+]
 
 
 def person_mask(target: LabelMap) -> Mask:

@@ -1,4 +1,4 @@
-"""Scores on examples whose targets are those of ``targets.py``: LIP's labels, and wider ones where they are undecided."""
+"""Scores on examples whose targets are those of ``targets.py``: LIP's labels, and wider ones for undecided pixels."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -147,7 +147,7 @@ def create_precomputed(
     """
     patterns = [check_pattern(text) for text in ([pattern] if isinstance(pattern, str) else pattern)]
     if not patterns:
-        raise InputError("parser precomputed: the list pattern is empty; name at least one, such as {folder}/{stem}.png")
+        raise InputError("parser precomputed: the list pattern is empty; name one, such as {folder}/{stem}.png")
     if not root.is_dir():
         raise InputError(f"parser precomputed: there is no folder {root} with label maps (parse.settings.root)")
     if kind == "mask":

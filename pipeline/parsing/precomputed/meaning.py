@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import BadImageError
 from pipeline.images import LabelMap
@@ -19,7 +18,7 @@ _UNKNOWN: Final = -1
 Colour = tuple[int, int, int]
 
 
-def _some(values: NDArray[np.generic]) -> str:
+def _some(values: Values) -> str:
     shown = ", ".join(str(value) for value in values[:_SHOWN].tolist())
     return shown + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")
 
