@@ -73,7 +73,7 @@ def _read_array(data: bytes, name: str, shape: tuple[int, int]) -> Values:
     }
     try:
         found, _, kind = read_header[np.lib.format.read_magic(stream)](stream)
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # NumPy reads the header as Python text, and a broken one fails in many ways
         raise BadImageError(UNREADABLE, f"{name} is no .npy file that can be read ({error})") from error
     if kind.kind not in "biuf":
         raise BadImageError(UNREADABLE, f"{name} holds values of type {kind}; expected integers or booleans")
