@@ -64,7 +64,7 @@ def command(
         workspace = dataset_workspace(context)
         reader, default = ShardReader(workspace.shards, copy=False), workspace.inspection
     else:
-        reader, default = ShardReader(shards, copy=False), shards.resolve().parent / "inspect.html"
+        reader, default = ShardReader(shards, copy=False), shards.absolute().parent / "inspect.html"
     page = inspect_shards(
         reader,
         title=_title(reader),

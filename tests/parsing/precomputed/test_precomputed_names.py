@@ -1,5 +1,6 @@
 """Naming rules of label files."""
 
+import contextlib
 from pathlib import PurePosixPath
 
 import pytest
@@ -52,12 +53,7 @@ def test_wrong_rules_are_refused(pattern, message):
 def test_no_image_path_leads_out_of_the_root(parts):
     image = "/".join(parts)
     for pattern in ("{folder}/{stem}.png", "x/{folder}/{name}", "{stem}.png"):
-        try:
+        with contextlib.suppress(BadImageError):
             found = label_path(pattern, image)
-        except BadImageError as error:
-            assert error.reason == "no_label_map"
-        except ValueError:
-            continue
-        else:
             assert not found.is_absolute()
             assert ".." not in PurePosixPath(found).parts

@@ -193,7 +193,10 @@ def test_a_described_scheme_comes_from_a_file_or_in_place(root):
         ({"scheme": "lop"}, "unknown label scheme 'lop'"),
         ({"values": {"one": "pants"}}, "values.one"),
         ({"values": {1: "trousers"}}, "no label trousers"),
-        ({"values": {1: "pants"}, "colours": {"pants": [1, 2, 3]}}, "values has no meaning for kind labels with colours"),
+        (
+            {"values": {1: "pants"}, "colours": {"pants": [1, 2, 3]}},
+            "values has no meaning for kind labels with colours",
+        ),
         ({"colours": {"pants": [1, 2, 300]}}, "not within 0 and 255"),
         ({"colours": {"pants": [1, 2, 3], "coat": [1, 2, 3]}}, "stands for two labels"),
     ],
