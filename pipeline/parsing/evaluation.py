@@ -89,9 +89,13 @@ def _normalised(name: str) -> str:
 
 
 def match_labels(truth: Sequence[str], predicted: Sequence[str]) -> list[tuple[int, int]]:
-    """Numbers, in the truth and in the prediction, of labels that have one name but for case, blanks and signs."""
-    numbers = {_normalised(name): number for number, name in reversed(list(enumerate(predicted)))}
-    return [(number, numbers[_normalised(name)]) for number, name in enumerate(truth) if _normalised(name) in numbers]
+    """Numbers, in the truth and in the prediction, of labels that have one name but for case, blanks and signs.
+
+    Number 0 is the background in every scheme, whatever it is called.
+    """
+    numbers = {_normalised(name): number for number, name in reversed(list(enumerate(predicted))) if number}
+    named = [(number, numbers.get(_normalised(name))) for number, name in enumerate(truth) if number]
+    return [(0, 0), *((number, other) for number, other in named if other is not None)]
 
 
 def score(

@@ -12,7 +12,7 @@ from pipeline.parsing.ground_truth import TruthScheme, truth_scheme
 from pipeline.parsing.parser import Parsing
 from pipeline.parsing.schemes import ATR, LIP, LabelScheme
 
-MINE = LabelScheme("mine", ("Background", "Face", "shirt", "UPPER clothes", "left_arm"), frozenset({2, 3}))
+MINE = LabelScheme("mine", ("none", "Face", "shirt", "UPPER clothes", "left_arm"), frozenset({2, 3}))
 
 
 class Given:
@@ -35,14 +35,14 @@ def examples(targets):
 def test_names_match_whatever_their_signs():
     assert match_labels(MINE.labels, LIP.labels) == [(0, 0), (1, 13), (3, 5), (4, 14)]
     assert match_labels(LIP.labels, LIP.labels) == [(number, number) for number in range(20)]
-    assert match_labels(("a", "b"), ("c",)) == []
+    assert match_labels(("null", "b", "nothing"), ("nothing", "c", "B.")) == [(0, 0), (1, 2)]
 
 
 def naive(truth, targets, parser, maps, parser_clothes):
     """Scores by a loop over pixels."""
     names = ["".join(filter(str.isalnum, name.lower())) for name in parser.labels]
-    pairs = {}
-    for number, name in enumerate(truth.labels):
+    pairs = {0: 0}
+    for number, name in enumerate(truth.labels[1:], 1):
         plain = "".join(filter(str.isalnum, name.lower()))
         if plain in names:
             pairs[number] = names.index(plain)
@@ -87,10 +87,10 @@ def test_the_scope_of_a_comparison_is_told():
     scores = score(
         Given(LIP, {"0": np.array([[0, 13, 5, 5]], np.uint8)}), examples([target]), truth_scheme(MINE, MINE.clothes)
     )
-    assert scores.compared == ("Background", "Face", "UPPER clothes", "left_arm")
+    assert scores.compared == ("none", "Face", "UPPER clothes", "left_arm")
     assert scores.truth_only == ("shirt",)
     assert {"hat", "pants"} <= set(scores.parser_only)
-    assert scores.class_iou == {"Background": 1.0, "Face": 1.0, "UPPER clothes": 0.5}
+    assert scores.class_iou == {"none": 1.0, "Face": 1.0, "UPPER clothes": 0.5}
     assert scores.clothes_iou == scores.pixel_accuracy == 1.0
     assert scores.as_dict()["truth_only"] == ["shirt"]
 
