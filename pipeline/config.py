@@ -4,6 +4,7 @@ Defaults are the paper's (arXiv 2406.09198) where it states them; ``params.yaml`
 of the embedded demo. A class of the library never takes one of these models: it takes plain keyword arguments.
 """
 
+import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -99,6 +100,16 @@ class ParseParameters(Section):
     max_bad: float = Field(0.01, ge=0, le=1, description="share of quarantined images above which the run fails")
     min_person_fraction: float = Field(0.02, ge=0, le=1, description="below it an image is flagged no_person")
     low_confidence: float = Field(0.5, ge=0, le=1, description="below it an image is flagged low_confidence")
+
+    @field_validator("settings")
+    @classmethod
+    def _as_stored(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """As the shards store them: in JSON every key is a text, in YAML it may be a number."""
+        try:
+            stored: dict[str, Any] = json.loads(json.dumps(settings, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"only texts, numbers, lists and mappings can be recorded ({error})") from None
+        return stored
 
 
 class PromptParameters(Section):
@@ -263,12 +274,33 @@ def one_line(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', error)}"
 
 
+def _read_override(override: str) -> tuple[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {override}: expected key=value, such as encoder.epochs=10")
+    try:
+        return key.strip(), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override}: the value is not YAML: {one_line(error)}") from error
+
+
+def _forget_other_parsers_settings(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> None:
+    """Take ``parse.settings`` out of a file's tree if the changes choose another parser than the file."""
+    parse = tree.get("parse")
+    chosen = [value for key, value in changes if key == "parse.parser"]
+    if isinstance(parse, dict) and chosen:
+        default = ParseParameters.model_fields["parser"].default
+        if chosen[-1] != parse.get("parser", default):
+            parse.pop("settings", None)
+
+
 def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> Parameters:
     """Read parameters from a YAML file and apply ``key=value`` overrides (values are YAML).
 
     Args:
         path: The file; None means defaults only.
-        overrides: Such as ``encoder.epochs=10``; later ones win.
+        overrides: Such as ``encoder.epochs=10``; later ones win. The file's ``parse.settings`` belong to the file's
+            parser: where the overrides choose another one, they are left out.
 
     Raises:
         InputError: The file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
@@ -285,14 +317,10 @@ def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> 
             raise InputError(f"parameter file {path} cannot be read as YAML: {one_line(error)}") from error
         if not isinstance(tree, dict):
             raise InputError(f"parameter file {path} must be a mapping of sections, not {type(tree).__name__}")
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise InputError(f"--set {override}: expected key=value, such as encoder.epochs=10")
-        try:
-            _assign(tree, key.strip(), yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {override}: the value is not YAML: {one_line(error)}") from error
+    changes = [_read_override(override) for override in overrides]
+    _forget_other_parsers_settings(tree, changes)
+    for key, value in changes:
+        _assign(tree, key, value)
     if overrides:
         source = f"{source} with options"
     try:

@@ -10,6 +10,7 @@ from stages import (
     datasets,
     evaluate,
     extract,
+    inspect,
     manifest,
     parse,
     parse_score,
@@ -34,6 +35,7 @@ app.command("synth")(synth.command)
 app.command("datasets")(datasets.command)
 app.command("manifest")(manifest.command)
 app.command("parse")(parse.command)
+app.command("inspect")(inspect.command)
 app.command("parse-score")(parse_score.command)
 app.command("train-parser")(train_parser.command)
 app.command("pretrain-clip")(pretrain_clip.command)

@@ -38,6 +38,15 @@ TrustOption = Annotated[
         "--trust", help="Let the parser read files that execute code (sets parse.settings.trust): only your own files."
     ),
 ]
+ParserOption = Annotated[
+    str | None,
+    typer.Option(
+        "--parser",
+        help="Parser. Default: the parameter parse.parser. Settings of another parser in the parameter file are "
+        "left out; give this one's by --set parse.settings.KEY=VALUE.",
+        show_default=False,
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no remarks.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 
@@ -62,6 +71,7 @@ def make_context(
     seed: int | None = None,
     dataset: str | None = None,
     root: Path | None = None,
+    parser: str | None = None,
     quiet: bool = False,
     as_json: bool = False,
 ) -> Context:
@@ -81,6 +91,8 @@ def make_context(
         changes.append(f"data.dataset={_quoted(dataset)}")
     if root is not None:
         changes.append(f"data.root={_quoted(str(root))}")
+    if parser is not None:
+        changes.append(f"parse.parser={_quoted(parser)}")
     return Context(load_parameters(params, changes), Console(quiet=quiet, as_json=as_json), tuple(given))
 
 

@@ -1,6 +1,7 @@
 """``ccaf-pipeline parse``: human parsing of a data set into Parquet shards, on Ray."""
 
 import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from stages.options import (
     DatasetOption,
     JsonOption,
     ParamsOption,
+    ParserOption,
     QuietOption,
     RootOption,
     SeedOption,
@@ -49,6 +51,10 @@ def command(
         Path | None,
         typer.Option("--images", help="With --manifest: folder its paths are relative to. Default: the data set's."),
     ] = None,
+    parser: ParserOption = None,
+    parsers: Annotated[
+        bool, typer.Option("--parsers", help="Only list the parsers, each with its settings, defaults and meaning.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Parse only so many images, spread over the data set.")
     ] = None,
@@ -91,7 +97,14 @@ def command(
     Stopped or killed at any moment, the same command goes on from the shards that are complete. An image that cannot
     be used goes to quarantine.parquet with the reason; the exit code is 1 if more than parse.max_bad of them do.
     """
-    context = make_context(params, overrides, seed=seed, dataset=dataset, root=root, quiet=quiet, as_json=as_json)
+    if parsers:
+        from stages.parser_list import show_parsers
+
+        show_parsers(Console(quiet=quiet, as_json=as_json))
+        return
+    context = make_context(
+        params, overrides, seed=seed, dataset=dataset, root=root, parser=parser, quiet=quiet, as_json=as_json
+    )
     out = out or dataset_workspace(context).shards
     if verify:
         _verify(context, out, workers)
@@ -249,4 +262,5 @@ def _conclude(context: Context, result: "JobResult") -> None:
             f"{100 * limit:g}%); the reasons are in {result.folder / 'quarantine.parquet'}; "
             f"repair the images and run again, or raise the limit"
         )
+    console.say(f"look at the masks: ccaf-pipeline inspect {shlex.quote(str(result.folder))}")
     context.say_next("train")

@@ -23,6 +23,11 @@ class Workspace:
         return self.folder / "shards"
 
     @property
+    def inspection(self) -> Path:
+        """Written by inspect."""
+        return self.folder / "inspect.html"
+
+    @property
     def prompts(self) -> Path:
         """Written by train --stage prompts."""
         return self.folder / "prompts"

@@ -109,8 +109,8 @@ def command(
 
 def _score_reporter(data: "ParserData", console: Console, size: tuple[int, int], every: int) -> "EpochReport":
     """Says the clothes IoU on held-out photographs every so many epochs; changes nothing."""
-    from pipeline.parsing.evaluation import score
     from pipeline.parsing.lite.backend import LiteParser
+    from pipeline.parsing.lite.scoring import score
 
     name, examples = next(iter(data.held_out.items()))
 

@@ -61,7 +61,8 @@ def project(tmp_path_factory):
 
 def test_every_stage_ran_and_left_its_artifacts(project):
     folder, stages, output = project
-    assert sorted(stages) == ["encoder", "evaluate", "parse", "pretrain-clip", "prompts", "report", "synth"]
+    expected = ["encoder", "evaluate", "inspect", "parse", "pretrain-clip", "prompts", "report", "synth"]
+    assert sorted(stages) == expected
     assert "Traceback" not in output
     artifacts = folder / "artifacts" / "walkers"
     metrics = json.loads((artifacts / "metrics.json").read_text())
@@ -70,9 +71,10 @@ def test_every_stage_ran_and_left_its_artifacts(project):
     record = json.loads((artifacts / "shards/_record.json").read_text())
     table = list((folder / "data/walkers").glob("[!l]*/*.*g"))
     assert record["counts"]["images"] == len(table)
-    page = (artifacts / "report.html").read_text()
-    assert "<html" in page
-    assert "http://" not in re.sub(r"http://www\.w3\.org", "", page)  # self-contained: nothing is fetched
+    for name in ("report.html", "inspect.html"):
+        page = (artifacts / name).read_text()
+        assert "<html" in page
+        assert "http://" not in re.sub(r"http://www\.w3\.org", "", page)  # self-contained: nothing is fetched
 
 
 def test_a_second_run_does_nothing(project):

@@ -74,7 +74,7 @@ def test_no_placeholder_is_left():
 
 
 def test_every_command_is_in_the_table_and_the_other_way_round():
-    table = README[README.index("## Commands") : README.index("## Protocols")]
+    table = README[README.index("## Commands") : README.index("## Parsers")]
     listed = set(re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.MULTILINE))
     assert listed == {command.name for command in app.registered_commands}
 
@@ -89,3 +89,20 @@ def test_files_that_are_linked_or_named_exist():
     named = re.findall(r"`((?:pipeline|stages|tests|benchmarks|data_manifests)/[\w/.-]*)`", README)
     missing = [path for path in links + named if not (REPOSITORY / path).exists()]
     assert not missing
+
+
+def test_the_table_of_parsers_is_of_the_packaged_weights():
+    """After new weights: python benchmarks/parsers.py --photos ccp_parsing."""
+    from benchmarks.parsers import BEGIN, COLUMNS, END, merge_row
+    from pipeline.files import sha256_of_file
+    from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS
+
+    table = README[README.index(BEGIN) + len(BEGIN) : README.index(END)].strip().splitlines()
+    assert table[0] == f"| {' | '.join(COLUMNS)} |"
+    lite = next(row for row in table if row.startswith("| `lite` |"))
+    assert lite.split(" | ")[1] == f"`{sha256_of_file(PACKAGED_WEIGHTS)[:12]}`"
+    assert merge_row(README, lite) == README
+    more = merge_row(README, lite.replace("`lite`", "`zebra`"))
+    assert [line.split("`")[1] for line in more.splitlines() if line in (lite, lite.replace("`lite`", "`zebra`"))] == [
+        "lite", "zebra",
+    ]  # fmt: skip

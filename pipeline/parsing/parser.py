@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
@@ -53,6 +53,19 @@ class Parser(Protocol):
 
         Returns:
             One outcome an image, in their order: its parse, or why this image cannot be parsed.
+        """
+
+
+@runtime_checkable
+class SourceDigest(Protocol):
+    """What a parser has besides if its results depend on files of their own, one an image, that may change."""
+
+    def source_digest(self, path: str) -> str:
+        """Hash of what the parser would use for an image, or why there is nothing; it must not raise, and threads call
+        it at the same time. A shard is made again when it changes.
+
+        Args:
+            path: The image's path inside its data set.
         """
 
 

@@ -1,6 +1,6 @@
 """How good label maps and masks are, measured against labels drawn by people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +8,18 @@ from numpy.typing import NDArray
 from pipeline.images import LabelMap, Mask
 
 
-def confusion_matrix(truth: LabelMap, predicted: LabelMap, classes: int) -> NDArray[np.int64]:
-    """Counts (classes, classes): row is the true label, column the predicted one.
+def confusion_matrix(
+    truth: LabelMap, predicted: LabelMap, classes: int, true_classes: int | None = None
+) -> NDArray[np.int64]:
+    """Counts (true classes, classes): row is the true label, column the predicted one.
 
-    Pixels whose true label is ``classes`` or more are left out: they are undecided or ignored.
+    Pixels whose true label is ``true_classes`` or more are left out: they are undecided or ignored.
+
+    Args:
+        truth: uint8 (height, width).
+        predicted: uint8 (height, width).
+        classes: Number of predicted labels.
+        true_classes: Number of true labels; None: as many.
 
     Raises:
         ValueError: The shapes differ, or a predicted label is out of range.
@@ -20,24 +28,41 @@ def confusion_matrix(truth: LabelMap, predicted: LabelMap, classes: int) -> NDAr
         raise ValueError(f"label maps differ in shape: {truth.shape} and {predicted.shape}")
     if predicted.size and int(predicted.max()) >= classes:
         raise ValueError(f"predicted label {predicted.max()} is not below {classes}")
-    counted = truth < classes
+    rows = classes if true_classes is None else true_classes
+    counted = truth < rows
     pairs = truth[counted].astype(np.int64) * classes + predicted[counted]
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+    return np.bincount(pairs, minlength=rows * classes).reshape(rows, classes).astype(np.int64)
 
 
-def class_iou(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Intersection over union of each class; NaN for a class that is in neither truth nor prediction."""
-    intersection = np.diagonal(confusion).astype(np.float64)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
-    iou = np.full(len(confusion), np.nan)
+def class_iou(confusion: NDArray[np.int64], pairs: Sequence[tuple[int, int]] | None = None) -> NDArray[np.float64]:
+    """Intersection over union of each class; NaN for a class that is in neither truth nor prediction.
+
+    Args:
+        confusion: Counts, row is the true label, column the predicted one.
+        pairs: True and predicted number of each class; None: the numbers are the same.
+    """
+    rows, columns = _numbers(confusion, pairs)
+    intersection = confusion[rows, columns].astype(np.float64)
+    union = confusion.sum(axis=1)[rows] + confusion.sum(axis=0)[columns] - intersection
+    iou = np.full(len(rows), np.nan)
     np.divide(intersection, union, out=iou, where=union > 0)
     return iou
 
 
-def pixel_accuracy(confusion: NDArray[np.int64]) -> float:
-    """Share of counted pixels whose label is right; NaN if none was counted."""
-    total = confusion.sum()
-    return float(np.trace(confusion) / total) if total else float("nan")
+def _numbers(confusion: NDArray[np.int64], pairs: Sequence[tuple[int, int]] | None) -> tuple[list[int], list[int]]:
+    if pairs is None:
+        return list(range(len(confusion))), list(range(len(confusion)))
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def pixel_accuracy(confusion: NDArray[np.int64], pairs: Sequence[tuple[int, int]] | None = None) -> float:
+    """Share of right labels among the pixels whose true label is one of ``pairs``; NaN if there are none.
+
+    Arguments as for :func:`class_iou`.
+    """
+    rows, columns = _numbers(confusion, pairs)
+    total = confusion[rows].sum()
+    return float(confusion[rows, columns].sum() / total) if total else float("nan")
 
 
 class MaskTally:

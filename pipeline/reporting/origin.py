@@ -131,7 +131,14 @@ def _settings(config: Mapping[str, Any], names: Iterable[tuple[str, str]]) -> li
     return [Fact(label, str(parameters[key])) for key, label in names if key in parameters]
 
 
-def _parsing_facts(reader: ShardReader) -> tuple[Fact, ...]:
+def _mask_changes(dilate: int, fill_holes: bool) -> str:
+    """How the clothes mask differs from the clothes labels; empty if it does not."""
+    parts = ["holes filled"] * fill_holes + [f"grown by {_some(dilate, 'pixel')}"] * (dilate > 0)
+    return ", ".join(parts)
+
+
+def parsing_facts(reader: ShardReader) -> tuple[Fact, ...]:
+    """What made the shards."""
     made, record = reader.metadata, reader.record
     settings = ", ".join(f"{name}: {value}" for name, value in sorted(made.parser_settings.items()))
     versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
@@ -141,6 +148,7 @@ def _parsing_facts(reader: ShardReader) -> tuple[Fact, ...]:
         Fact("labels", f"{made.label_scheme}, {len(made.labels)} labels"),
         Fact("covered as clothes", ", ".join(made.clothes_labels)),
         Fact("cover", made.fill),
+        *([Fact("mask", changes)] if (changes := _mask_changes(made.dilate, made.fill_holes)) else []),
         Fact("shards", f"{_some(len(record.shards), 'file')}, {_some(len(reader), 'image')}"),
         Fact("record of the shards, sha256", record.sha256, code=True),
     ]
@@ -211,7 +219,7 @@ def provenance(inputs: Inputs, version: str) -> tuple[FactGroup, ...]:
     try:
         return (
             FactGroup("This page", (Fact("ccaf-pipeline", version), Fact("data set", inputs.reader.metadata.dataset))),
-            FactGroup("Parsing", _parsing_facts(inputs.reader)),
+            FactGroup("Parsing", parsing_facts(inputs.reader)),
             FactGroup("Model", _model_facts(trained.config) if isinstance(trained, Run) else trained),
             FactGroup("Stage 1, prompts", _prompt_facts(prompts) if isinstance(prompts, Run) else prompts),
             FactGroup("Stage 2, encoder", _encoder_facts(encoder) if isinstance(encoder, Run) else encoder),

@@ -123,6 +123,20 @@ def count_splits(ids: ShardIds, no_person_ids: Collection[int] = ()) -> tuple[Sp
     return tuple(counts)
 
 
+def list_quarantine(folder: Path) -> list[dict[str, str]]:
+    """``image_id``, ``reason`` and ``detail`` of every quarantined image of a shard folder, in its order.
+
+    Raises:
+        InputError: The table is missing or damaged.
+    """
+    path = folder / QUARANTINE_NAME
+    try:
+        rows: list[dict[str, str]] = pq.read_table(path, columns=["image_id", "reason", "detail"]).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"quarantine table {path} cannot be read ({error}): run ccaf-pipeline parse") from error
+    return rows
+
+
 def count_quarantine(folder: Path, images: int) -> tuple[Tally, ...]:
     """Quarantined images of a shard folder by reason, with a few examples of each.
 
@@ -133,11 +147,7 @@ def count_quarantine(folder: Path, images: int) -> tuple[Tally, ...]:
     Raises:
         InputError: The table is missing or damaged.
     """
-    path = folder / QUARANTINE_NAME
-    try:
-        rows = pq.read_table(path, columns=["image_id", "reason", "detail"]).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"quarantine table {path} cannot be read ({error}): run ccaf-pipeline parse") from error
+    rows = list_quarantine(folder)
     counts = Counter(row["reason"] for row in rows)
     return tuple(
         Tally(
@@ -150,11 +160,12 @@ def count_quarantine(folder: Path, images: int) -> tuple[Tally, ...]:
     )
 
 
-def count_flags(ids: ShardIds) -> tuple[Tally, ...]:
-    """Images by quality flag."""
-    counts = Counter(flag for flags in ids.flags for flag in flags)
+def count_flags(ids: ShardIds, rows: NDArray[np.int64] | None = None) -> tuple[Tally, ...]:
+    """Images by quality flag; of ``rows`` only, or of all."""
+    chosen = ids.flags if rows is None else ids.flags[rows]
+    counts = Counter(flag for flags in chosen for flag in flags)
     names = [*quality.FLAGS, *sorted(set(counts) - set(quality.FLAGS))]
-    images = len(ids.image_id)
+    images = len(chosen)
     return tuple(
         Tally(name, counts[name], counts[name] / images, tuple(filter(None, [FLAG_MEANINGS.get(name)])))
         for name in names

@@ -147,14 +147,19 @@ def _environment() -> Environment:
     return environment
 
 
-def render_page(page: Page) -> str:
-    """The page as HTML that needs nothing but itself; text from outside is escaped."""
-    return _environment().get_template(_TEMPLATE).render(page=page)
+def render_page(page: object, template: str = _TEMPLATE) -> str:
+    """The page as HTML that needs nothing but itself; text from outside is escaped.
+
+    Args:
+        page: A :class:`Page`, or what another template shows.
+        template: Name of the template.
+    """
+    return _environment().get_template(template).render(page=page)
 
 
-def write_page(page: Page, path: Path) -> int:
-    """Write the page atomically; returns its size in bytes."""
-    data = render_page(page).encode()
+def write_page(page: object, path: Path, template: str = _TEMPLATE) -> int:
+    """Write the page atomically; returns its size in bytes. Arguments as for :func:`render_page`."""
+    data = render_page(page, template).encode()
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
     return len(data)

@@ -15,6 +15,8 @@ Palette = NDArray[np.uint8]
 
 JPEG_QUALITY = 82
 LABEL_OPACITY = 0.7
+OUTLINE = (255, 0, 190)
+"""Colour of the outline of a mask: one that clothes seldom have."""
 _LABEL_COLOURS = (
     "000000", "1f77d0", "e8b520", "17becf", "5b2a86", "f58231", "7d1128", "2e9e3f", "9c6b4a", "d7263d",
     "0a6e6e", "f49ac1", "b33fc4", "ffe08a", "8fd14f", "3a86ff", "ff6fae", "8d99ae", "00c49a", "6c584c",
@@ -97,6 +99,23 @@ def label_overlay(image: RgbImage, labels: LabelMap, palette: Palette) -> RgbIma
     opacity = np.where(labels > 0, LABEL_OPACITY, 0.0)[..., None]
     blended: RgbImage = np.round(grey * (1 - opacity) + palette[labels] * opacity).astype(np.uint8)
     return blended
+
+
+def mask_outline(image: RgbImage, mask: Mask, box: Box) -> RgbImage:
+    """The image, enlarged to fill a box, with the outline of a mask as a bright line.
+
+    Args:
+        image: RGB uint8 (height, width, 3).
+        mask: Boolean (height, width).
+        box: Small images are enlarged into it too, so that the line is fine.
+    """
+    scale = min(box.height / image.shape[0], box.width / image.shape[1])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    drawn = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    pixels = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    lines, _ = cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, lines, -1, OUTLINE, 2)
+    return np.asarray(drawn, dtype=np.uint8)
 
 
 def _uri(kind: str, data: bytes) -> str:

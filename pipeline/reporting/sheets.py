@@ -1,6 +1,6 @@
 """The sheet of parsed images: original, labels, mask, shielding and clothes image side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from pipeline.reporting.pictures import (
     hex_colour,
     label_overlay,
     label_palette,
+    mask_outline,
     mask_picture,
     photo,
     shrink_image,
@@ -22,6 +23,7 @@ from pipeline.reporting.pictures import (
 from pipeline.shards.reader import ShardReader
 
 SHEET_BOX = Box(height=208, width=156)
+OUTLINE_BOX = Box(height=312, width=234)
 LOW_SHARE = 4
 """One in so many images of the sheet is among those that the parser is least sure of."""
 
@@ -37,6 +39,7 @@ class SheetImage:
         card: Which image it is.
         pictures: Name and picture of each view, in the order of the way through parsing.
         clothes_fraction: Share of its pixels that are in the clothes mask.
+        person_fraction: Share of its pixels that are labelled as person.
         confidence: Of the parse.
         flags: Those that apply.
     """
@@ -44,6 +47,7 @@ class SheetImage:
     card: ImageCard
     pictures: tuple[tuple[str, Picture], ...]
     clothes_fraction: float
+    person_fraction: float
     confidence: float
     flags: tuple[str, ...]
 
@@ -109,22 +113,61 @@ def choose_rows(
     return sorted(drawn), unsure
 
 
-def _sheet_image(reader: ShardReader, row: int, palette: Palette) -> tuple[SheetImage, set[int]]:
+def _sheet_image(reader: ShardReader, row: int, palette: Palette, outline: bool) -> tuple[SheetImage, set[int]]:
     image, labels, mask = reader.image(row), reader.label_map(row), reader.mask(row)
     card = image_card(reader.ids, row)
     small_labels = shrink_labels(labels, SHEET_BOX)
-    small_mask = shrink_labels(mask.astype(np.uint8), SHEET_BOX).astype(np.bool_)
     clothes = clothes_image(image, mask, reader.metadata.fill)
+    if outline:
+        mask_view = ("outline", photo(mask_outline(image, mask, OUTLINE_BOX), "the outline of its clothes mask"))
+    else:
+        small_mask = shrink_labels(mask.astype(np.uint8), SHEET_BOX).astype(np.bool_)
+        mask_view = ("mask", mask_picture(small_mask, "its clothes mask"))
     views = (
         ("image", photo(shrink_image(image, SHEET_BOX), f"{card.image_id}, {card.text}")),
         ("labels", photo(label_overlay(shrink_image(image, SHEET_BOX), small_labels, palette), "its label map")),
-        ("mask", mask_picture(small_mask, "its clothes mask")),
+        mask_view,
         ("shielding", photo(shrink_image(reader.shielded(row), SHEET_BOX), "its shielding image")),
         ("clothes", photo(shrink_image(clothes, SHEET_BOX), "its clothes image")),
     )
     ids = reader.ids
-    shown = SheetImage(card, views, float(ids.clothes_fraction[row]), float(ids.confidence[row]), tuple(ids.flags[row]))
+    shown = SheetImage(
+        card,
+        views,
+        clothes_fraction=float(ids.clothes_fraction[row]),
+        person_fraction=float(ids.person_fraction[row]),
+        confidence=float(ids.confidence[row]),
+        flags=tuple(ids.flags[row]),
+    )
     return shown, {int(value) for value in np.unique(labels)}
+
+
+def sheet_images(reader: ShardReader, rows: Iterable[int], outline: bool) -> tuple[dict[int, SheetImage], set[int]]:
+    """The images of some rows, by row, and the label numbers that occur on them.
+
+    Args:
+        reader: The shards.
+        rows: In any order; one that occurs twice is decoded once.
+        outline: Show the clothes mask as an outline on the image instead of in black and white.
+    """
+    palette = label_palette(_LABEL_VALUES)
+    shown: dict[int, SheetImage] = {}
+    found: set[int] = set()
+    for row in sorted(set(rows)):
+        shown[row], labels = _sheet_image(reader, row, palette, outline)
+        found |= labels
+    return shown, found
+
+
+def make_legend(reader: ShardReader, found: set[int]) -> tuple[LegendEntry, ...]:
+    """The legend of label numbers that occur, by number, without the background."""
+    palette = label_palette(_LABEL_VALUES)
+    names, covered = reader.metadata.labels, set(reader.metadata.clothes_labels)
+    legend = []
+    for number in sorted(found - {0}):
+        name = names[number] if number < len(names) else f"label {number}"
+        legend.append(LegendEntry(name, hex_colour(palette[number]), name in covered))
+    return tuple(legend)
 
 
 def make_sheet(reader: ShardReader, count: int, seed: int) -> Sheet:
@@ -136,16 +179,5 @@ def make_sheet(reader: ShardReader, count: int, seed: int) -> Sheet:
         seed: Decides which.
     """
     random, unsure = choose_rows(reader.ids.split.tolist(), reader.ids.confidence.tolist(), count, seed)
-    palette = label_palette(_LABEL_VALUES)
-    shown = {row: _sheet_image(reader, row, palette) for row in [*random, *unsure]}
-    found = sorted(set().union(*(labels for _, labels in shown.values())) - {0})
-    names, covered = reader.metadata.labels, set(reader.metadata.clothes_labels)
-    legend = []
-    for number in found:
-        name = names[number] if number < len(names) else f"label {number}"
-        legend.append(LegendEntry(name, hex_colour(palette[number]), name in covered))
-    return Sheet(
-        tuple(shown[row][0] for row in random),
-        tuple(shown[row][0] for row in unsure),
-        tuple(legend),
-    )
+    shown, found = sheet_images(reader, [*random, *unsure], outline=False)
+    return Sheet(tuple(shown[row] for row in random), tuple(shown[row] for row in unsure), make_legend(reader, found))

@@ -18,7 +18,7 @@ from pipeline.parsing.quality import assess
 from pipeline.shards.overlap import map_ahead
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.schema import Provenance
-from pipeline.shards.sources import Source, group_batches, load_source, sources_sha256
+from pipeline.shards.sources import Source, add_parser_digest, group_batches, load_source, sources_sha256
 from pipeline.shards.writer import QuarantineRow, ShardEntry, ShardRow, describe_shard, open_shard
 
 
@@ -121,13 +121,18 @@ class ShardMaker:
             writer.finish(sources_sha256(digests))
         return describe_shard(path)
 
+    @property
+    def parser(self) -> Parser:
+        """The parser that it was given."""
+        return self._parser
+
     def close(self) -> None:
         """Stop the threads."""
         self._decoders.shutdown(cancel_futures=True)
         self._encoders.shutdown(cancel_futures=True)
 
     def _load(self, row: ManifestRow) -> Source:
-        return load_source(self._images, row, self._settings.max_pixels)
+        return add_parser_digest(self._parser, load_source(self._images, row, self._settings.max_pixels))
 
     def _parse(
         self, sources: Iterable[Source], digests: list[tuple[str, str]]

@@ -1,8 +1,10 @@
 """Reading a finished shard folder back: its ids as arrays, and random access to images, masks and label maps."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.images import LabelMap, Mask, RgbImage, decode_image, decode_label_map, decode_mask
 from pipeline.shards.cache import default_cache_folder, open_cache
 from pipeline.shards.record import Record, check_files, read_record
-from pipeline.shards.schema import ENCODED_COLUMNS, Provenance
+from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, Provenance
 
 NO_ID = -1
 """Stands for a null camera, clothes or tracklet id in integer arrays."""
@@ -72,6 +74,80 @@ def _read_ids(table: pa.Table) -> ShardIds:
     )
 
 
+class _Pictures(Protocol):
+    """Where the encoded pictures come from."""
+
+    def read_ids(self) -> pa.Table:
+        """The columns that are no pictures."""
+
+    def encoded(self, index: int, column: str) -> bytes:
+        """The stored bytes of one picture; the index is known to be good."""
+
+
+class _MappedCopy:
+    """The memory-mapped local copy."""
+
+    def __init__(self, path: Path, images: int) -> None:
+        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        if self._table.num_rows != images:
+            raise InputError(
+                f"{path} has {self._table.num_rows} images, the record of its shards {images}: "
+                f"delete that file and try again"
+            )
+        self._chunks = {name: self._table[name].chunks for name in ENCODED_COLUMNS}
+        self._ends = np.cumsum([len(chunk) for chunk in self._chunks["image"]])
+
+    def read_ids(self) -> pa.Table:
+        return self._table.drop_columns(list(ENCODED_COLUMNS))
+
+    def encoded(self, index: int, column: str) -> bytes:
+        chunk = int(np.searchsorted(self._ends, index, side="right"))
+        start = int(self._ends[chunk - 1]) if chunk else 0
+        return bytes(self._chunks[column][chunk][int(index) - start].as_buffer())
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"shard {path} cannot be read ({error}): run ccaf-pipeline parse --verify") from error
+
+
+class _RowGroups:
+    """The Parquet files themselves: a row group is read for one picture, the last one is kept."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        groups: list[tuple[Path, int, int]] = []
+        for path in paths:
+            with _readable(path):
+                metadata = pq.read_metadata(path)
+            groups += [(path, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
+        self._groups = groups
+        self._ends = np.cumsum([rows for _, _, rows in groups])
+        self._kept: tuple[int, pa.Table] | None = None
+
+    def read_ids(self) -> pa.Table:
+        names = [name for name in SHARD_SCHEMA.names if name not in ENCODED_COLUMNS]
+        tables = []
+        for path in self._paths:
+            with _readable(path):
+                tables.append(pq.read_table(path, columns=names).replace_schema_metadata(None))
+        return pa.concat_tables(tables)
+
+    def encoded(self, index: int, column: str) -> bytes:
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        kept = self._kept
+        if kept is None or kept[0] != position:
+            path, group, _ = self._groups[position]
+            with _readable(path), pq.ParquetFile(path) as parquet:
+                kept = position, parquet.read_row_group(group, columns=list(ENCODED_COLUMNS))
+            self._kept = kept
+        start = int(self._ends[position - 1]) if position else 0
+        return bytes(kept[1][column][int(index) - start].as_buffer())
+
+
 class ShardReader:
     """Random access to a finished shard folder, through a memory-mapped local copy that is built at the first use.
 
@@ -80,33 +156,34 @@ class ShardReader:
     Args:
         folder: The shard folder that ``ccaf-pipeline parse`` wrote.
         cache: Where local copies are kept; None: ``$CCAF_CACHE`` if set, else ``.cache`` beside the folder.
+        copy: Make the local copy. Without it pictures are read from the Parquet files, a row group for each one:
+            for a look at a few of many.
 
     Raises:
         InputError: The folder holds no finished shards, or they are damaged.
         WorkError: The local copy cannot be written.
     """
 
-    def __init__(self, folder: Path | str, cache: Path | None = None) -> None:
+    def __init__(self, folder: Path | str, cache: Path | None = None, copy: bool = True) -> None:
         self.folder = Path(folder)
         self._cache = cache
+        self._copy = copy
         self.record: Record = read_record(self.folder)
         paths = check_files(self.folder, self.record)
         if not paths or not self.record.counts["images"]:
             raise InputError(f"the shards in {self.folder} hold no image; see quarantine.parquet there for the reasons")
         self.metadata = Provenance.from_metadata(pq.read_schema(paths[0]).metadata or {}, str(paths[0]))
-        copy = open_cache(self.folder, paths, self.record.sha256, cache or default_cache_folder(self.folder))
-        table = pa.ipc.open_file(pa.memory_map(str(copy))).read_all()
-        if table.num_rows != self.record.counts["images"]:
-            raise InputError(
-                f"{copy} has {table.num_rows} images, the record of {self.folder} {self.record.counts['images']}: "
-                f"delete that file and try again"
-            )
-        self.ids = _read_ids(table.drop_columns(list(ENCODED_COLUMNS)))
-        self._chunks = {name: table[name].chunks for name in ENCODED_COLUMNS}
-        self._ends = np.cumsum([len(chunk) for chunk in self._chunks["image"]])
+        self._pictures: _Pictures
+        if copy:
+            cache_folder = cache or default_cache_folder(self.folder)
+            local = open_cache(self.folder, paths, self.record.sha256, cache_folder)
+            self._pictures = _MappedCopy(local, self.record.counts["images"])
+        else:
+            self._pictures = _RowGroups(paths)
+        self.ids = _read_ids(self._pictures.read_ids())
 
-    def __reduce__(self) -> tuple[type["ShardReader"], tuple[Path, Path | None]]:
-        return type(self), (self.folder, self._cache)
+    def __reduce__(self) -> tuple[type["ShardReader"], tuple[Path, Path | None, bool]]:
+        return type(self), (self.folder, self._cache, self._copy)
 
     def __len__(self) -> int:
         return len(self.ids.image_id)
@@ -143,9 +220,7 @@ class ShardReader:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
-        chunk = int(np.searchsorted(self._ends, index, side="right"))
-        start = int(self._ends[chunk - 1]) if chunk else 0
-        return bytes(self._chunks[column][chunk][int(index) - start].as_buffer())
+        return self._pictures.encoded(int(index), column)
 
     def image(self, index: int) -> RgbImage:
         """The original image, RGB uint8 (height, width, 3)."""

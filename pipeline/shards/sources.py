@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import BadImageError
 from pipeline.images import RgbImage, decode_image, read_bytes
+from pipeline.parsing.parser import Parser, SourceDigest
 
 BATCH_PIXELS = 16_000_000
 """A batch ends early when its images have so many pixels, so that large photographs do not pile up in memory."""
@@ -53,6 +54,13 @@ def load_source(images: Path, row: ManifestRow, max_pixels: int) -> Source:
         return replace(source, image=decode_image(source.data, max_pixels))
     except BadImageError as error:
         return replace(source, bad=error)
+
+
+def add_parser_digest(parser: Parser, source: Source) -> Source:
+    """The source with the parser's own digest for it, where the parser looks results up (see ``SourceDigest``)."""
+    if not isinstance(parser, SourceDigest):
+        return source
+    return replace(source, digest=f"{source.digest}\0{parser.source_digest(source.row.path)}")
 
 
 def sources_sha256(digests: Iterable[tuple[str, str]]) -> str:

@@ -15,7 +15,7 @@ from pipeline.parsing.parser import Parser
 from pipeline.shards.maker import ShardMaker
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.schema import Provenance
-from pipeline.shards.sources import read_source, sources_sha256
+from pipeline.shards.sources import add_parser_digest, read_source, sources_sha256
 from pipeline.shards.writer import ShardEntry, describe_shard
 
 
@@ -118,8 +118,13 @@ class ShardWorker:
         return self._maker.images_done if self._maker is not None else 0
 
     def _hash_sources(self, rows: Sequence[ManifestRow]) -> str:
+        parser = self._get_maker().parser
+
+        def digest(row: ManifestRow) -> tuple[str, str]:
+            return row.image_id, add_parser_digest(parser, read_source(self._setup.images, row)).digest
+
         with ThreadPoolExecutor(self._setup.io_threads) as pool:
-            digests = list(pool.map(lambda row: (row.image_id, read_source(self._setup.images, row).digest), rows))
+            digests = list(pool.map(digest, rows))
         return sources_sha256(digests)
 
     def _get_maker(self) -> ShardMaker:

@@ -219,3 +219,27 @@ def test_a_copy_for_which_there_is_no_room_is_refused_before_it_is_begun(
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: cache.shutil._ntuple_diskusage(10, 10, 5))
     with pytest.raises(WorkError, match=r"needs 0\.0 GB in .*where 0\.0 GB are free"):
         ShardReader(finished_folder)
+
+
+def test_without_a_copy_the_same_pictures_come_from_the_parquet_files(finished_folder: Path) -> None:
+    direct = ShardReader(finished_folder, copy=False)
+    assert not (finished_folder.parent / ".cache").exists()
+    copied = ShardReader(finished_folder)
+    for name in ("image_id", "split", "person_id", "camera_id", "confidence", "flags"):
+        assert getattr(direct.ids, name).tolist() == getattr(copied.ids, name).tolist()
+    for index in np.random.default_rng(0).permutation(len(copied)).tolist():
+        for column in ("image", "label_map", "clothes_mask", "shielded_image"):
+            assert direct.encoded(index, column) == copied.encoded(index, column)
+    again = pickle.loads(pickle.dumps(direct))
+    assert again.encoded(3) == direct.encoded(3)
+    with pytest.raises(IndexError):
+        direct.encoded(len(direct))
+
+
+def test_without_a_copy_damage_is_told(finished_folder: Path) -> None:
+    reader = ShardReader(finished_folder, copy=False)
+    for path in finished_folder.glob("part-*.parquet"):
+        size = path.stat().st_size
+        path.write_bytes(b"x" * size)
+    with pytest.raises(InputError, match=r"part-.* cannot be read .*parse --verify"):
+        reader.encoded(0)

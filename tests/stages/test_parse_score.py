@@ -5,15 +5,22 @@ import json
 import numpy as np
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
+from pipeline.config import Section
 from pipeline.errors import InputError
+from pipeline.files import sha256_of_file
 from pipeline.images import encode_image, encode_label_map
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.parser import Parsing
-from pipeline.parsing.schemes import ATR, LIP
+from pipeline.parsing.schemes import ATR, LIP, PASCAL
 from stages.parse_score import command, parse_size
+
+
+class NoSettings(Section):
+    """None."""
 
 
 class RedIsShirt:
@@ -24,16 +31,17 @@ class RedIsShirt:
     def __init__(self, scheme, shirt):
         self.scheme, self.shirt = scheme, shirt
 
-    def parse(self, images):
+    def parse(self, images, paths=None):
         return [Parsing(np.where(image[:, :, 0] > 128, self.shirt, 0).astype(np.uint8), 1.0) for image in images]
 
 
 @pytest.fixture
 def red(monkeypatch):
     load_backends()
-    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
-    registry.register_parser("red")(lambda device, **_: RedIsShirt(LIP, 5))
-    registry.register_parser("red-atr")(lambda device, **_: RedIsShirt(ATR, 4))
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    registry.register_parser("red", NoSettings)(lambda device: RedIsShirt(LIP, 5))
+    registry.register_parser("red-atr", NoSettings)(lambda device: RedIsShirt(ATR, 4))
+    registry.register_parser("red-pascal", NoSettings)(lambda device: RedIsShirt(PASCAL, 2))
 
 
 @pytest.fixture
@@ -81,9 +89,81 @@ def test_held_out_means_divisible_by_five(folders):
 def test_ccp_labels_are_mapped(folders, tmp_path):
     (tmp_path / "list.json").write_text(json.dumps(["null", "skin", "hair", "jeans", "shoes", "blouse"]))
     listed = [*folders, "--label-list", str(tmp_path / "list.json")]
-    assert json.loads(run(*listed, "--parser", "red", "--json").stdout)["clothes_iou"] == 0.8
-    with pytest.raises(InputError, match="red-atr has the scheme atr"):
-        raise run(*listed, "--parser", "red-atr").exception or AssertionError("accepted")
+    for parser in ("red", "red-atr"):
+        value = json.loads(run(*listed, "--parser", parser, "--json").stdout)
+        assert value["clothes_iou"] == value["class_iou"]["upper-clothes"] == 0.8
+        assert value["truth_scheme"] == "lip"
+    with pytest.raises(InputError, match="either --labels-scheme or --label-list"):
+        raise run(*listed, "--labels-scheme", "lip", "--parser", "red").exception or AssertionError("accepted")
+
+
+@pytest.mark.usefixtures("red")
+def test_truth_and_parser_may_have_different_schemes(folders, tmp_path):
+    """The label maps' number 5 is a shirt in the described scheme, and the face of nobody."""
+    scheme = {
+        "name": "mine",
+        "labels": ["background", "Face", "a", "b", "c", "Upper Clothes"],
+        "clothes": ["Upper Clothes"],
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(scheme))
+    named = [*folders, "--labels-scheme", str(tmp_path / "mine.yaml"), "--parser", "red-atr"]
+    result = run(*named, "--json")
+    value = json.loads(result.stdout)
+    assert value["clothes_iou"] == value["class_iou"]["Upper Clothes"] == 0.8
+    assert value["compared"] == ["background", "Face", "Upper Clothes"]
+    assert value["truth_only"] == ["a", "b", "c"]
+    assert "skirt" in value["parser_only"]
+    assert "not compared, only in the scheme mine: a, b, c" in result.stderr
+    assert "only in the scheme atr: hat, hair, " in result.stderr
+
+
+@pytest.mark.usefixtures("red")
+def test_clothes_of_a_truth_without_any_must_be_named(folders):
+    arguments = [*folders, "--labels-scheme", "pascal", "--parser", "red"]
+    result = run(*arguments)
+    assert isinstance(result.exception, InputError)
+    assert "names no clothes; name them by --labels-clothes" in str(result.exception)
+    value = json.loads(run(*arguments, "--labels-clothes", "upper-legs", "--json").stdout)
+    assert value["clothes_iou"] == 0.8
+    assert isinstance(run(*arguments, "--labels-clothes", "trousers").exception, InputError)
+    assert isinstance(run(*folders, "--parser", "red-pascal").exception, InputError)
+
+
+@pytest.mark.usefixtures("red")
+def test_what_cannot_be_counted_is_counted_apart(folders, tmp_path):
+    (tmp_path / "labels" / "0007.png").unlink()
+    (tmp_path / "images" / "0010.jpg").write_bytes(b"no image")
+    (tmp_path / "labels" / "0010.png").write_bytes(encode_label_map(np.zeros((4, 4), np.uint8)))
+    (tmp_path / "images" / "0011.png").write_bytes((tmp_path / "images" / "0005.png").read_bytes())
+    (tmp_path / "labels" / "0011.png").write_bytes(encode_label_map(np.zeros((20, 40), np.uint8)))
+    result = run(*folders, "--parser", "red", "--json")
+    value = json.loads(result.stdout)
+    assert (value["images"], value["clothes_iou"]) == (1, 1.0)
+    assert value["skipped"] == {"no_label_map": 1, "not_an_image": 1, "label_map_size": 1}
+    assert "warning: 3 images are not counted: label_map_size 1 (0011.png" in result.stderr
+    (tmp_path / "labels" / "0005.png").write_bytes(b"")
+    result = run(*folders, "--parser", "red")
+    assert isinstance(result.exception, InputError)
+    assert "no image could be scored: label_map_size 1 " in str(result.exception)
+
+
+@pytest.mark.usefixtures("red")
+def test_a_limit_spreads_over_the_folder_and_is_quiet_when_asked(folders):
+    result = run(*folders, "--parser", "red", "--json", "--limit", "1", "--quiet")
+    assert (json.loads(result.stdout)["images"], result.stderr) == (1, "")
+    assert "score: 2/2 images" in run(*folders, "--parser", "red").stderr
+
+
+@pytest.mark.usefixtures("red")
+def test_precomputed_labels_agree_with_themselves(folders, tmp_path):
+    root = f"parse.settings.root={tmp_path / 'labels'}"
+    value = json.loads(run(*folders, "--parser", "precomputed", "--set", root, "--json").stdout)
+    assert value["clothes_iou"] == value["pixel_accuracy"] == value["mean_iou"] == 1.0
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "0005.png").write_bytes((tmp_path / "labels" / "0005.png").read_bytes())
+    result = run(*folders, "--parser", "precomputed", "--set", f"parse.settings.root={tmp_path / 'some'}", "--json")
+    assert json.loads(result.stdout)["unparsed"] == {"no_label_map": 1}
+    assert "could not parse 1 images: no_label_map 1" in result.stderr
 
 
 @pytest.mark.usefixtures("red")
@@ -107,11 +187,19 @@ def test_wrong_views_are_refused(text):
         parse_size(text)
 
 
-def test_folders_without_people_are_refused(tmp_path, small_lite):
+def test_settings_on_the_command_line_reach_the_parser(folders, small_lite):
     weights = f"parse.settings.weights={small_lite}"
-    result = run("--images", str(tmp_path), "--labels", str(tmp_path), "--parser", "lite", "--set", weights)
+    value = json.loads(run(*folders, "--parser", "lite", "--set", weights, "--json").stdout)
+    assert value["weights_sha256"] == sha256_of_file(small_lite)
+
+
+def test_held_out_needs_numbered_names(folders, tmp_path):
+    for name in ("images", "labels"):
+        for path in (tmp_path / name).iterdir():
+            path.rename(path.with_name(f"x{path.name}"))
+    result = run(*folders, "--held-out")
     assert isinstance(result.exception, InputError)
-    assert "no images with labelled people" in str(result.exception)
+    assert "no image has a number divisible by 5" in str(result.exception)
 
 
 @pytest.fixture

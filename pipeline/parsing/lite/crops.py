@@ -1,42 +1,27 @@
-"""Examples and the crops made of them: the person's box, a detector's box, and the view of a given size."""
+"""The crops of :mod:`pipeline.parsing.crops` for examples whose targets are those of ``targets.py``."""
 
-from dataclasses import dataclass
-
-import cv2
 import numpy as np
 
-from pipeline.images import LabelMap, Mask, RgbImage
+from pipeline.images import LabelMap, Mask
+from pipeline.parsing.crops import Box, Example, box_around, cut, detector_box, shrink, whole_view
 from pipeline.parsing.lite.targets import IGNORE
 
-
-@dataclass(frozen=True)
-class Example:
-    """An image with its target.
-
-    Attributes:
-        name: File stem, for messages.
-        image: RGB uint8 (height, width, 3).
-        target: uint8 (height, width), values as in ``targets.py``.
-    """
-
-    name: str
-    image: RgbImage
-    target: LabelMap
+__all__ = [
+    "Box",
+    "Example",
+    "cut",
+    "detector_box",
+    "detector_view",
+    "person_box",
+    "person_mask",
+    "shrink",
+    "whole_view",
+]
 
 
 def person_mask(target: LabelMap) -> Mask:
     """True where a target says that there is a person; ignored pixels count as none."""
     return np.asarray((target != 0) & (target != IGNORE), dtype=np.bool_)
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels; it may reach beyond the image."""
-
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 def person_box(target: LabelMap) -> Box:
@@ -45,57 +30,9 @@ def person_box(target: LabelMap) -> Box:
     Raises:
         ValueError: There is no person.
     """
-    person = person_mask(target)
-    rows, columns = np.flatnonzero(person.any(axis=1)), np.flatnonzero(person.any(axis=0))
-    if not rows.size:
-        raise ValueError("the target has no person")
-    left, top = int(columns[0]), int(rows[0])
-    return Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
-
-
-def detector_box(box: Box, padding: float = 0.04) -> Box:
-    """Widen a person's box to a detector's crop: ``padding`` (share of the height) on every side, then 2:1."""
-    pad = padding * box.height
-    height = max(box.height + 2 * pad, 2 * (box.width + 2 * pad))
-    whole = round(height / 2) * 2
-    left = round(box.left + box.width / 2 - whole / 4)
-    top = round(box.top + box.height / 2 - whole / 2)
-    return Box(left, top, whole // 2, whole)
-
-
-def cut(example: Example, box: Box, height: int, width: int) -> Example:
-    """Cut ``box`` out and scale it to ``height`` x ``width``; beyond the image, its edge is repeated, as background."""
-    rows, columns = example.target.shape
-    above, left = max(0, -box.top), max(0, -box.left)
-    below = max(0, box.top + box.height - rows)
-    right = max(0, box.left + box.width - columns)
-    image = cv2.copyMakeBorder(example.image, above, below, left, right, cv2.BORDER_REPLICATE)
-    target = cv2.copyMakeBorder(example.target, above, below, left, right, cv2.BORDER_CONSTANT, value=0)
-    top, start = box.top + above, box.left + left
-    image = image[top : top + box.height, start : start + box.width]
-    target = target[top : top + box.height, start : start + box.width]
-    way = cv2.INTER_AREA if box.height > height else cv2.INTER_LINEAR
-    return Example(
-        example.name,
-        np.asarray(cv2.resize(image, (width, height), interpolation=way), dtype=np.uint8),
-        np.asarray(cv2.resize(target, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8),
-    )
-
-
-def shrink(example: Example, height: int) -> Example:
-    """The example scaled down to ``height`` pixels, to keep memory and warping small; unchanged if not higher."""
-    rows, columns = example.target.shape
-    if rows <= height:
-        return example
-    return cut(example, Box(0, 0, columns, rows), height, round(columns * height / rows))
+    return box_around(person_mask(target))
 
 
 def detector_view(example: Example, size: tuple[int, int]) -> Example:
     """The example as a detector's crop of ``size`` (height, width)."""
     return cut(example, detector_box(person_box(example.target)), *size)
-
-
-def whole_view(example: Example, size: tuple[int, int]) -> Example:
-    """The whole example scaled to ``size`` (height, width), for images that are crops already."""
-    rows, columns = example.target.shape
-    return cut(example, Box(0, 0, columns, rows), *size)

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import LabelMap, RgbImage, decode_image, decode_label_map, read_bytes
 from pipeline.parsing.lite.ccp_labels import ccp_target, read_label_table
 from pipeline.parsing.lite.crops import Example, person_mask
 from pipeline.parsing.lite.targets import CLASSES
-
-IMAGE_ENDINGS: Final = (".jpg", ".jpeg", ".png")
 
 VALIDATION_EVERY: Final = 5
 """A photograph whose number is divisible by this is for validation only."""
@@ -80,32 +75,6 @@ def read_walkers(folder: Path, splits: Sequence[str], limit: int | None = None) 
         if int(labels.max()) >= CLASSES:
             raise InputError(f"label map of {path}: label {labels.max()} is not one of LIP's {CLASSES}")
         examples.append(Example(path.stem, image, labels))
-    return examples
-
-
-def read_labelled(images: Path, labels: Path, table: NDArray[np.uint8] | None, held_out: bool) -> list[Example]:
-    """Read images of one folder with the label maps of another, matched by file stem; without a person: left out.
-
-    Args:
-        images: Folder of JPEG or PNG files.
-        labels: Folder of 8-bit PNG files, ``<stem>.png``.
-        table: For CCP's labels, from :func:`pipeline.parsing.lite.ccp_labels.read_label_table`; None: used as they are.
-        held_out: Only images whose number is divisible by 5.
-
-    Raises:
-        InputError: There are none, or a file is missing or damaged.
-    """
-    paths = sorted(path for path in images.glob("*") if path.suffix.lower() in IMAGE_ENDINGS)
-    if held_out:
-        paths = [path for path in paths if path.stem.isdecimal() and int(path.stem) % VALIDATION_EVERY == 0]
-    examples = []
-    for path in paths:
-        image, numbers = _read_pair(path, labels / f"{path.stem}.png")
-        target = numbers if table is None else ccp_target(numbers, table)
-        if person_mask(target).any():
-            examples.append(Example(path.stem, image, target))
-    if not examples:
-        raise InputError(f"no images with labelled people at {images} and {labels}")
     return examples
 
 

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, sha256_of_file, sha256_of_value, write_json
-from pipeline.parsing.evaluation import VIEWS, Scores, milliseconds_per_image, score
+from pipeline.parsing.evaluation import VIEWS, Scores, milliseconds_per_image
 from pipeline.parsing.lite.augment import Augmentation
 from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.batches import BatchMaker
@@ -20,6 +20,7 @@ from pipeline.parsing.lite.checkpoint import LiteDescription, load_lite, save_li
 from pipeline.parsing.lite.crops import Example, detector_view, shrink
 from pipeline.parsing.lite.examples import read_photos, read_walkers
 from pipeline.parsing.lite.network import LiteNetwork
+from pipeline.parsing.lite.scoring import score
 from pipeline.parsing.lite.training import EpochReport, Schedule, train_lite
 from pipeline.parsing.parser import Parser
 from pipeline.training.loop import CurveRow, ResumeSettings, curves_as_csv, forget_progress

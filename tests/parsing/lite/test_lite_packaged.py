@@ -10,11 +10,12 @@ from lite_samples import ccp_person, picture_of
 from pipeline.files import sha256_of_file
 from pipeline.images import decode_image, read_bytes
 from pipeline.parsing.backends import load_backends
-from pipeline.parsing.evaluation import score
-from pipeline.parsing.lite.ccp_labels import read_label_table
+from pipeline.parsing.ground_truth import find_labelled, read_labelled
+from pipeline.parsing.lite.ccp_labels import ccp_target, read_label_table
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
 from pipeline.parsing.lite.crops import detector_view
-from pipeline.parsing.lite.examples import read_labelled
+from pipeline.parsing.lite.examples import VALIDATION_EVERY
+from pipeline.parsing.lite.scoring import TARGET_SCHEME, score
 from pipeline.parsing.masks import clothes_mask
 from pipeline.parsing.parser import create_parser
 from pipeline.parsing.quality import assess
@@ -52,7 +53,11 @@ def test_clothes_of_held_out_photographs_are_found(lite, real_images):
     """Every tenth of the 200 held-out photographs; the card has the score of all."""
     folder = real_images / "ccp_parsing"
     table = read_label_table(folder / "label_list.json")
-    examples = read_labelled(folder / "photos", folder / "labels", table, held_out=True)[::10]
+    items = find_labelled(folder / "photos", folder / "labels")
+    held_out = [item for item in items if int(item.image.stem) % VALIDATION_EVERY == 0]
+    examples = [
+        read_labelled(item, TARGET_SCHEME, lambda numbers: ccp_target(numbers, table)) for item in held_out[::10]
+    ]
     for size in ((256, 128), (128, 48)):
         scores = score(lite, [detector_view(example, size) for example in examples])
         assert scores.clothes_iou >= 0.80

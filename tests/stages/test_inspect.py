@@ -1,0 +1,59 @@
+"""The command inspect: where the page goes, what it says, what it refuses."""
+
+import json
+
+from stages.cli import run
+
+
+def test_the_page_of_named_shards_lies_beside_them(figures, tmp_path, capsys):
+    shards = tmp_path / "shards"
+    shards.symlink_to(figures.shards)
+    assert run(["inspect", str(shards), "--images", "3", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["out"] == str(tmp_path / "inspect.html")
+    assert (len(value["worst"]), len(value["random"])) == (3, 3)
+    assert (value["images"], value["quarantine"], value["parser"]) == (56, {"missing": 1}, "truth")
+    assert value["splits"]["train"]["images"] == 32
+    assert set(value["cameras"]) == {"1", "2"}
+    page = (tmp_path / "inspect.html").read_text()
+    assert len(page.encode()) == value["bytes"]
+    assert not (tmp_path / ".cache").exists(), "no copy of the shards is made"
+
+
+def test_the_default_place_and_shards_are_those_of_the_data_set(figures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "artifacts" / "figures").mkdir(parents=True)
+    (tmp_path / "artifacts" / "figures" / "shards").symlink_to(figures.shards)
+    assert run(["inspect", "--dataset", str(figures.facts), "--images", "1"]) == 0
+    said = capsys.readouterr()
+    assert (tmp_path / "artifacts" / "figures" / "inspect.html").is_file()
+    assert "56 images, 0 flagged (none)" in said.out
+    assert "open it in a browser" in said.err
+
+
+def test_filters_and_seeds_reach_the_page(figures, tmp_path, capsys):
+    def shown(*more):
+        assert (
+            run(["inspect", str(figures.shards), "--out", str(tmp_path / "a.html"), "--images", "4", "--json", *more])
+            == 0
+        )
+        return json.loads(capsys.readouterr().out)
+
+    query = shown("--split", "query", "--camera", "2")
+    assert query["selection"] == "split query, camera 2"
+    assert all(name.startswith("query/") and "_c2_" in name for name in query["random"])
+    assert shown("--seed", "1")["random"] != shown("--seed", "2")["random"]
+
+
+def test_what_cannot_be_shown_is_one_line(figures, tmp_path, capsys):
+    for arguments, message in (
+        ([str(tmp_path / "none")], "no finished shards"),
+        ([str(figures.shards), "--split", "nowhere"], "has split nowhere; there are: gallery, query, train"),
+        ([str(figures.shards), "--flag", "no_person"], "has flag no_person"),
+        ([str(figures.shards), "--out", str(tmp_path)], "it is a folder"),
+    ):
+        assert run(["inspect", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        assert message in error
