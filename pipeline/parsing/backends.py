@@ -7,26 +7,26 @@ from typing import Final
 from pipeline.errors import InputError
 
 BACKENDS: Final = {
-
-
-
-
-
-    """Import backends, so that :func:`pipeline.parsing.parser.create_parser` finds them by name.
-    """Name of every parser and the module that registers it: those of other packages, and the built-in ones."""
     "detectron2": "pipeline.parsing.detectron2",
     "lite": "pipeline.parsing.lite",
     "precomputed": "pipeline.parsing.precomputed",
     "schp": "pipeline.parsing.schp",
     "segformer": "pipeline.parsing.segformer",
+}
+"""Built-in parsers, and the module that registers each when it is imported."""
+
+ENTRY_POINT_GROUP: Final = "ccaf_pipeline.parsers"
+"""Entry point group of other packages: an entry's name is the parser's, its value the module that registers it."""
+
+
+def known_backends() -> dict[str, str]:
+    """Name of every parser and the module that registers it: those of other packages, and the built-in ones."""
     others = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
     return {**others, **BACKENDS}
-"""Built-in parsers, and the module that registers each when it is imported."""
-"""Entry point group of other packages: an entry's name is the parser's, its value the module that registers it."""
-ENTRY_POINT_GROUP: Final = "ccaf_pipeline.parsers"
-def known_backends() -> dict[str, str]:
+
+
 def load_backends(name: str | None = None) -> None:
-}
+    """Import backends, so that :func:`pipeline.parsing.parser.create_parser` finds them by name.
 
     Imports torch and whatever a backend needs, so call it where a parser is about to be built and not at start-up.
 
