@@ -112,6 +112,17 @@ class ParseParameters(Section):
         return stored
 
 
+class LoadingParameters(Section):
+    """How images come from the shards to the networks; changes no result."""
+
+    pixels: Literal["auto", "always", "never"] = Field(
+        "auto", description="keep decoded images on local disk: auto (for training, where they fit), always, never"
+    )
+    gigabytes: float = Field(64.0, gt=0, description="most that the decoded images of a run may take, in 10^9 bytes")
+    threads: int = Field(2, ge=1, description="threads that make training batches")
+    ahead: int = Field(4, ge=0, description="training batches made ahead of their step; 0: none")
+
+
 class PromptParameters(Section):
     """Stage 1: learning identity and clothes prompts (equations 5, 6, 12, 13, 16)."""
 
@@ -173,6 +184,12 @@ class EncoderParameters(Section):
     )
     cal_epsilon: float = Field(0.1, ge=0, le=1, description="CAL: share of the target over all clothes of the person")
     cal_scale: float = Field(16.0, gt=0, description="CAL: scale of its cosine classifier")
+    spread: Literal["none", "outfits", "cameras", "both"] = Field(
+        "none", description="spread an identity's K_p images over its outfits, cameras, or both"
+    )
+    view_geometry: Literal["shared", "independent"] = Field(
+        "shared", description="whether raw and shielding view of an image share flip, crop and erased box"
+    )
     flip_probability: float = Field(0.5, ge=0, le=1, description="chance of mirroring an image")
     pad: int = Field(10, ge=0, description="pixels of padding before the random crop")
     erase_probability: float = Field(0.5, ge=0, le=1, description="chance of an erased box")
@@ -227,6 +244,7 @@ class Parameters(Section):
     model: ModelParameters = ModelParameters()
     pretrain: PretrainParameters = PretrainParameters()
     parse: ParseParameters = ParseParameters()
+    loading: LoadingParameters = LoadingParameters()
     prompts: PromptParameters = PromptParameters()
     encoder: EncoderParameters = EncoderParameters()
     evaluate: EvaluateParameters = EvaluateParameters()

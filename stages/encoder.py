@@ -145,14 +145,20 @@ def _make_task(
 
 def _make_data(parameters: Parameters, clip: Clip, data: TrainingData, prompts: Checkpoint, device: str) -> EncoderData:
     settings = parameters.encoder
+    clothes_classes = prompts.tensors["image_clothes_classes"].numpy()
     return EncoderData(
         store=data.store,
         rows=data.rows,
         identities=data.identities.labels,
-        clothes_classes=prompts.tensors["image_clothes_classes"].numpy(),
-        cameras=data.reader.ids.camera_id[data.rows].astype(np.int64),
+        clothes_classes=clothes_classes,
         sampler=IdentitySampler(
-            data.identities.labels, settings.identities_per_batch, settings.images_per_identity, parameters.seed
+            data.identities.labels,
+            settings.identities_per_batch,
+            settings.images_per_identity,
+            parameters.seed,
+            spread=settings.spread,
+            outfits=data.clothes_ids if (data.clothes_ids >= 0).any() else clothes_classes,
+            cameras=data.camera_ids,
         ),
         mean=clip.spec.pixel_mean,
         std=clip.spec.pixel_std,
@@ -161,6 +167,10 @@ def _make_data(parameters: Parameters, clip: Clip, data: TrainingData, prompts: 
         erase_probability=settings.erase_probability,
         seed=parameters.seed,
         device=device,
+        cameras=data.camera_ids,
+        geometry=settings.view_geometry,
+        threads=parameters.loading.threads,
+        ahead=parameters.loading.ahead,
     )
 
 
@@ -176,7 +186,16 @@ def run(parameters: Parameters, console: Console, shards: Path, prompts_folder: 
     device = choose_device(parameters.device)
     prompts = read_checkpoint(prompts_folder, "prompts", "ccaf-pipeline train --stage prompts")
     drop = prompts.config["parameters"]["without_clothes"] == "drop"
-    data = read_training_data(shards, parameters.data.dataset, parameters.model.image_size, drop)
+    data = read_training_data(
+        shards,
+        parameters.data.dataset,
+        parameters.model.image_size,
+        drop,
+        loading=parameters.loading,
+        quiet=console.quiet,
+    )
+    if data.store.note:
+        console.say(data.store.note)
     clip = load_model(parameters.model, parameters.seed)
     _check_prompts(prompts, data, clip)
     weights = _term_weights(parameters, prompts, console)

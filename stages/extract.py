@@ -91,11 +91,22 @@ def command(
     reader = open_shards(shards or workspace.shards, context.parameters.data.dataset)
     rows = feature_rows(reader, context.parameters.data.dataset, roles or DEFAULT_ROLES)
     encoder, spec, digest = _frozen_encoder(context) if frozen else _trained_encoder(checkpoint or workspace.encoder)
-    from pipeline.training.store import ImageStore
+    from pipeline.training.store import open_store
 
+    loading = context.parameters.loading
+    store = open_store(
+        reader,
+        rows.index,
+        spec.image_size,
+        views=("raw",),
+        policy=loading.pixels,
+        limit_gigabytes=loading.gigabytes,
+        build=False,
+        quiet=quiet,
+    )
     features = encode_images(
         encoder.to(device),
-        ImageStore(reader, spec.image_size).raw,
+        store.raw,
         rows.index.tolist(),
         lambda item: retrieval_feature(item, settings.feature),
         mean=spec.pixel_mean,

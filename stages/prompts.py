@@ -124,7 +124,16 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     drop = settings.without_clothes == "drop"
-    data = read_training_data(shards, parameters.data.dataset, parameters.model.image_size, drop)
+    data = read_training_data(
+        shards,
+        parameters.data.dataset,
+        parameters.model.image_size,
+        drop,
+        loading=parameters.loading,
+        quiet=console.quiet,
+    )
+    if data.store.note:
+        console.say(data.store.note)
     source = choose_clothes_source(settings.clothes_classes, data.clothes_ids)
     clip = load_model(parameters.model, parameters.seed).freeze().to(device)
     learned_from = identity_images(parameters)

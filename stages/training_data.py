@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import ModelParameters
+from pipeline.config import LoadingParameters, ModelParameters
 from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
 from pipeline.models.clip import Clip, load_clip
 from pipeline.shards.reader import ShardReader
 from pipeline.training.classes import ClassIndex, Labels, index_classes
-from pipeline.training.store import ImageStore
+from pipeline.training.store import ImageStore, open_store
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class TrainingData:
         rows: Index in the shards of each training image, (N,).
         identities: Identity classes of the training images.
         clothes_ids: Clothes ids of the training images, -1 where there is none, (N,).
+        camera_ids: Camera ids of the training images, -1 where there is none, (N,).
         has_clothes: Whether the mask of each training image has any pixel, (N,).
         dropped: Training images that were left out because their parse has no clothes.
     """
@@ -33,6 +34,7 @@ class TrainingData:
     rows: Labels
     identities: ClassIndex
     clothes_ids: Labels
+    camera_ids: Labels
     has_clothes: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
     dropped: int
 
@@ -53,19 +55,29 @@ def open_shards(shards: Path, dataset: str) -> ShardReader:
 
 
 def read_training_data(
-    shards: Path, dataset: str, image_size: tuple[int, int], drop_without_clothes: bool = False
+    shards: Path,
+    dataset: str,
+    image_size: tuple[int, int],
+    drop_without_clothes: bool = False,
+    *,
+    loading: LoadingParameters | None = None,
+    quiet: bool = True,
 ) -> TrainingData:
-    """Find the training images of a data set in its shards.
+    """Find the training images of a data set in its shards, and decode them to local disk if ``loading`` says so.
 
     Args:
         shards: Folder of the shards.
         dataset: Name or file of the data set.
         image_size: Height and width of the model's input in pixels.
         drop_without_clothes: Leave images out whose parse has no clothes.
+        loading: How images come from the shards; None: as the parameters' defaults say.
+        quiet: No progress line.
 
     Raises:
         InputError: The data set has no training split, or fewer than two training identities.
+        WorkError: There is no room for local copies.
     """
+    loading = loading or LoadingParameters()
     reader = open_shards(shards, dataset)
     splits = load_facts(dataset).roles.get("train", ())
     if not splits:
@@ -80,10 +92,13 @@ def read_training_data(
         raise InputError(f"the shards in {shards} have {len(identities)} training identities; at least 2 are needed")
     return TrainingData(
         reader=reader,
-        store=ImageStore(reader, image_size, fill=reader.metadata.fill),
+        store=open_store(
+            reader, rows, image_size, policy=loading.pixels, limit_gigabytes=loading.gigabytes, quiet=quiet
+        ),
         rows=rows,
         identities=identities,
         clothes_ids=reader.ids.clothes_id[rows],
+        camera_ids=reader.ids.camera_id[rows].astype(np.int64),
         has_clothes=reader.ids.clothes_fraction[rows] > 0,
         dropped=every - len(rows),
     )

@@ -29,7 +29,7 @@ class EncoderBatch:
         identities: Class numbers, (B,).
         clothes_classes: Class numbers, (B,); ``NO_CLASS`` where an image has none.
         rows: Position of each image among the training images, (B,); None where nobody looks anything up by it.
-        cameras: Camera numbers, (B,); ``NO_CLASS`` where one is not known. :class:`EncoderData` always gives them.
+        cameras: The data set's camera ids, (B,); ``NO_CLASS`` where one is not known.
     """
 
     raw: Tensor
@@ -60,7 +60,7 @@ class EncoderData:
         erase_probability: See :func:`pipeline.training.views.draw_geometry`.
         seed: Root of the augmentation's generators.
         device: Where batches go.
-        cameras: Camera numbers, (N,); None: not known for any.
+        cameras: Camera ids, (N,), negative where one is not known; None: not known for any.
         geometry: Whether the two views of an image share flip, crop and erased box.
         threads: Threads that make batches.
         ahead: Batches that may wait for their step; 0: each is made when it is asked for.

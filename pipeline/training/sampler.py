@@ -36,7 +36,7 @@ class IdentitySampler:
         cameras: Camera of each image, (N,), likewise.
 
     Raises:
-        InputError: There are fewer than P identities.
+        InputError: There are fewer than P identities, or ``spread`` needs ids that no image has.
         ValueError: ``spread`` needs ids that are not given.
     """
 
@@ -147,6 +147,10 @@ def _spread_ids(
         return None, None
     if (spread != "cameras" and outfits is None) or (spread != "outfits" and cameras is None):
         raise ValueError(f"spread {spread} needs the ids of {'outfits and cameras' if spread == 'both' else spread}")
+    needed = {"outfits": None if spread == "cameras" else outfits, "cameras": None if spread == "outfits" else cameras}
+    for name, ids in needed.items():
+        if ids is not None and not (ids >= 0).any():
+            raise InputError(f"encoder.spread = {spread}, but no training image has known {name}: use another value")
     same = np.zeros(count, dtype=np.int64)
     return (same if spread == "cameras" else outfits), (same if spread == "outfits" else cameras)
 

@@ -34,7 +34,7 @@ def data(picture_shards, tmp_path_factory) -> EncoderData:
         std=STD,
         pad=3,
         seed=3,
-        cameras=index_classes(reader.ids.camera_id[rows].astype(np.int64)).labels,
+        cameras=reader.ids.camera_id[rows].astype(np.int64),
     )
 
 
@@ -56,13 +56,19 @@ def test_a_batch_holds_the_augmented_images_of_its_rows_and_their_labels(data):
     assert batch.identities.tolist() == data.identities[positions[2]].tolist()
     assert batch.clothes_classes.tolist() == data.clothes_classes[positions[2]].tolist()
     assert batch.cameras.tolist() == data.cameras[positions[2]].tolist()
+    assert batch.rows.tolist() == positions[2].tolist()
 
 
-def test_an_unknown_camera_is_minus_one_and_the_others_are_numbered(data):
+def test_cameras_are_the_data_sets_ids_and_an_unknown_one_is_minus_one(data):
     batches = list(data.epoch(0).batches) + list(data.epoch(1).batches)
     numbers = torch.cat([batch.cameras for batch in batches])
     assert numbers.dtype == torch.int64
-    assert set(numbers.tolist()) == {-1, 0, 1}
+    assert set(numbers.tolist()) == {-1, 1, 2}
+
+
+def test_without_cameras_all_are_minus_one(data):
+    batch = next(iter(replace(data, cameras=None).epoch(0).batches))
+    assert batch.cameras.tolist() == [-1] * 4
 
 
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (3, 5)])

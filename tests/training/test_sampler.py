@@ -22,7 +22,7 @@ from pipeline.training.sampler import IdentitySampler
 def test_every_batch_has_p_identities_with_k_images(sizes, images, epoch, seed, spread):
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    ids = {name: rng.integers(-1, 3, len(labels)) for name in ("outfits", "cameras")}
+    ids = {name: np.append(rng.integers(-1, 3, len(labels) - 1), 0) for name in ("outfits", "cameras")}
     batches = IdentitySampler(labels, 4, images, seed, spread=spread, **ids).epoch(epoch)
     assert len(batches)
     used: Counter[int] = Counter()
@@ -99,6 +99,15 @@ def test_spread_deals_the_largest_outfits_first_so_that_no_group_of_one_outfit_i
 def test_spread_without_the_ids_is_refused():
     with pytest.raises(ValueError, match=r"spread both needs the ids of outfits and cameras"):
         IdentitySampler(np.arange(4), 2, 2, 0, spread="both", outfits=np.arange(4))
+
+
+@pytest.mark.parametrize("spread", ["outfits", "cameras", "both"])
+def test_spread_over_ids_that_no_image_has_is_refused(spread):
+    unknown = np.full(4, -1)
+    known = np.arange(4)
+    ids = {"outfits": known, "cameras": unknown} if spread != "outfits" else {"outfits": unknown, "cameras": known}
+    with pytest.raises(InputError, match=rf"encoder.spread = {spread}, but no training image has known"):
+        IdentitySampler(np.arange(4), 2, 2, 0, spread=spread, **ids)
 
 
 def test_epochs_differ_and_are_the_same_again():
