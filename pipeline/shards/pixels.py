@@ -176,9 +176,10 @@ class PixelCache:
         positions: NDArray[np.int64] = self._positions[indices]
         return positions if positions.min() >= 0 else None
 
-    def read(self, view: View, positions: NDArray[np.int64]) -> Planes:
-        """Copy images out of a view's file: (B, 3, height, width)."""
-        return np.take(self._arrays[view], positions, axis=0)
+    def read(self, view: View, positions: NDArray[np.int64], out: Planes) -> Planes:
+        """Copy images out of a view's file into ``out``, (B, 3, height, width)."""
+        # positions are valid already; "raise" would copy everything once more
+        return np.take(self._arrays[view], positions, axis=0, out=out, mode="clip")
 
 
 def _open_array(path: Path, shape: tuple[int, ...]) -> Planes:

@@ -3,16 +3,17 @@
 import math
 import weakref
 from collections import deque
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 
 class Buffers:
-    """Lends float32 arrays.
+    """Lends arrays.
 
     An array returns by itself when the last reference to it is gone, a tensor made with ``torch.from_numpy`` included
-    (its views and what autograd saved count). So a batch stays untouched as long as anybody has it. Thread-safe.
+    (views and what autograd saved count). So a batch stays untouched as long as anybody has it. Thread-safe.
 
     Args:
         keep: Free arrays that are kept at the most.
@@ -20,22 +21,27 @@ class Buffers:
 
     def __init__(self, keep: int = 16) -> None:
         self._keep = keep
-        self._free: deque[NDArray[np.float32]] = deque(maxlen=keep)
+        self._free: deque[NDArray[np.uint8]] = deque(maxlen=keep)
 
     def __reduce__(self) -> tuple[type["Buffers"], tuple[int]]:
         return type(self), (self._keep,)
 
-    def take(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def take(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array of ``shape`` with any content."""
-        size = math.prod(shape)
-        try:
-            memory = self._free.pop()
-        except IndexError:
-            memory = np.empty(size, dtype=np.float32)
-        if memory.size != size:
-            memory = np.empty(size, dtype=np.float32)
-        lent = memory.reshape(shape)
-        if lent is memory:  # the one that is lent out must be another object than the one that comes back
-            lent = memory.view()
+        memory = self._find(math.prod(shape) * np.dtype(dtype).itemsize)
+        # through a memoryview, for views of a plain view would hold on to the memory and not to what is lent
+        lent: NDArray[Any] = np.ndarray(shape, dtype, buffer=memoryview(memory))
         weakref.finalize(lent, self._free.append, memory).atexit = False
         return lent
+
+    def _find(self, size: int) -> NDArray[np.uint8]:
+        # only single operations of the deque, which are atomic: an array may return at any moment, from any thread
+        for _ in range(len(self._free)):
+            try:
+                memory = self._free.popleft()
+            except IndexError:
+                break
+            if memory.nbytes == size:
+                return memory
+            self._free.append(memory)
+        return np.empty(size, dtype=np.uint8)

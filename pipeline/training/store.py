@@ -16,6 +16,7 @@ from pipeline.progress import Progress
 from pipeline.shards.cache import default_cache_folder
 from pipeline.shards.pixels import ImageSource, PixelCache, PixelFiles, Planes, View, open_pixels, render
 from pipeline.shards.reader import ShardReader
+from pipeline.training.buffers import Buffers
 
 PixelPolicy = Literal["auto", "always", "never"]
 PAIR: tuple[View, View] = ("raw", "shielding")
@@ -52,6 +53,7 @@ class ImageStore:
         self._threads = threads
         self._pixels = pixels
         self.note = note
+        self._buffers = Buffers()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def __reduce__(self) -> tuple[type["ImageStore"], tuple[Any, ...]]:
@@ -67,7 +69,8 @@ class ImageStore:
         if self._pixels is not None and set(views) <= set(self._pixels.views):
             positions = self._pixels.positions(wanted)
             if positions is not None:
-                return [self._pixels.read(view, positions) for view in views]
+                shape = (len(positions), 3, *self.size)
+                return [self._pixels.read(view, positions, self._buffers.take(shape, np.uint8)) for view in views]
         made = self._pool.map(lambda row: render(self._source, int(row), self.size, self._fill, views), wanted)
         batch = [np.empty((len(wanted), 3, *self.size), dtype=np.uint8) for _ in views]
         for number, rendered in enumerate(made):

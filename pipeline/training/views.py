@@ -80,28 +80,29 @@ def _draw_boxes(generator: np.random.Generator, count: int, size: tuple[int, int
     return np.where(np.any(fits, axis=1)[:, None], np.concatenate([corner, first], axis=1), 0)
 
 
+def _crop(image: Planes, flip: bool, down: int, right: int, out: Planes) -> None:
+    """Shift one image (3, H, W) up and left by so many pixels, black where there is none, and flip it into ``out``."""
+    height, width = image.shape[1:]
+    out.fill(0)
+    view = out[:, :, ::-1] if flip else out
+    view[:, max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)] = image[
+        :, max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)
+    ]
+
+
+def _crops(geometry: Geometry, pad: int, size: tuple[int, int]) -> list[tuple[bool, int, int]]:
+    """Arguments of :func:`_crop`."""
+    shift = np.clip(geometry.offset - pad, np.negative(size), size).tolist()
+    return [(flip, down, right) for flip, (down, right) in zip(geometry.flip.tolist(), shift, strict=True)]
+
+
 def crop_and_flip(images: Planes, geometry: Geometry, pad: int = 10) -> Planes:
     """Pad with black, crop and flip: uint8 (B, 3, H, W) to the same shape."""
     height, width = images.shape[2:]
-    views = np.zeros_like(images)
-    shift = np.clip(geometry.offset - pad, (-height, -width), (height, width))
-    rows = zip(geometry.flip.tolist(), shift.tolist(), strict=True)
-    for index, (flip, (down, right)) in enumerate(rows):
-        view = views[index, :, :, ::-1] if flip else views[index]
-        view[:, max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)] = images[
-            index, :, max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)
-        ]
+    views = np.empty_like(images)
+    for image, view, crop in zip(images, views, _crops(geometry, pad, (height, width)), strict=True):
+        _crop(image, *crop, view)
     return views
-
-
-def _normalise(images: Planes, mean: tuple[float, ...], std: tuple[float, ...], out: NDArray[np.float32]) -> None:
-    """As :func:`normalise`, bit for bit, in the calling thread alone and into memory that is there already."""
-    shift = (np.array(mean, dtype=np.float32) * np.float32(255.0))[:, None, None]
-    scale = (np.array(std, dtype=np.float32) * np.float32(255.0))[:, None, None]
-    for image, target in zip(images, out, strict=True):
-        target[...] = image
-        target -= shift
-        target /= scale
 
 
 def augment(
@@ -127,15 +128,23 @@ def augment(
         device: Where the view is made, after the crop.
         buffers: Where memory comes from.
     """
-    cropped = crop_and_flip(images, geometry, pad)
     boxes = [(number, box) for number, box in enumerate(geometry.box.tolist()) if box[2]]
     if torch.device(device).type != "cpu":
-        view = normalise(torch.from_numpy(cropped).to(device).permute(0, 2, 3, 1), mean, std)
+        cropped = torch.from_numpy(crop_and_flip(images, geometry, pad)).to(device)
+        view = normalise(cropped.permute(0, 2, 3, 1), mean, std)
         for number, (top, left, tall, wide) in boxes:
             view[number, :, top : top + tall, left : left + wide] = torch.from_numpy(noise[number]).to(device)
         return view
-    array = (buffers or Buffers()).take(cropped.shape)
-    _normalise(cropped, mean, std, array)
+    # the same as :func:`normalise`, bit for bit, in the calling thread alone and into memory that is there already
+    array = (buffers or Buffers()).take(images.shape, np.float32)
+    shift = (np.array(mean, dtype=np.float32) * np.float32(255.0))[:, None, None]
+    scale = (np.array(std, dtype=np.float32) * np.float32(255.0))[:, None, None]
+    cropped_one = np.empty(images.shape[1:], dtype=np.uint8)
+    for image, target, crop in zip(images, array, _crops(geometry, pad, images.shape[2:]), strict=True):
+        _crop(image, *crop, cropped_one)
+        target[...] = cropped_one
+        target -= shift
+        target /= scale
     for number, (top, left, tall, wide) in boxes:
         array[number, :, top : top + tall, left : left + wide] = noise[number]
     return torch.from_numpy(array)
