@@ -21,7 +21,8 @@ class Buffers:
 
     def __init__(self, keep: int = 16) -> None:
         self._keep = keep
-        self._free: deque[NDArray[np.uint8]] = deque(maxlen=keep)
+        # no arrays: views of a view of an array would hold on to that array and not to what is lent
+        self._free: deque[bytearray] = deque(maxlen=keep)
 
     def __reduce__(self) -> tuple[type["Buffers"], tuple[int]]:
         return type(self), (self._keep,)
@@ -29,19 +30,18 @@ class Buffers:
     def take(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array of ``shape`` with any content."""
         memory = self._find(math.prod(shape) * np.dtype(dtype).itemsize)
-        # through a memoryview, for views of a plain view would hold on to the memory and not to what is lent
-        lent: NDArray[Any] = np.ndarray(shape, dtype, buffer=memoryview(memory))
+        lent: NDArray[Any] = np.ndarray(shape, dtype, buffer=memory)
         weakref.finalize(lent, self._free.append, memory).atexit = False
         return lent
 
-    def _find(self, size: int) -> NDArray[np.uint8]:
+    def _find(self, size: int) -> bytearray:
         # only single operations of the deque, which are atomic: an array may return at any moment, from any thread
         for _ in range(len(self._free)):
             try:
                 memory = self._free.popleft()
             except IndexError:
                 break
-            if memory.nbytes == size:
+            if len(memory) == size:
                 return memory
             self._free.append(memory)
-        return np.empty(size, dtype=np.uint8)
+        return bytearray(size)
