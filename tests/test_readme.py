@@ -74,7 +74,7 @@ def test_no_placeholder_is_left():
 
 
 def test_every_command_is_in_the_table_and_the_other_way_round():
-    table = README[README.index("## Commands") : README.index("## Parsers")]
+    table = README[README.index("## Commands") : README.index("## Protocols")]
     listed = set(re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.MULTILINE))
     assert listed == {command.name for command in app.registered_commands}
 

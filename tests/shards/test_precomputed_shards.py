@@ -76,7 +76,7 @@ def test_masks_alone_make_shards_without_false_alarms(tmp_path: Path) -> None:
     write_images(tmp_path)
     write_labels(tmp_path, lambda index: np.where((LABELS == 5) & (index > 0), 255, 0).astype(np.uint8))
     result = parse(tmp_path, kind="mask")
-    assert result.record.counts["flags"] == {"no_person": 1, "low_confidence": 1}
+    assert result.record.counts["flags"] == {"no_clothes": 1, "low_confidence": 1}
     reader = ShardReader(tmp_path / "shards", copy=False)
     assert reader.metadata.labels == ("background", "clothes")
     assert reader.metadata.clothes_labels == ("clothes",)
