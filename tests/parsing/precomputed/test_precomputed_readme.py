@@ -1,0 +1,37 @@
+"""The README's section on this parser: its example is valid, its table is that of the program."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from pipeline.config import Parameters
+from pipeline.parsing.backends import load_backends
+from pipeline.parsing.listing import list_parsers
+from pipeline.parsing.parser import create_parser
+
+README = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+SECTION = re.split(r"^##+ ", README.split("### `precomputed`\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_example_is_valid_and_so_are_its_alternatives(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", SECTION, flags=re.DOTALL)
+    load_backends("precomputed")
+    lines = block.splitlines()
+    alternatives = [line.replace("# ", "", 1) for line in lines if line.lstrip().startswith("# ")]
+    assert len(alternatives) == 2
+    for more in ["", *alternatives]:
+        parse = Parameters.model_validate(yaml.safe_load("\n".join([*lines, more]))).parse
+        parser = create_parser(parse.parser, **{**parse.settings, "root": tmp_path})
+        assert (parser.name, parser.scheme.name) == ("precomputed", "atr")
+
+
+def test_every_setting_is_in_the_table():
+    (listed,) = [parser for parser in list_parsers() if parser.name == "precomputed"]
+    expected = []
+    for setting in listed.settings:
+        default = setting.default if isinstance(setting.default, str) else json.dumps(setting.default)
+        shown = "required" if setting.required else f"`{default}`"
+        expected.append(f"| `parse.settings.{setting.name}` | {shown} | {setting.description} |")
+    assert re.findall(r"^\| `parse.*$", SECTION, flags=re.MULTILINE) == expected
