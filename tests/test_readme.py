@@ -21,7 +21,7 @@ README = (REPOSITORY / "README.md").read_text()
 def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    return json.dumps(list(value)) if isinstance(value, tuple) else str(value)
+    return json.dumps(list(value)) if isinstance(value, tuple | list) else str(value)
 
 
 def rows() -> list[str]:

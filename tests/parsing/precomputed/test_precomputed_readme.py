@@ -1,6 +1,5 @@
-"""The README's section on this parser: its example is valid, its table is that of the program."""
+"""The README's section on this parser: its example is valid."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import yaml
 
 from pipeline.config import Parameters
 from pipeline.parsing.backends import load_backends
-from pipeline.parsing.listing import list_parsers
 from pipeline.parsing.parser import create_parser
 
 README = (Path(__file__).resolve().parents[3] / "README.md").read_text()
@@ -25,13 +23,3 @@ def test_the_example_is_valid_and_so_are_its_alternatives(tmp_path):
         parse = Parameters.model_validate(yaml.safe_load("\n".join([*lines, more]))).parse
         parser = create_parser(parse.parser, **{**parse.settings, "root": tmp_path})
         assert (parser.name, parser.scheme.name) == ("precomputed", "atr")
-
-
-def test_every_setting_is_in_the_table():
-    (listed,) = [parser for parser in list_parsers() if parser.name == "precomputed"]
-    expected = []
-    for setting in listed.settings:
-        default = setting.default if isinstance(setting.default, str) else json.dumps(setting.default)
-        shown = "required" if setting.required else f"`{default}`"
-        expected.append(f"| `parse.settings.{setting.name}` | {shown} | {setting.description} |")
-    assert re.findall(r"^\| `parse.*$", SECTION, flags=re.MULTILINE) == expected
