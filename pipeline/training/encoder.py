@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.losses.registry import find_terms
-from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, LossSettings, Need
+from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, LossSettings, Need, present
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.loop import CurveRow, ResumeSettings, run_epochs
@@ -149,7 +149,7 @@ class EncoderTask(nn.Module):
         if not self._targets_by_copy:
             return None
         with torch.no_grad():
-            features: ImageFeatures = self._frozen[0](batch.shielding)
+            features: ImageFeatures = self._frozen[0](present(batch.shielding))
         return features.projected
 
     def encode(self, batch: EncoderBatch) -> EncoderFeatures:
@@ -162,7 +162,7 @@ class EncoderTask(nn.Module):
         raw: ImageFeatures = self.image_encoder(batch.raw, cameras)
         if self.shielding_encoder is None:
             return EncoderFeatures(*raw, target=self._targets(batch))
-        shielding: ImageFeatures = self.shielding_encoder(batch.shielding, cameras)
+        shielding: ImageFeatures = self.shielding_encoder(present(batch.shielding), cameras)
         return EncoderFeatures(*raw, *shielding, self._targets(batch))
 
     def losses(self, features: EncoderFeatures, labels: EncoderLabels) -> dict[str, Tensor]:
