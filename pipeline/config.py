@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import InputError
+from pipeline.presets import parameter_file
 from pipeline.training.methods import find_method
 
 
@@ -280,7 +281,7 @@ def _explain(error: ValidationError, source: str) -> str:
             hint = f"; did you mean {close[0]}?" if close else ""
             problems.append(f"{key} is not a parameter{hint}")
         else:
-            problems.append(f"{key} = {item['input']!r}: {item['msg']}")
+            problems.append(f"{key} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
     return f"{source}: " + "; ".join(problems)
 
 
@@ -316,7 +317,7 @@ def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> 
     """Read parameters from a YAML file and apply ``key=value`` overrides (values are YAML).
 
     Args:
-        path: The file; None means defaults only.
+        path: The file, or ``preset:NAME``; None means defaults only.
         overrides: Such as ``encoder.epochs=10``; later ones win. The file's ``parse.settings`` belong to the file's
             parser: where the overrides choose another one, they are left out.
 
@@ -327,6 +328,7 @@ def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> 
     source = "parameters"
     if path is not None:
         source = str(path)
+        path = parameter_file(path)
         try:
             tree = yaml.safe_load(path.read_text()) or {}
         except FileNotFoundError:
