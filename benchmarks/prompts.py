@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
-    sizes = options.size or ["150,1000,64,256", "5000,40000,64,256", "5000,40000,1024,256", "5000,40000,1024,1024"]
+    sizes = options.size or ["150,1000,64,256", "5000,40000,64,256", "5000,40000,256,256", "5000,40000,256,32"]
     context = multiprocessing.get_context("spawn")
     if not options.json:
         names = ["K", "K_c", "batch", "chunk", "peak, MB", "prompts and Adam, MB", "step, s", "Adam, s"]
