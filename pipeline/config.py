@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from pipeline.errors import InputError
 from pipeline.presets import parameter_file
@@ -155,7 +155,7 @@ class EncoderParameters(Section):
     """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
 
     method: str = Field("ccaf", description="name of a method, see the table of methods")
-    weights: dict[str, float] = Field(
+    weights: dict[str, FiniteFloat] = Field(
         default_factory=dict, description="weights of terms by name, over the method's; 0 leaves a term out"
     )
     epochs: int = Field(40, ge=1, description="passes of the identity sampler")
