@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from pipeline.errors import InputError
+from pipeline.presets import parameter_file
 from pipeline.training.methods import find_method
 
 
@@ -154,7 +155,7 @@ class EncoderParameters(Section):
     """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
 
     method: str = Field("ccaf", description="name of a method, see the table of methods")
-    weights: dict[str, float] = Field(
+    weights: dict[str, FiniteFloat] = Field(
         default_factory=dict, description="weights of terms by name, over the method's; 0 leaves a term out"
     )
     epochs: int = Field(40, ge=1, description="passes of the identity sampler")
@@ -280,7 +281,7 @@ def _explain(error: ValidationError, source: str) -> str:
             hint = f"; did you mean {close[0]}?" if close else ""
             problems.append(f"{key} is not a parameter{hint}")
         else:
-            problems.append(f"{key} = {item['input']!r}: {item['msg']}")
+            problems.append(f"{key} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
     return f"{source}: " + "; ".join(problems)
 
 
@@ -316,7 +317,7 @@ def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> 
     """Read parameters from a YAML file and apply ``key=value`` overrides (values are YAML).
 
     Args:
-        path: The file; None means defaults only.
+        path: The file, or ``preset:NAME``; None means defaults only.
         overrides: Such as ``encoder.epochs=10``; later ones win. The file's ``parse.settings`` belong to the file's
             parser: where the overrides choose another one, they are left out.
 
@@ -327,6 +328,7 @@ def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> 
     source = "parameters"
     if path is not None:
         source = str(path)
+        path = parameter_file(path)
         try:
             tree = yaml.safe_load(path.read_text()) or {}
         except FileNotFoundError:

@@ -67,7 +67,7 @@ def _term_weights(parameters: Parameters, prompts: Checkpoint, console: Console)
 
 
 def _check_identity_images(parameters: Parameters, prompts: Checkpoint, weights: dict[str, float]) -> None:
-    wanted, found = identity_images(parameters), prompts.config["identity_images"]
+    wanted, found = identity_images(parameters), prompts.config.get("identity_images", "shielding")
     uses = any("identity_texts" in term.needs for term in find_terms(weights).values())
     if uses and wanted != found:
         raise InputError(
@@ -143,7 +143,9 @@ def _make_task(
     )
 
 
-def _make_data(parameters: Parameters, clip: Clip, data: TrainingData, prompts: Checkpoint, device: str) -> EncoderData:
+def _make_data(
+    parameters: Parameters, clip: Clip, data: TrainingData, prompts: Checkpoint, shielding: bool, device: str
+) -> EncoderData:
     settings = parameters.encoder
     clothes_classes = prompts.tensors["image_clothes_classes"].numpy()
     return EncoderData(
@@ -169,6 +171,7 @@ def _make_data(parameters: Parameters, clip: Clip, data: TrainingData, prompts: 
         device=device,
         cameras=data.camera_ids,
         geometry=settings.view_geometry,
+        shielding=shielding,
         threads=parameters.loading.threads,
         ahead=parameters.loading.ahead,
     )
@@ -185,7 +188,7 @@ def run(parameters: Parameters, console: Console, shards: Path, prompts_folder: 
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     prompts = read_checkpoint(prompts_folder, "prompts", "ccaf-pipeline train --stage prompts")
-    drop = prompts.config["parameters"]["without_clothes"] == "drop"
+    drop = prompts.config["parameters"].get("without_clothes") == "drop"
     data = read_training_data(
         shards,
         parameters.data.dataset,
@@ -215,7 +218,7 @@ def run(parameters: Parameters, console: Console, shards: Path, prompts_folder: 
     resume = ResumeSettings(out.with_name(f"{out.name}.partial"), sha256_of_value(made_of))
     curves = train_encoder(
         task,
-        _make_data(parameters, clip, data, prompts, device),
+        _make_data(parameters, clip, data, prompts, task.uses_shielding_images, device),
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         head_factor=settings.head_factor,

@@ -17,7 +17,11 @@ DEFAULT_PARAMETERS = Path("params.yaml")
 
 ParamsOption = Annotated[
     Path | None,
-    typer.Option("--params", help="Parameter file. Default: params.yaml here, if there is one.", show_default=False),
+    typer.Option(
+        "--params",
+        help="Parameter file, or preset:NAME (preset:prcc). Default: params.yaml here, if there is one.",
+        show_default=False,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

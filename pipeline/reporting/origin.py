@@ -157,8 +157,12 @@ def parsing_facts(reader: ShardReader) -> tuple[Fact, ...]:
 
 def _prompt_facts(run: Run) -> tuple[Fact, ...]:
     config = run.config
+    images = (
+        [Fact("identity prompts from", f"{config['identity_images']} images")] if "identity_images" in config else []
+    )
     return (
         Fact("prompts", f"{config['identities']:,} identities, {config['clothes_classes']:,} clothes classes"),
+        *images,
         *_settings(config, (("tokens", "tokens a prompt"), ("similarity", "similarity"), ("epochs", "epochs"))),
         *_settings(config, (("batch_size", "batch"), ("learning_rate", "learning rate"))),
         Fact("seed", str(config["seed"])),
@@ -171,6 +175,7 @@ def _encoder_facts(run: Run) -> tuple[Fact, ...]:
     config, settings = run.config, run.config.get("parameters") or {}
     batch = f"{settings.get('identities_per_batch')} identities × {settings.get('images_per_identity')} images"
     return (
+        *([Fact("method", str(config["method"]))] if "method" in config else []),
         *_settings(config, (("epochs", "epochs"),)),
         Fact("batch", batch),
         *_settings(config, (("learning_rate", "learning rate"), ("lambda_con", "λ of centre alignment"))),
@@ -253,7 +258,8 @@ def what_ran(inputs: Inputs) -> tuple[Fact, ...]:
         facts.append(
             Fact(
                 "train, stage 2",
-                f"{config['model']['name']}, {_some(len(encoder.epochs), 'epoch')}, "
+                f"{config['model']['name']}, method {config.get('method', 'ccaf')}, "
+                f"{_some(len(encoder.epochs), 'epoch')}, "
                 f"clothes feature minimisation {minimisation}",
             )
         )
@@ -275,6 +281,8 @@ def clothes_sentence(prompts: Run | Absent) -> str:
     classes = f"{config['clothes_classes']:,} classes"
     if source == "labels":
         return f"{classes}, the data set's own labels. {without}"
+    if source == "image":
+        return f"{classes}, one an image. {without}"
     if source == "cluster":
         distance = (config.get("parameters") or {}).get("cluster_distance")
         return (

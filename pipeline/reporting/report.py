@@ -39,12 +39,10 @@ def _tiles(inputs: Inputs, protocol: str, people: int) -> tuple[Tile, ...]:
 def _encoder_note(encoder: Run | Absent) -> str:
     if not isinstance(encoder, Run):
         return ""
-    settings = encoder.config.get("parameters") or {}
-    weights = [
-        f"{name} × {settings[key]:g}"
-        for name, key in (("centre", "lambda_con"), ("disentangle", "lambda_dis"))
-        if key in settings
-    ]
+    terms = encoder.config.get("terms") or {}
+    weights = [f"{name} × {weight:g}" for name, weight in terms.items() if weight != 1]
+    if terms and not weights:
+        return "Every term has weight 1 in the total."
     return f"Weights in the total: {', '.join(weights)}; the others × 1." if weights else ""
 
 

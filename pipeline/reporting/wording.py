@@ -2,8 +2,8 @@
 
 PROMPT_CURVES = {
     "total": "sum of the terms, equation (16)",
-    "i2t": "shielding image to identity prompt, (5)",
-    "t2i": "identity prompt to shielding image, (6)",
+    "i2t": "image to identity prompt, (5)",
+    "t2i": "identity prompt to image, (6)",
     "i2t_clothes": "clothes image to clothes prompt, (12)",
     "t2i_clothes": "clothes prompt to clothes image, (13)",
     "learning_rate": "at the last step of the epoch",
@@ -18,5 +18,10 @@ ENCODER_CURVES = {
     "centre": "distance of the two centres of an identity, (10)",
     "i2t_clothes": "projected clothes feature to clothes prompts, (14)",
     "disentangle": "identity against clothes feature, (15)",
+    "onehot_clothes": "projected clothes feature to one-hot clothes labels, Table 4",
+    "cal_classifier": "clothes classifier of CAL",
+    "cal_adversarial": "features against CAL's clothes classifier",
+    "target_alignment": "raw image to the frozen encoder's shielding image, 1 - cosine",
+    "clothes_uniform": "clothes posteriors against uniform, by the clothes prompts",
     "learning_rate": "at the last step of the epoch",
 }

@@ -25,7 +25,7 @@ class EncoderBatch:
 
     Attributes:
         raw: x, (B, 3, H, W), normalised.
-        shielding: x_s with the same geometry, (B, 3, H, W).
+        shielding: x_s with the same geometry, (B, 3, H, W); None where the method has no use for it.
         identities: Class numbers, (B,).
         clothes_classes: Class numbers, (B,); ``NO_CLASS`` where an image has none.
         rows: Position of each image among the training images, (B,); None where nobody looks anything up by it.
@@ -33,7 +33,7 @@ class EncoderBatch:
     """
 
     raw: Tensor
-    shielding: Tensor
+    shielding: Tensor | None
     identities: Tensor
     clothes_classes: Tensor
     rows: Tensor | None = None
@@ -62,6 +62,7 @@ class EncoderData:
         device: Where batches go.
         cameras: Camera ids, (N,), negative where one is not known; None: not known for any.
         geometry: Whether the two views of an image share flip, crop and erased box.
+        shielding: Whether batches have shielding views; without them only raw images are read.
         threads: Threads that make batches.
         ahead: Batches that may wait for their step; 0: each is made when it is asked for.
         buffers: Memory of the views.
@@ -81,6 +82,7 @@ class EncoderData:
     device: str = "cpu"
     cameras: Labels | None = None
     geometry: ViewGeometry = "shared"
+    shielding: bool = True
     threads: int = 2
     ahead: int = 4
     buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
@@ -110,7 +112,7 @@ class EncoderData:
 
     def _make(self, number: int, step: int, positions: Labels, rank: int, world: int) -> EncoderBatch:
         count = len(positions)
-        images = self.store.planes(PAIR, self.rows[positions])
+        images = self.store.planes(PAIR if self.shielding else ("raw",), self.rows[positions])
         # every rank draws for the whole batch and takes its part, so that the views do not depend on their number
         geometries = [
             draw_geometry(
@@ -121,10 +123,10 @@ class EncoderData:
                 self.pad,
                 self.erase_probability,
             ).part(rank * count, (rank + 1) * count)
-            for stream in range(1 if self.geometry == "shared" else 2)
+            for stream in range(2 if self.shielding and self.geometry == "independent" else 1)
         ]
         noises = [geometry.noise() for geometry in geometries]
-        raw, shielding = (
+        raw, *others = (
             augment(
                 planes,
                 geometries[stream],
@@ -135,11 +137,11 @@ class EncoderData:
                 device=self.device,
                 buffers=self.buffers,
             )
-            for planes, stream in zip(images, (0, len(geometries) - 1), strict=True)
+            for planes, stream in zip(images, (0, len(geometries) - 1)[: len(images)], strict=True)
         )
         return EncoderBatch(
             raw=raw,
-            shielding=shielding,
+            shielding=others[0] if others else None,
             identities=self._labels(self.identities, positions),
             clothes_classes=self._labels(self.clothes_classes, positions),
             cameras=self._labels(self.cameras, positions)

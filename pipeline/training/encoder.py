@@ -8,8 +8,9 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.losses.registry import find_terms
-from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, LossSettings, Need
+from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, LossSettings, Need, present
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.loop import CurveRow, ResumeSettings, run_epochs
@@ -41,7 +42,7 @@ class EncoderTask(nn.Module):
         alternate: Examine steps and other steps in turn, (n, m); None: all terms in every step.
 
     Raises:
-        InputError: A term is not known.
+        InputError: A term is not known, or ``alternate`` is given and no term examines.
         ValueError: A term needs what was not given.
     """
 
@@ -69,6 +70,8 @@ class EncoderTask(nn.Module):
         self._loss_weights = {name: float(weights[name]) for name in self._terms}
         self._settings = settings or LossSettings()
         self._alternate = alternate
+        if alternate is not None and not any(term.examines for term in self._terms.values()):
+            raise InputError("encoder.alternate is set, but no term of the method examines: nothing to take turns with")
         needs = {need for term in self._terms.values() for need in term.needs}
         self._check(needs, identity_texts, clothes_texts, identity_clothes)
         self.image_encoder = image_encoder
@@ -149,7 +152,7 @@ class EncoderTask(nn.Module):
         if not self._targets_by_copy:
             return None
         with torch.no_grad():
-            features: ImageFeatures = self._frozen[0](batch.shielding)
+            features: ImageFeatures = self._frozen[0](present(batch.shielding))
         return features.projected
 
     def encode(self, batch: EncoderBatch) -> EncoderFeatures:
@@ -162,7 +165,7 @@ class EncoderTask(nn.Module):
         raw: ImageFeatures = self.image_encoder(batch.raw, cameras)
         if self.shielding_encoder is None:
             return EncoderFeatures(*raw, target=self._targets(batch))
-        shielding: ImageFeatures = self.shielding_encoder(batch.shielding, cameras)
+        shielding: ImageFeatures = self.shielding_encoder(present(batch.shielding), cameras)
         return EncoderFeatures(*raw, *shielding, self._targets(batch))
 
     def losses(self, features: EncoderFeatures, labels: EncoderLabels) -> dict[str, Tensor]:

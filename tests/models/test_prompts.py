@@ -57,6 +57,22 @@ def test_encoding_in_chunks_changes_nothing(clip):
     )
 
 
+def test_chunks_have_the_same_gradient_and_never_encode_more_at_once(clip):
+    gradients, sizes = [], []
+    weights = torch.randn(5, 24, generator=torch.Generator().manual_seed(1))
+    hook = clip.text_encoder.tower.transformer.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    for chunk in (99, 2):
+        prompts = make_prompts(clip, CLOTHES_TEMPLATE, 7, 2)
+        features = prompts.encode(clip.text_encoder, torch.tensor([6, 0, 3, 1, 2]), chunk=chunk)
+        (features * weights).sum().backward()
+        gradients.append(prompts.context.grad)
+    hook.remove()
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-4)
+    assert gradients[1][4].abs().sum() == 0  # a class that is not in the batch
+    assert sizes == [5, 2, 2, 1, *sizes[4:]]
+    assert sorted(sizes[4:]) == [1, 2, 2]  # once more, in the backward pass
+
+
 def test_too_many_tokens_are_refused(clip):
     with pytest.raises(InputError, match=r"prompts\.tokens = 40"):
         make_prompts(clip, IDENTITY_TEMPLATE, 2, 40)

@@ -123,6 +123,7 @@ def test_a_damaged_configuration_is_refused(inputs):
 @pytest.mark.parametrize(("source", "sentence"), [
     ("labels", "3 classes, the data set's own labels. 1 of 4 training images have none."),
     ("cluster", "3 classes, clusters of the clothes images' features within each identity (cosine distance up to 0.2)"),
+    ("image", "3 classes, one an image. 1 of 4"),
     ("none", "switched off"),
 ])  # fmt: skip
 def test_the_source_of_clothes_classes_is_told(inputs, source, sentence):

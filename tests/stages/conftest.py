@@ -1,6 +1,6 @@
 """A tiny parsed data set of coloured figures, its description, and parameters to train on it in seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
 from pipeline.shards.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
 
 SIZE = (64, 32)
+NOTHING = encode_mask(np.zeros(SIZE, dtype=np.bool_))
 PERSON, UPPER, FACE = (slice(4, 60), slice(8, 24)), (slice(18, 44), slice(8, 24)), (slice(4, 18), slice(11, 21))
 
 
@@ -98,8 +99,11 @@ class ParsedDataset:
     params: Path
 
 
-def make_dataset(folder: Path, config: Path, with_clothes: bool) -> ParsedDataset:
-    """Four training and three test identities, two outfits, two cameras, two takes each."""
+def make_dataset(folder: Path, config: Path, with_clothes: bool, bare: int = 0) -> ParsedDataset:
+    """Four training and three test identities, two outfits, two cameras, two takes each.
+
+    The parse of the first ``bare`` training images shows no clothes.
+    """
     name = "figures" if with_clothes else "figures-plain"
     rows = []
     for person in range(1, 8):
@@ -110,7 +114,8 @@ def make_dataset(folder: Path, config: Path, with_clothes: bool) -> ParsedDatase
                     rows.append(shard_row(split, person, 10 * person + outfit if with_clothes else None, camera, take))
     if not with_clothes:  # takes of two outfits would have the same name
         rows = list({row.image_id: row for row in rows}.values())
-    write_shards(folder / "shards", name, rows)
+    bare_rows = [replace(row, clothes_fraction=0.0, clothes_mask=NOTHING) for row in rows[:bare]]
+    write_shards(folder / "shards", name, bare_rows + rows[bare:])
     facts = {
         "name": name,
         "title": "Coloured figures",
@@ -148,3 +153,9 @@ def figures(tmp_path_factory: pytest.TempPathFactory, tiny_clip_config: Path) ->
 def plain_figures(tmp_path_factory: pytest.TempPathFactory, tiny_clip_config: Path) -> ParsedDataset:
     """The tiny data set without clothes ids."""
     return make_dataset(tmp_path_factory.mktemp("plain"), tiny_clip_config, with_clothes=False)
+
+
+@pytest.fixture(scope="session")
+def bare_figures(tmp_path_factory: pytest.TempPathFactory, tiny_clip_config: Path) -> ParsedDataset:
+    """The tiny data set with clothes ids, four training images of which show no clothes."""
+    return make_dataset(tmp_path_factory.mktemp("bare"), tiny_clip_config, with_clothes=True, bare=4)

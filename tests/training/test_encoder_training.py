@@ -220,6 +220,11 @@ def test_alternation_takes_n_examine_steps_then_m_others(tiny_clip_config):
     assert set(make_task(tiny_clip_config, "ccaf").loss_weights_at(1)) == set(task.terms)
 
 
+def test_alternation_without_an_examining_term_is_refused(tiny_clip_config):
+    with pytest.raises(InputError, match="no term of the method examines"):
+        make_task(tiny_clip_config, "i2t+i2i", alternate=(1, 1))
+
+
 def test_one_examine_step_leaves_everything_but_proj_c_bit_identical(tiny_clip_config):
     task = make_task(tiny_clip_config, "ccaf", alternate=(1, 1))
     before = deepcopy(task.state_dict())
