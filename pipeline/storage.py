@@ -10,6 +10,7 @@ import fnmatch
 import json
 import os
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ _OBJECT_STORES = {
     "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2", "b2", "hf", "memory",
 }  # fmt: skip
 """Schemes whose writes appear at once and whole, so that no rename is needed."""
+
+_BLOCK_BYTES = 8 * 1024 * 1024
 
 
 class StorageError(WorkError):
@@ -168,6 +171,27 @@ def read_bytes(place: Place) -> bytes:
         return stream.read()  # type: ignore[no-any-return]
 
 
+@contextmanager
+def local_copy(place: Place) -> Iterator[Path]:
+    """A local file with a file's bytes: the file itself if it is local, else a copy that is removed at the end.
+
+    Raises:
+        FileNotFoundError: There is no such remote file; that a local one exists is not checked.
+        StorageError: A remote file system does not answer, or refuses.
+    """
+    location = locate(place)
+    if location.local is not None:
+        yield location.local
+        return
+    with tempfile.NamedTemporaryFile(prefix="ccaf-", suffix=".tmp") as stream:
+        file_system, path = _remote(location)
+        with _named(location), file_system.open_input_stream(path) as source:
+            while block := source.read(_BLOCK_BYTES):
+                stream.write(block)
+        stream.flush()
+        yield Path(stream.name)
+
+
 def open_input(place: Place) -> pa.NativeFile:
     """A file for random access, such as for ``pq.ParquetFile``; close it.
 
@@ -214,17 +238,24 @@ def is_folder(place: Place) -> bool:
 
 def list_names(folder: Place, pattern: str = "*") -> list[str]:
     """Sorted names of the files in a folder that fit a pattern; none if there is no folder."""
-    location = locate(folder)
+    return sorted(fnmatch.filter(_entries(locate(folder), folders=False), pattern))
+
+
+def list_folders(folder: Place, pattern: str = "*") -> list[str]:
+    """Sorted names of the folders in a folder that fit a pattern; none if there is no folder."""
+    return sorted(fnmatch.filter(_entries(locate(folder), folders=True), pattern))
+
+
+def _entries(location: Location, folders: bool) -> list[str]:
     if location.local is not None:
         if not location.local.is_dir():
             return []
-        names = [entry.name for entry in os.scandir(location.local) if entry.is_file()]
-    else:
-        file_system, path = _remote(location)
-        with _named(location):
-            found = file_system.get_file_info(pa_fs.FileSelector(path, allow_not_found=True))
-        names = [info.base_name for info in found if info.type == pa_fs.FileType.File]
-    return sorted(fnmatch.filter(names, pattern))
+        return [entry.name for entry in os.scandir(location.local) if (entry.is_dir() if folders else entry.is_file())]
+    file_system, path = _remote(location)
+    with _named(location):
+        found = file_system.get_file_info(pa_fs.FileSelector(path, allow_not_found=True))
+    kind = pa_fs.FileType.Directory if folders else pa_fs.FileType.File
+    return [info.base_name for info in found if info.type == kind]
 
 
 def remove_file(place: Place) -> None:
@@ -237,6 +268,20 @@ def remove_file(place: Place) -> None:
     try:
         with _named(location):
             file_system.delete_file(path)
+    except FileNotFoundError:
+        pass
+
+
+def remove_folder(place: Place) -> None:
+    """Remove a folder with all that is in it, if there is one; what cannot be removed stays."""
+    location = locate(place)
+    if location.local is not None:
+        shutil.rmtree(location.local, ignore_errors=True)
+        return
+    file_system, path = _remote(location)
+    try:
+        with _named(location):
+            file_system.delete_dir(path)
     except FileNotFoundError:
         pass
 

@@ -30,7 +30,9 @@ class InlinePool:
     closed = 0
     interrupt_after: int | None = None
 
-    def __init__(self, setup: WorkerSetup, workers: int, gpus: float, restarts: int) -> None:
+    lost = 0
+
+    def __init__(self, setup: WorkerSetup, workers: int, *rest: Any) -> None:
         self._worker = ShardWorker(setup)
 
     def close(self) -> None:
@@ -52,7 +54,7 @@ class InlinePool:
 
 @contextmanager
 def no_session(address: str | None, cpus: int | None = None) -> Iterator[Resources]:
-    yield Resources(cpus=2, gpus=0)
+    yield Resources(cpus=2, gpus=0, node_cpus=2)
 
 
 @pytest.fixture
@@ -253,7 +255,7 @@ def test_two_runs_do_not_write_one_folder(run: Callable[..., JobResult], tmp_pat
     ("settings", "message"),
     [
         (replace(SETTINGS, parser="nobody"), r"unknown parser 'nobody'; known: .*tiles"),
-        (replace(SETTINGS, parser_settings={"depth": 1}), "has no setting depth"),
+        (replace(SETTINGS, parser_settings={"depth": 1}), "depth is not one of its settings"),
         (replace(SETTINGS, clothes_labels=("sock",)), "has no label sock"),
     ],
 )
@@ -275,14 +277,14 @@ def test_a_run_of_bad_images_only(run: Callable[..., JobResult], tmp_path: Path)
 @pytest.mark.parametrize(
     ("resources", "run_settings", "shards", "expected"),
     [
-        (Resources(8, 0), RunSettings(), 100, ("cpu", 8)),
-        (Resources(8, 0), RunSettings(threads=3), 100, ("cpu", 2)),
-        (Resources(2, 0), RunSettings(threads=4), 100, ("cpu", 1)),
-        (Resources(8, 0), RunSettings(workers=5), 3, ("cpu", 3)),
-        (Resources(8, 2), RunSettings(), 100, ("cuda", 2)),
-        (Resources(8, 2), RunSettings(gpus_per_worker=0.5), 100, ("cuda", 4)),
-        (Resources(8, 2), RunSettings(device="cpu"), 100, ("cpu", 8)),
-        (Resources(8, 2), RunSettings(device="cuda:1", workers=1), 100, ("cuda", 1)),
+        (Resources(8, 0, 8), RunSettings(), 100, ("cpu", 8)),
+        (Resources(8, 0, 8), RunSettings(threads=3), 100, ("cpu", 2)),
+        (Resources(8, 0, 4), RunSettings(threads=4), 100, ("cpu", 2)),
+        (Resources(8, 0, 8), RunSettings(workers=5), 3, ("cpu", 3)),
+        (Resources(8, 2, 8), RunSettings(), 100, ("cuda", 2)),
+        (Resources(8, 2, 8), RunSettings(gpus_per_worker=0.5), 100, ("cuda", 4)),
+        (Resources(8, 2, 8), RunSettings(device="cpu"), 100, ("cpu", 8)),
+        (Resources(8, 2, 8), RunSettings(device="cuda:1", workers=1), 100, ("cuda", 1)),
     ],
 )
 def test_device_and_workers(
@@ -293,4 +295,4 @@ def test_device_and_workers(
 
 def test_cuda_without_a_gpu_is_refused() -> None:
     with pytest.raises(InputError, match="Ray finds no GPU"):
-        choose_workers(Resources(8, 0), RunSettings(device="cuda"), 10)
+        choose_workers(Resources(8, 0, 8), RunSettings(device="cuda"), 10)

@@ -17,6 +17,7 @@ from pipeline.shards.maker import ShardMaker, parse_images
 from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
 from pipeline.shards.worker import build_parser
 from pipeline.shards.writer import ShardEntry, describe_shard
+from pipeline.storage import locate
 
 SETTINGS = ParseSettings(
     parser="tiles",
@@ -36,10 +37,18 @@ SETTINGS = ParseSettings(
 def make_one(images: Any, path: Path, settings: ParseSettings = SETTINGS, **run: int) -> ShardEntry:
     parser = build_parser(settings, "cpu")
     _, provenance = bind_content("tiny", images.manifest, settings, parser)
-    maker = ShardMaker(parser, settings, provenance, images.folder, run.get("batch_size", 4), run.get("io_threads", 2))
+    maker = ShardMaker(
+        parser,
+        settings,
+        provenance,
+        locate(images.folder),
+        run.get("batch_size", 4),
+        run.get("bucket_batches", 1),
+        run.get("io_threads", 2),
+    )
     (spec,) = plan_shards(images.manifest.num_rows, 512, 64)
     entry = maker.make(rows_of(images.manifest, spec), path)
-    assert maker.images_done == images.manifest.num_rows
+    assert maker.images_done == 0, "nothing is under way"
     maker.close()
     return entry
 
@@ -125,12 +134,18 @@ def test_columns_and_metadata_are_those_of_the_contract(
     assert len(metadata[b"ccaf.fingerprint"]) == 64
 
 
-@pytest.mark.parametrize(("batch_size", "io_threads"), [(1, 1), (3, 5), (64, 2)])
+@pytest.mark.parametrize(("batch_size", "bucket_batches", "io_threads"), [(1, 1, 1), (3, 5, 5), (64, 1, 2), (4, 3, 1)])
 def test_bytes_do_not_depend_on_batches_and_threads(
-    image_folder: Any, plugin_parser: Path, tmp_path: Path, batch_size: int, io_threads: int
+    image_folder: Any, plugin_parser: Path, tmp_path: Path, batch_size: int, bucket_batches: int, io_threads: int
 ) -> None:
     first = make_one(image_folder, tmp_path / "a" / "part.parquet")
-    second = make_one(image_folder, tmp_path / "b" / "part.parquet", batch_size=batch_size, io_threads=io_threads)
+    second = make_one(
+        image_folder,
+        tmp_path / "b" / "part.parquet",
+        batch_size=batch_size,
+        bucket_batches=bucket_batches,
+        io_threads=io_threads,
+    )
     assert first == second
     assert describe_shard(tmp_path / "b" / "part.parquet") == second
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.shards.overlap import map_ahead
+from pipeline.shards.overlap import MapAhead
 
 
 def test_order_is_kept_whatever_finishes_first() -> None:
@@ -14,7 +14,7 @@ def test_order_is_kept_whatever_finishes_first() -> None:
         return number * number
 
     with ThreadPoolExecutor(4) as pool:
-        assert list(map_ahead(pool, slow_when_even, range(40), ahead=7)) == [n * n for n in range(40)]
+        assert list(MapAhead(pool, slow_when_even, range(40), ahead=7)) == [n * n for n in range(40)]
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 5])
@@ -28,7 +28,7 @@ def test_no_more_than_so_many_are_drawn_ahead(ahead: int) -> None:
             yield number
 
     with ThreadPoolExecutor(2) as pool:
-        for taken, _ in enumerate(map_ahead(pool, lambda number: number, items(), ahead), start=1):
+        for taken, _ in enumerate(MapAhead(pool, lambda number: number, items(), ahead), start=1):
             assert drawn <= taken + ahead
 
 
@@ -45,7 +45,7 @@ def test_an_error_comes_at_its_turn_and_the_rest_is_cancelled() -> None:
         return number
 
     with ThreadPoolExecutor(1) as pool:
-        results = map_ahead(pool, work, range(50), ahead=10)
+        results = MapAhead(pool, work, range(50), ahead=10)
         assert next(results) == 0
         with pytest.raises(ValueError, match="one"):
             next(results)

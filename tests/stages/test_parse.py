@@ -23,6 +23,7 @@ from pipeline.shards.binding import bind_content
 from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
+from pipeline.storage import locate
 from stages.cli import run
 
 PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
@@ -110,7 +111,7 @@ def make_in_this_process(dataset: Dataset, folder: Path) -> None:
     """What the shards should be: every shard made by one worker, without Ray."""
     listing = read_dataset(load_facts(str(dataset.facts)), dataset.root / "little")
     _, provenance = bind_content("little", listing.manifest, SETTINGS, build_parser(SETTINGS, "cpu"))
-    worker = ShardWorker(WorkerSetup(SETTINGS, provenance, dataset.root / "little", folder, 1, 1, 5))
+    worker = ShardWorker(WorkerSetup(SETTINGS, provenance, locate(dataset.root / "little"), locate(folder), 1, 1, 5))
     for spec in plan_shards(listing.manifest.num_rows, SETTINGS.shard_rows, SETTINGS.row_group_rows):
         worker.make(ShardTask(spec.name, tuple(rows_of(listing.manifest, spec))))
 
