@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -86,3 +87,15 @@ class MapAhead(Iterator[Result], Generic[Item, Result]):
                 return False
             self._waiting = (item, self._cost(item))
         return self._waiting is not None
+
+
+def map_ahead(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """Yield ``function(item)`` in the order of ``items``, with at most ``ahead`` items begun before they are asked for.
+
+    Raises:
+        Exception: What ``function`` raised, at that item's turn.
+    """
+    with closing(MapAhead(pool, function, items, ahead)) as results:
+        yield from results
