@@ -39,6 +39,12 @@ def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_memory_monitor() -> None:
+    """Ray kills workers when the machine is short of memory; what else runs on it must not decide a test."""
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Tiny tensors are slower with more threads, and the tests may run in parallel processes."""
     torch.set_num_threads(1)

@@ -18,6 +18,7 @@ from pipeline.storage import StorageError
 POLL_SECONDS = 0.5
 WAITING_SECONDS = 60.0
 STORAGE_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 30.0
 
 
 @dataclass(eq=False)
@@ -104,6 +105,7 @@ class WorkerPool:
         self._timeout = shard_timeout
         self._say = say
         self._members = [self._start(deaths=0) for _ in range(workers)]
+        self._waiting: list[tuple[float, int]] = []
         self._quiet_since = time.monotonic()
         self.lost = 0
 
@@ -113,7 +115,7 @@ class WorkerPool:
         Raises:
             PipelineError: A worker cannot be started.
         """
-        while all(member.starting is not None for member in self._members):
+        while not any(member.starting is None for member in self._members):
             self._step()
 
     def run(
@@ -136,7 +138,7 @@ class WorkerPool:
             if not queue and not any(member.calls for member in self._members):
                 return
             ready = self._step()
-            for member in self._members:
+            for member in list(self._members):
                 while member.calls and member.calls[0].ref in ready:
                     call = member.calls.popleft()
                     if member.calls:
@@ -173,8 +175,12 @@ class WorkerPool:
         """Wait a little; see to workers that have started; the calls that are done."""
         import ray
 
+        self._start_waiting()
         starting = {member.starting: member for member in self._members if member.starting is not None}
         calls = [member.calls[0].ref for member in self._members if member.calls]
+        if not calls and not starting:
+            time.sleep(POLL_SECONDS)
+            return set()
         ready, _ = ray.wait([*calls, *starting], num_returns=1, timeout=POLL_SECONDS)
         if ready:  # and whatever else is done by now
             ready, _ = ray.wait([*calls, *starting], num_returns=len(calls) + len(starting), timeout=0)
@@ -188,11 +194,21 @@ class WorkerPool:
         try:
             _get(member.starting, "a worker")
         except _LostError as error:
-            if member.deaths >= self._restarts:
-                raise WorkError(f"a worker cannot be started: it died again and again ({error}); {_LESS}") from error
             self._replace(member)
+            if member.deaths < self._restarts:
+                return
+            self._waiting.pop()
+            if not self._members and not self._waiting:
+                raise WorkError(f"no worker can be started: each died again and again ({error}); {_LESS}") from error
+            self._say(f"a worker cannot be started ({error}); going on with those that are left")
         else:
             member.starting = None
+
+    def _start_waiting(self) -> None:
+        due = [entry for entry in self._waiting if entry[0] <= time.monotonic()]
+        for entry in due:
+            self._waiting.remove(entry)
+            self._members.append(self._start(entry[1]))
 
     def _tell_waiting(self, idle: bool) -> None:
         if idle and time.monotonic() - self._quiet_since > WAITING_SECONDS:
@@ -233,7 +249,10 @@ class WorkerPool:
 
         self.lost += 1
         ray.kill(member.actor)
-        self._members[self._members.index(member)] = self._start(member.deaths + 1)
+        self._members.remove(member)
+        # the first time at once; then ever later, for a machine that is short of memory needs time
+        pause = min(2.0**member.deaths, LONGEST_PAUSE_SECONDS) if member.deaths else 0.0
+        self._waiting.append((time.monotonic() + pause, member.deaths + 1))
 
     def _count_failure(self, task: ShardTask, queue: _Queue, reason: str) -> None:
         queue.failures[task.name] = queue.failures.get(task.name, 0) + 1
