@@ -107,7 +107,7 @@ def choose_workers(resources: Resources, run: RunSettings, shards: int) -> tuple
     cuda = run.device.startswith("cuda") or (run.device == "auto" and resources.gpus > 0)
     if cuda and resources.gpus <= 0:
         raise InputError(f"device {run.device} is asked for, but Ray finds no GPU; use --set device=cpu")
-    if run.threads > resources.node_cpus:
+    if 0 < resources.node_cpus < run.threads:  # 0: the workers' machines are still to come
         raise InputError(
             f"a worker of {run.threads} threads fits on no machine of the cluster; the largest has "
             f"{resources.node_cpus} CPUs: choose fewer --threads"

@@ -4,89 +4,24 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
+from parse_job import PLUGIN, Dataset, make_in_this_process, wait_for_shards, write_dataset
 
 from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.datasets.manifest import write_manifest
-from pipeline.images import encode_image
-from pipeline.shards.binding import bind_content
-from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
-from pipeline.storage import locate
 from stages.cli import run
-
-PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
-SLOW = {"seconds": 0.04}
-SETTINGS = ParseSettings("tiles", SLOW, None, "white", 0, False, 3, 2, 64_000_000, 0.02, 0.5)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set of 30 images, two of which are bad, with its description and parameters."""
-
-    root: Path
-    facts: Path
-    params: Path
-    environment: dict[str, str]
-
-    def arguments(self, out: Path, *more: str) -> list[str]:
-        return ["parse", "--params", str(self.params), "--out", str(out), *more]
-
-    def start(self, out: Path, *more: str) -> "subprocess.Popen[str]":
-        code = "import sys; from stages.cli import main; sys.argv[0] = 'ccaf-pipeline'; main()"
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *self.arguments(out, *more)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.root,  # any folder will do
-            env=self.environment,
-            start_new_session=True,
-        )
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(3)
-    lines = ["path,split,person_id,camera_id"]
-    (root / "little").mkdir()
-    for index in range(30):
-        path = root / "little" / f"{index:02d}.png"
-        path.write_bytes(encode_image(rng.integers(0, 256, (12, 6, 3), dtype=np.uint8)))
-        lines.append(f"{path.name},{'train' if index < 20 else 'query'},{index // 4},{index % 2}")
-    (root / "little" / "04.png").write_bytes(b"")
-    (root / "little" / "29.png").write_bytes(b"no image")
-    (root / "little" / "labels.csv").write_text("\n".join(lines) + "\n")
-    facts = root / "little.yaml"
-    facts.write_text(
-        yaml.safe_dump(
-            {
-                "name": "little", "title": "Little", "reader": "custom", "home": "here", "access": "made by a test",
-                "terms": "none", "layout": "a table", "markers": ["labels.csv"], "protocols": ["general"],
-                "roles": {"train": ["train"], "query": ["query"]}, "settings": {"table": "labels.csv"},
-            }
-        )
-    )  # fmt: skip
-    parse = {"parser": "tiles", "settings": SLOW, "shard_rows": 3, "row_group_rows": 2, "max_bad": 0.1}
-    params = root / "params.yaml"
-    params.write_text(
-        yaml.safe_dump({"data": {"dataset": str(facts), "root": str(root)}, "device": "cpu", "parse": parse})
-    )
-    environment = {**os.environ, "PYTHONPATH": str(PLUGIN)}
-    environment.pop("RAY_ADDRESS", None)
-    return Dataset(root, facts, params, environment)
+    return write_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -105,23 +40,6 @@ def cluster_address() -> Iterator[str]:
 def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PLUGIN))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-
-def make_in_this_process(dataset: Dataset, folder: Path) -> None:
-    """What the shards should be: every shard made by one worker, without Ray."""
-    listing = read_dataset(load_facts(str(dataset.facts)), dataset.root / "little")
-    _, provenance = bind_content("little", listing.manifest, SETTINGS, build_parser(SETTINGS, "cpu"))
-    worker = ShardWorker(WorkerSetup(SETTINGS, provenance, locate(dataset.root / "little"), locate(folder), 1, 1, 5))
-    for spec in plan_shards(listing.manifest.num_rows, SETTINGS.shard_rows, SETTINGS.row_group_rows):
-        worker.make(ShardTask(spec.name, tuple(rows_of(listing.manifest, spec))))
-
-
-def wait_for_shards(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("part-*.parquet"))) < count:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "no shard appeared"
-        time.sleep(0.02)
 
 
 def read_reused(process: "subprocess.Popen[str]") -> int:
