@@ -129,7 +129,7 @@ def test_a_submitted_job_brings_its_code_along(
     command = [
         *(str(Path(sys.executable).parent / "ray"), "job", "submit"),
         *("--address", f"http://{bare_cluster.webui_url}", "--working-dir", str(REPOSITORY)),
-        *("--runtime-env-json", json.dumps({"excludes": ["/tests", "/benchmarks", "/data/", "/artifacts", "/.*"]})),
+        *("--runtime-env-json", json.dumps({"excludes": ["/tests", "/benchmarks", "/data/", "/artifacts", "/.venv"]})),
         *("--", "python", "-m", "stages", *dataset.arguments(tmp_path / "out"), "--address", "auto", "--json"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=dataset.root)
