@@ -104,7 +104,7 @@ def _is_complete(folder: Location) -> bool:
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     shown = [
-        f"{name} differs" if name.endswith("sha256") else f"{name} was {old.get(name)!r}, is {new.get(name)!r}"
+        f"{name} differs" if name.endswith("sha256") else f"{name} was {old.get(name)}, is {new.get(name)}"
         for name in names[:_SHOWN_DIFFERENCES]
     ]
     return "; ".join(shown + [f"and {len(names) - len(shown)} more"] * (len(names) > len(shown)))

@@ -1,6 +1,8 @@
 """The parse job: plan, bind the folder, reuse what is committed, make the rest on Ray, write quarantine and record."""
 
 import platform
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -207,6 +209,23 @@ def _explained(folder: ShardFolder, names: list[str], say: Callable[[str], None]
         ) from error
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """While it lasts, a request to terminate stops the run as an interruption does. Ray's own answer is to abort."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can have it so
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
 def _absolute(location: Location) -> Location:
     """Workers have other current folders."""
     return location if location.local is None else locate(location.local.resolve())
@@ -276,7 +295,7 @@ def _work(
 ) -> tuple[dict[str, ShardEntry], Timings]:
     """On Ray: check what is committed, make the rest; entries by file name."""
     least = max(run.workers, 1) * run.threads
-    with ray_session(run.address, least if least > 1 else None) as resources:
+    with ray_session(run.address, least if least > 1 else None) as resources, _terminable():
         device, workers = choose_workers(resources, run, len(shards.specs))
         setup = replace(setup, device=device)
         gpus = run.gpus_per_worker if device == "cuda" else 0

@@ -122,7 +122,7 @@ class ShardMaker:
         self._encoders = ThreadPoolExecutor(io_threads, thread_name_prefix="encode")
         self._clothes = parser.scheme.numbers_of(list(provenance.clothes_labels))
         self._turn = threading.Lock()
-        self._done: dict[str, int] = {}
+        self._done: dict[object, int] = {}
 
     @property
     def images_done(self) -> int:
@@ -149,7 +149,7 @@ class ShardMaker:
         location = locate(place)
         digests: list[tuple[str, str]] = []
         with (
-            self._counted(location.name),
+            self._counted() as counter,
             open_shard(location, self._provenance, self._settings.row_group_rows) as writer,
             closing(self._decoded(rows)) as sources,
             closing(self._encoded(self._parse(sources, digests))) as encoded,
@@ -157,7 +157,7 @@ class ShardMaker:
             sources.fill()  # before its turn, so that the first batch is there when it comes
             for row in encoded:
                 writer.add(row)
-                self._done[location.name] += 1
+                self._done[counter] += 1
             check(writer.quarantine)
             writer.finish(sources_sha256(digests))
         assert writer.entry is not None, "the shard was committed"
@@ -174,12 +174,13 @@ class ShardMaker:
         self._encoders.shutdown(cancel_futures=True)
 
     @contextmanager
-    def _counted(self, name: str) -> Iterator[None]:
-        self._done[name] = 0
+    def _counted(self) -> Iterator[object]:
+        counter = object()
+        self._done[counter] = 0
         try:
-            yield
+            yield counter
         finally:
-            del self._done[name]
+            del self._done[counter]
 
     def _decoded(self, rows: Sequence[ManifestRow]) -> MapAhead[Source, Source]:
         """Read far ahead, for encoded files are small; decode one window ahead, and not too many pixels."""

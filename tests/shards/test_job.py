@@ -8,17 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError, WorkError
 from pipeline.shards import job as job_module
+from pipeline.shards import writer as writer_module
+from pipeline.shards.binding import bind_content
 from pipeline.shards.cluster import Resources
 from pipeline.shards.folder import open_folder
 from pipeline.shards.job import JobResult, RunSettings, choose_workers, run_job
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.verify import verify_folder
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
+from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
+from pipeline.storage import locate
 
 SETTINGS = ParseSettings("tiles", {}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
 
@@ -296,3 +300,60 @@ def test_device_and_workers(
 def test_cuda_without_a_gpu_is_refused() -> None:
     with pytest.raises(InputError, match="Ray finds no GPU"):
         choose_workers(Resources(8, 0, 8), RunSettings(device="cuda"), 10)
+
+
+def test_a_folder_of_images_that_goes_away_is_no_fault_of_the_images(
+    run: Callable[..., JobResult], image_folder: Any, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    with pytest.raises(WorkError, match=rf"does not see the folder of the images {images}"):
+        run(tmp_path / "out", images=images)
+    shutil.copytree(image_folder.folder, images)
+    checked = ShardWorker._check_images
+
+    def go_away(worker: ShardWorker) -> None:
+        checked(worker)
+        shutil.rmtree(images, ignore_errors=True)  # after the worker has looked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ShardWorker, "_check_images", go_away)
+        with pytest.raises(WorkError, match="does not see the folder of the images"):
+            run(tmp_path / "out", images=images)
+    assert not list((tmp_path / "out").glob("part-*")), "nothing of missing images only was committed"
+
+
+def test_a_worker_that_does_not_see_the_output_is_refused(
+    run: Callable[..., JobResult], image_folder: Any, tmp_path: Path
+) -> None:
+    run(tmp_path / "out")
+    (tmp_path / "out" / "_plan.json").write_text("{}")
+    parser = build_parser(SETTINGS, "cpu")
+    _, provenance = bind_content("tiny", image_folder.manifest, SETTINGS, parser)
+    setup = WorkerSetup(SETTINGS, provenance, locate(image_folder.folder), locate(tmp_path / "out"), 1, 1, 4)
+    with pytest.raises(WorkError, match=r"does not see the output folder .*--out must lie on a file system that all"):
+        ShardWorker(setup).prepare()
+
+
+def test_the_record_tells_of_shards_that_were_made_with_other_versions(
+    run: Callable[..., JobResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = run(tmp_path / "out").record.versions
+    assert own["numpy"] == np.__version__
+    (tmp_path / "out" / "part-00001-of-00010.parquet").unlink()
+    monkeypatch.setattr(writer_module, "library_versions", lambda: {**own, "numpy": "0.9"})
+    result = run(tmp_path / "out")
+    assert result.timings.shards_made == 1
+    assert result.record.versions == {**own, "numpy": f"0.9, {np.__version__}"}
+
+
+def test_a_disk_that_is_full_at_the_end_is_a_clear_error(
+    run: Callable[..., JobResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module, "write_quarantine", fail)
+        with pytest.raises(WorkError, match=r"cannot be written: No space left on device; shards .* are kept"):
+            run(tmp_path / "out")
+    assert run(tmp_path / "out").timings.shards_reused == 10
