@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError, WorkError
+from pipeline.shards import folder as folder_module
 from pipeline.shards import job as job_module
 from pipeline.shards import writer as writer_module
 from pipeline.shards.binding import bind_content
@@ -22,7 +23,7 @@ from pipeline.shards.job import JobResult, RunSettings, choose_workers, run_job
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.verify import verify_folder
 from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
-from pipeline.storage import locate
+from pipeline.storage import Location, Place, copy_file, list_folders, list_names, locate, read_bytes
 
 SETTINGS = ParseSettings("tiles", {}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
 
@@ -72,7 +73,7 @@ def run(
     InlinePool.interrupt_after = None
 
     def run_here(
-        out: Path, settings: ParseSettings = SETTINGS, images: Path | None = None, **options: Any
+        out: Place, settings: ParseSettings = SETTINGS, images: Path | None = None, **options: Any
     ) -> JobResult:
         InlinePool.made.clear()
         folder = images or image_folder.folder
@@ -357,3 +358,48 @@ def test_a_disk_that_is_full_at_the_end_is_a_clear_error(
         with pytest.raises(WorkError, match=r"cannot be written: No space left on device; shards .* are kept"):
             run(tmp_path / "out")
     assert run(tmp_path / "out").timings.shards_reused == 10
+
+
+def remote_content(folder: Location) -> dict[str, bytes]:
+    files = {name: read_bytes(folder / name) for name in list_names(folder)}
+    record = json.loads(files["_record.json"])
+    del record["timings"]
+    return {**files, "_record.json": json.dumps(record, sort_keys=True).encode()}
+
+
+def test_shards_in_an_object_store_are_replaced_only_by_complete_ones(
+    run: Callable[..., JobResult], s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = locate(f"{s3_bucket}/{tmp_path.name}")
+    out = folder / "shards"
+    run(out)
+    before = remote_content(out)
+    run(tmp_path / "out")
+    assert before == content(tmp_path / "out"), "as on a local disk"
+    other = replace(SETTINGS, fill="black", shard_rows=3)
+    with pytest.raises(InputError, match="replace them by --overwrite"):
+        run(out, other)
+    InlinePool.interrupt_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        run(out, other, overwrite=True)
+    assert remote_content(out) == before, "the old shards stay until the new ones are complete"
+    InlinePool.interrupt_after = None
+    copies = 0
+
+    def end_in_between(source: Location, target: Location) -> None:
+        nonlocal copies
+        copies += 1
+        if copies == 5:
+            raise KeyboardInterrupt
+        copy_file(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module, "copy_file", end_in_between)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, other, overwrite=True)
+    assert "_record.json" not in list_names(out), "half replaced is not finished"
+    assert run(out, other).timings.shards_made == 0, "the complete replacement is adopted"
+    run(tmp_path / "fresh", other)
+    assert remote_content(out) == content(tmp_path / "fresh")
+    assert list_folders(folder) == ["shards"], "nothing is left beside"
+    assert verify_folder(out, threads=2) == []

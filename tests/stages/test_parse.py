@@ -74,6 +74,13 @@ def test_killed_then_interrupted_then_finished(dataset: Dataset, cluster_address
     assert "Traceback" not in remarks
     assert not (out / "_record.json").exists()
 
+    terminated = dataset.start(out, "--workers", "1", "--address", cluster_address)
+    wait_for_shards(terminated, out, read_reused(terminated) + 1)
+    terminated.send_signal(signal.SIGTERM)  # as ray job stop and batch systems do
+    _, remarks = terminated.communicate(timeout=60)
+    assert terminated.returncode == 130, remarks
+    assert "run the same command again" in remarks
+
     committed = len(list(out.glob("part-*.parquet")))
     finished = dataset.start(out, "--workers", "2", "--json", "--address", cluster_address)
     output, remarks = finished.communicate(timeout=120)
@@ -99,7 +106,7 @@ def test_too_many_bad_images_fail_after_everything_was_written(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
     out = tmp_path / "out"
-    assert run(dataset.arguments(out, "--set", "parse.max_bad=0.06", "--set", "parse.settings={}")) == 1
+    assert run(dataset.arguments(out, "--max-bad", "0.06", "--set", "parse.settings={}")) == 1
     captured = capsys.readouterr()
     assert "28 images in 15 shards" in captured.out
     assert "quarantined 2 (6.67%): empty 1, not_an_image 1" in captured.out
@@ -124,9 +131,31 @@ def test_plan_starts_nothing(dataset: Dataset, tmp_path: Path, capsys: pytest.Ca
     assert {name: plan[name] for name in ("images", "shards", "smallest", "largest", "workers")} == {
         "images": 7, "shards": 4, "smallest": 1, "largest": 2, "workers": 2,
     }  # fmt: skip
+    assert (plan["parser"], plan["weights_sha256"], plan["label_scheme"]) == ("tiles", "w1", "lip")
+    assert plan["clothes_labels"][:2] == ["upper-clothes", "dress"]
+    assert (plan["device"], plan["present"]) == ("cpu", 0)
     assert run(dataset.arguments(tmp_path / "out", "--plan")) == 0
-    assert "shards    15 of 2 to 2 images" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "parser    tiles, weights w1, on cpu" in shown
+    assert "labels    lip; clothes are upper-clothes, dress, coat" in shown
+    assert "shards    15 of 2 to 2 images" in shown
+    assert "memory    about " in shown
     assert not (tmp_path / "out").exists()
+    import ray
+
+    assert not ray.is_initialized()
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_plan_names_the_fingerprint_and_what_is_there(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_in_this_process(dataset, tmp_path / "out")
+    assert run(dataset.arguments(tmp_path / "out", "--plan", "--json")) == 0
+    plan = json.loads(capsys.readouterr().out)
+    metadata = pq.read_schema(tmp_path / "out" / "part-00000-of-00015.parquet").metadata
+    assert plan["fingerprint"] == metadata[b"ccaf.fingerprint"].decode()
+    assert plan["present"] == 15
 
 
 @pytest.mark.usefixtures("plugin")
@@ -159,6 +188,11 @@ def test_a_manifest_and_its_images_can_be_named(
         (["--set", "parse.fill=pink"], "parse.fill = 'pink'"),
         (["--address", "ray://127.0.0.1:1"], "Ray Client is not supported"),
         (["--limit", "0"], "--limit"),
+        (["--max-bad", "1.5"], "--max-bad"),
+        (["--root", "s3://bucket/data"], "s3://bucket/data is not local, and only local folders are listed"),
+        (["--plan", "--set", "parse.parser=schq"], "unknown parser 'schq'; known: "),
+        (["--plan", "--set", "parse.clothes_labels=[sock]"], "label scheme lip has no label sock"),
+        (["--plan", "--set", "device=cuda:7"], "device 'cuda:7' cannot be used here"),
         (["--verify"], "no finished shards in"),
     ],
 )
