@@ -94,9 +94,15 @@ class ParseParameters(Section):
     shard_rows: int = Field(512, ge=1, description="images in a shard at the most; small data sets get smaller shards")
     row_group_rows: int = Field(64, ge=1, description="images in a Parquet row group")
     batch_size: int = Field(16, ge=1, description="images handed to the parser at once; changes no result")
+    bucket_batches: int = Field(
+        4, ge=1, description="batches among whose images those of similar size are put together; changes no result"
+    )
     io_threads: int = Field(2, ge=1, description="threads a worker reads and decodes with, and as many to encode")
     gpus_per_worker: float = Field(1.0, gt=0, description="GPUs a worker takes on CUDA; 0.5: two workers share one")
-    restarts: int = Field(3, ge=0, description="how often a worker may die before the run fails")
+    restarts: int = Field(3, ge=0, description="how often a shard may cost a worker's life before the run fails")
+    shard_timeout: float = Field(
+        0.0, ge=0, description="seconds for one shard after which its worker is replaced as hung; 0: no limit"
+    )
     max_pixels: int = Field(64_000_000, ge=1, description="larger images are quarantined before decoding")
     max_bad: float = Field(0.01, ge=0, le=1, description="share of quarantined images above which the run fails")
     min_person_fraction: float = Field(0.02, ge=0, le=1, description="below it an image is flagged no_person")

@@ -3,7 +3,6 @@
 import os
 import shlex
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from pipeline.shards.job import JobResult, RunSettings
     from pipeline.shards.plan import ParseSettings
+    from pipeline.storage import Location
 
 RAY_ADDRESS = "RAY_ADDRESS"
 SHOWN_PROBLEMS = 10
@@ -41,15 +41,24 @@ def command(
     dataset: DatasetOption = None,
     root: RootOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the shards. Default: artifacts/<data set>/shards.")
+        str | None,
+        typer.Option(
+            "--out", help="Folder for the shards, local or a URI such as s3://... Default: artifacts/<data set>/shards."
+        ),
     ] = None,
     manifest: Annotated[
-        Path | None,
-        typer.Option("--manifest", help="Manifest made by ccaf-pipeline manifest; the data set is not listed again."),
+        str | None,
+        typer.Option(
+            "--manifest",
+            help="Manifest made by ccaf-pipeline manifest, local or a URI; the data set is not listed again.",
+        ),
     ] = None,
     images: Annotated[
-        Path | None,
-        typer.Option("--images", help="With --manifest: folder its paths are relative to. Default: the data set's."),
+        str | None,
+        typer.Option(
+            "--images",
+            help="With --manifest: folder its paths are relative to, local or a URI. Default: the data set's.",
+        ),
     ] = None,
     parser: ParserOption = None,
     parsers: Annotated[
@@ -81,6 +90,15 @@ def command(
             "Shards of the same parameters and images are reused all the same.",
         ),
     ] = False,
+    max_bad: Annotated[
+        float | None,
+        typer.Option(
+            "--max-bad",
+            min=0,
+            max=1,
+            help="Share of bad images above which the exit code is 1. Default: the parameter parse.max_bad.",
+        ),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and stop.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Only re-read finished shards: hashes, counts, and every picture.")
@@ -102,12 +120,15 @@ def command(
 
         show_parsers(Console(quiet=quiet, as_json=as_json))
         return
+    overrides = [*(overrides or []), *([] if max_bad is None else [f"parse.max_bad={max_bad}"])]
     context = make_context(
         params, overrides, seed=seed, dataset=dataset, root=root, parser=parser, quiet=quiet, as_json=as_json
     )
-    out = out or dataset_workspace(context).shards
+    from pipeline.storage import locate
+
+    place = locate(out or dataset_workspace(context).shards)
     if verify:
-        _verify(context, out, workers)
+        _verify(context, place, workers)
         return
     if images is not None and manifest is None:
         raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
@@ -123,11 +144,13 @@ def command(
         threads=threads or context.parameters.threads or 1,
         io_threads=parse.io_threads,
         batch_size=parse.batch_size,
+        bucket_batches=parse.bucket_batches,
         gpus_per_worker=parse.gpus_per_worker,
         restarts=parse.restarts,
+        shard_timeout=parse.shard_timeout,
     )
     if plan:
-        _show_plan(context.console, table, settings, run, out)
+        _show_plan(context.console, name, table, settings, run, place)
         return
     where = f"Ray at {run.address}" if run.address else "a local Ray"
     context.console.say(f"{table.num_rows:,} images of {name} in {folder}, parser {parse.parser}, on {where}")
@@ -135,7 +158,7 @@ def command(
         dataset=name,
         manifest=table,
         images=folder,
-        out=out,
+        out=place,
         settings=settings,
         run=run,
         overwrite=overwrite,
@@ -164,24 +187,26 @@ def _settings(parse: ParseParameters, trust: bool) -> "ParseSettings":
 
 
 def _read_images(
-    context: Context, manifest: Path | None, images: Path | None, limit: int | None
-) -> "tuple[str, pa.Table, Path]":
+    context: Context, manifest: str | None, images: str | None, limit: int | None
+) -> "tuple[str, pa.Table, Location]":
     """Name of the data set, its manifest, and the folder that paths are relative to."""
     from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
     from pipeline.datasets.manifest import read_manifest
     from pipeline.datasets.tracklets import sample_frames
     from pipeline.shards.plan import limit_manifest
+    from pipeline.storage import is_folder, locate
 
     data = context.parameters.data
     facts = load_facts(data.dataset)
     if manifest is not None:
         table = read_manifest(manifest)
-        folder = images or dataset_folder(facts, data.root, os.environ)
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder} with the images of {manifest}; name it by --images")
+        folder = locate(images or dataset_folder(facts, data.root, os.environ))
+        if not is_folder(folder):
+            raise InputError(f"there is no folder {folder} with the images of {locate(manifest)}; name it by --images")
     else:
-        folder = dataset_folder(facts, data.root, os.environ)
-        listing = read_dataset(facts, folder)
+        local = dataset_folder(facts, data.root, os.environ)
+        folder = locate(local)
+        listing = read_dataset(facts, local)
         table = listing.manifest
         notes = [*listing.problems]
         if listing.unmatched:
@@ -192,26 +217,59 @@ def _read_images(
     return facts.name, table if limit is None else limit_manifest(table, limit), folder
 
 
-def _show_plan(console: Console, table: "pa.Table", settings: "ParseSettings", run: "RunSettings", out: Path) -> None:
+def _show_plan(
+    console: Console, name: str, table: "pa.Table", settings: "ParseSettings", run: "RunSettings", out: "Location"
+) -> None:
+    """Resolve all that a run would resolve first, and show it; Ray is not started."""
+    from pipeline.device import choose_device
+    from pipeline.shards.binding import bind_content
     from pipeline.shards.estimate import estimate_run
+    from pipeline.shards.plan import check_image_ids
+    from pipeline.shards.schema import SHARD_PATTERN
+    from pipeline.shards.worker import build_parser
+    from pipeline.storage import list_names
 
+    check_image_ids(table)
+    content, provenance = bind_content(name, table, settings, build_parser(settings, "cpu"))
     estimate = estimate_run(table.num_rows, settings, run)
+    if run.address is None:
+        device = choose_device(run.device)
+    else:
+        device = f"{run.device}, decided by the cluster at {run.address}" if run.device == "auto" else run.device
+    present = len(list_names(out, SHARD_PATTERN))
+    clothes = ", ".join(provenance.clothes_labels)
+    weights = f"weights {provenance.weights_sha256[:12]}" if provenance.weights_sha256 else "no weights"
     console.result(
-        {**asdict(estimate), "out": str(out)},
+        {
+            **asdict(estimate),
+            "out": str(out),
+            "present": present,
+            "device": str(device),
+            "parser": settings.parser,
+            "weights_sha256": provenance.weights_sha256,
+            "label_scheme": provenance.label_scheme,
+            "clothes_labels": list(provenance.clothes_labels),
+            "fingerprint": provenance.fingerprint,
+            "parameters": content,
+        },
         "\n".join(
             [
-                f"images    {estimate.images:,}",
-                f"shards    {estimate.shards:,} of {estimate.smallest} to {estimate.largest} images, in {out}",
+                f"images    {estimate.images:,} of {name}",
+                f"parser    {settings.parser}, {weights}, on {device}",
+                f"labels    {provenance.label_scheme}; clothes are {clothes}",
+                f"shards    {estimate.shards:,} of {estimate.smallest} to {estimate.largest} images, in {out}"
+                + (f" ({present} files are there already)" if present else ""),
                 f"workers   {estimate.workers} ({'as asked' if run.workers else 'by the CPUs of this machine'}), "
                 f"{run.threads} thread(s) each, batches of {run.batch_size}",
-                f"memory    about {estimate.megabytes_per_worker:,} MB a worker, more with a larger parser than lite",
+                f"memory    about {estimate.megabytes_per_worker:,} MB a worker for images of 256 x 128 pixels, "
+                f"{estimate.workers * estimate.megabytes_per_worker:,} MB in all",
             ]
         ),
     )
     console.say("nothing was done (--plan)")
 
 
-def _verify(context: Context, out: Path, workers: int) -> None:
+def _verify(context: Context, out: "Location", workers: int) -> None:
     from pipeline.progress import Progress
     from pipeline.shards.record import read_record
     from pipeline.shards.verify import verify_folder

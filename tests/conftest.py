@@ -1,7 +1,10 @@
 """Fixtures that several folders of tests share."""
 
 import json
+import logging
 import os
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,55 @@ def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_memory_monitor() -> None:
+    """Ray kills workers when the machine is short of memory; what else runs on it must not decide a test."""
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Tiny tensors are slower with more threads, and the tests may run in parallel processes."""
     torch.set_num_threads(1)
+
+
+def _s3_environment(endpoint: str) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Callable[[str], dict[str, str]]:
+    """The environment variables that lead to an S3 server."""
+    return _s3_environment
+
+
+@pytest.fixture(scope="session")
+def unused_endpoint() -> str:
+    """Where no server listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def s3_bucket() -> Iterator[str]:
+    """URI of an empty bucket on an S3 server that runs in this process; the environment leads there."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow.fs import FileSystem
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _s3_environment(f"http://{host}:{port}").items():
+            patch.setenv(name, value)
+        creator, path = FileSystem.from_uri("s3://ccaf-test?allow_bucket_creation=true&region=us-east-1")
+        creator.create_dir(path)
+        yield "s3://ccaf-test"
+    server.stop()

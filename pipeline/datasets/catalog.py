@@ -16,6 +16,7 @@ from pipeline.config import one_line
 from pipeline.datasets.builder import ManifestBuilder
 from pipeline.datasets.readers import Source, find_reader, reader_names
 from pipeline.errors import InputError
+from pipeline.storage import locate
 
 FACTS_FOLDER = Path("data_manifests")
 DATA_VARIABLE = "CCAF_DATA"
@@ -170,13 +171,18 @@ def dataset_folder(facts: DatasetFacts, root: str | None, environment: Mapping[s
     holds all of the data set's markers, it is the root.
 
     Raises:
-        InputError: No root is known.
+        InputError: No root is known, or it is not on a local file system.
     """
     base = root or environment.get(DATA_VARIABLE)
     if not base:
         raise InputError(
             f"where is {facts.name}? Give the folder that holds the data sets by --root, by data.root in params.yaml, "
             f"or by the environment variable {DATA_VARIABLE}"
+        )
+    if locate(Path(base)).local is None:
+        raise InputError(
+            f"{locate(Path(base))} is not local, and only local folders are listed: where the data set is local, "
+            f"make a manifest (ccaf-pipeline manifest); then give it by --manifest and the images by --images"
         )
     top = Path(base).expanduser()
     found = find_below(facts, top)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file
+from pipeline.storage import Place, local_copy
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -77,14 +78,16 @@ def write_manifest(table: pa.Table, path: Path) -> None:
         pq.write_table(table, temporary)
 
 
-def read_manifest(path: Path) -> pa.Table:
-    """Read and check a manifest; its metadata (names of numbered labels) stay.
+def read_manifest(path: Place) -> pa.Table:
+    """Read and check a manifest, local or remote; its metadata (names of numbered labels) stay.
 
     Raises:
         InputError: The file is missing, is not Parquet, has other columns, or lacks a label that every row needs.
+        StorageError: A remote file system does not answer.
     """
     try:
-        table = pq.read_table(path)
+        with local_copy(path) as file:
+            table = pq.read_table(file)
     except FileNotFoundError:
         raise InputError(f"manifest not found: {path}") from None
     except (OSError, pa.ArrowInvalid) as error:

@@ -1,17 +1,15 @@
-"""Ray: a quiet session, and a pool of actors that each work on one shard at a time and survive crashes."""
+"""Ray: a quiet session on a local or a remote cluster, and what it has."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline.errors import InputError, PipelineError, WorkError
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
+from pipeline.errors import InputError
 
-POLL_SECONDS = 0.5
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # shards never pass through it: tasks and entries are small
 
 _RAY_ENVIRONMENT = {
@@ -21,13 +19,23 @@ _RAY_ENVIRONMENT = {
 }
 """What Ray reads from its environment when it starts; a user's own setting wins."""
 
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray in the process that ``ray job submit`` starts; it holds the runtime environment of the job."""
+
 
 @dataclass(frozen=True)
 class Resources:
-    """What a Ray cluster has in all."""
+    """What a Ray cluster has.
+
+    Attributes:
+        cpus: In all.
+        gpus: In all.
+        node_cpus: Of the node that has most.
+    """
 
     cpus: int
     gpus: float
+    node_cpus: int
 
 
 @contextmanager
@@ -53,11 +61,20 @@ def ray_session(address: str | None, cpus: int | None = None) -> Iterator[Resour
     if opened:
         _connect(address, cpus)
     try:
-        found = ray.cluster_resources()
-        yield Resources(cpus=max(1, int(found.get("CPU", 1))), gpus=float(found.get("GPU", 0)))
+        yield _find_resources()
     finally:
         if opened:
             ray.shutdown()
+
+
+def _find_resources() -> Resources:
+    import ray
+
+    found = ray.cluster_resources()
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return Resources(
+        cpus=max(1, int(found.get("CPU", 1))), gpus=float(found.get("GPU", 0)), node_cpus=int(max(nodes, default=0))
+    )
 
 
 def _connect(address: str | None, cpus: int | None) -> None:
@@ -75,135 +92,16 @@ def _connect(address: str | None, cpus: int | None) -> None:
         )
         return
     try:
-        # the workers of other machines get this very package
-        ray.init(address=address, runtime_env={"py_modules": [str(Path(pipeline.__file__).parent)]}, **quiet)
+        ray.init(address=address, runtime_env=_code_for_workers(), **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
 
 
-class WorkerPool:
-    """A number of :class:`ShardWorker` actors. Ray restarts one that dies and runs its shard again.
+def _code_for_workers() -> dict[str, Any] | None:
+    """Runtime environment that gives this very package to workers of other machines, installed there or not.
 
-    Args:
-        setup: What every worker is told.
-        workers: Their number.
-        gpus: GPUs, or the fraction of one, for each.
-        restarts: How often one may die before it is given up.
+    A job that was submitted with py_modules of its own has said what its workers get; Ray takes that.
     """
-
-    def __init__(self, setup: WorkerSetup, workers: int, gpus: float, restarts: int) -> None:
-        import ray
-
-        remote = ray.remote(ShardWorker).options(
-            num_cpus=setup.threads,
-            num_gpus=gpus,
-            max_restarts=restarts,
-            max_task_retries=restarts,
-            max_concurrency=2,  # one shard, and the question how far it is
-        )
-        self._actors = [remote.remote(setup) for _ in range(workers)]
-        self._starting = {actor.prepare.remote(): actor for actor in self._actors}
-        self._idle: list[Any] = []
-
-    def wait(self) -> None:
-        """Return when the first worker is ready.
-
-        Raises:
-            PipelineError: A worker cannot be started.
-        """
-        import ray
-
-        while not self._idle:
-            ready, _ = ray.wait(list(self._starting), timeout=POLL_SECONDS)
-            self._collect_started(ready)
-
-    def run(
-        self, method: str, tasks: Iterator[ShardTask], report: Callable[[int], None]
-    ) -> Iterator[tuple[ShardTask, Any]]:
-        """Yield every task and its result of ``method``, as they finish.
-
-        Args:
-            method: ``check`` or ``make``.
-            tasks: Drawn and handed out in this order, to whichever worker is free.
-            report: Called now and then with the number of images done in shards that are not finished.
-
-        Raises:
-            PipelineError: A worker found the input wrong or cannot work; or all died.
-        """
-        import ray
-
-        running: dict[Any, tuple[Any, ShardTask]] = {}
-        questions: dict[Any, Any] = {}
-        while True:
-            while self._idle and (task := next(tasks, None)) is not None:
-                actor = self._idle.pop()
-                running[getattr(actor, method).remote(task)] = (actor, task)
-            if not running:
-                return
-            ready, _ = ray.wait([*running, *self._starting], timeout=POLL_SECONDS)
-            self._collect_started([ref for ref in ready if ref in self._starting])
-            for ref in [ref for ref in ready if ref in running]:
-                actor, task = running.pop(ref)
-                result = _get(ref, task.name)
-                self._idle.append(actor)
-                yield task, result
-            if not ready:
-                questions = _ask(questions, [actor for actor, _ in running.values()], report)
-
-    def close(self) -> None:
-        """Stop the workers at once, whatever they are doing: a shard appears complete or not at all."""
-        import ray
-
-        for actor in self._actors:
-            ray.kill(actor)
-
-    def _collect_started(self, ready: Sequence[Any]) -> None:
-        for ref in ready:
-            actor = self._starting.pop(ref)
-            _get(ref, "a worker")
-            self._idle.append(actor)
-
-
-def _ask(questions: dict[Any, Any], actors: Sequence[Any], report: Callable[[int], None]) -> dict[Any, Any]:
-    """Ask the actors how far they are without waiting for the answer; report those of the last time."""
-    import ray
-
-    if questions:
-        answered, late = ray.wait(list(questions), num_returns=len(questions), timeout=0)
-        if late:
-            return questions
-        done = 0
-        for ref in answered:
-            try:
-                done += ray.get(ref)
-            except ray.exceptions.RayError:  # it died; its shard's own result tells
-                continue
-        report(done)
-    return {actor.images_done.remote(): actor for actor in actors}
-
-
-def _get(ref: Any, what: str) -> Any:
-    """The result of a call, with the worker's error as it was raised there.
-
-    Raises:
-        PipelineError: The worker's own; or it could not write, or died too often.
-    """
-    import ray
-
-    try:
-        return ray.get(ref)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, PipelineError):
-            raise cause from None
-        if isinstance(cause, OSError | MemoryError):
-            reason = getattr(cause, "strerror", None) or cause
-            raise WorkError(
-                f"{what} failed: {reason}; shards that are committed are kept, so the same command goes on from them"
-            ) from error
-        raise
-    except ray.exceptions.RayActorError as error:
-        raise WorkError(
-            f"{what} failed: its worker died again and again ({str(error).strip().splitlines()[0]}); shards that are "
-            f"committed are kept; is there too little memory? fewer --workers or a smaller parse.batch_size need less"
-        ) from error
+    if "py_modules" in os.environ.get(_JOB_VARIABLE, ""):
+        return None
+    return {"py_modules": [str(Path(pipeline.__file__).parent)]}

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,8 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.files import read_json, sync_folder, write_json
+from pipeline.files import sync_folder
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
+from pipeline.storage import (
+    Location,
+    Place,
+    copy_file,
+    is_file,
+    list_folders,
+    list_names,
+    locate,
+    read_json,
+    remove_file,
+    remove_folder,
+    write_json,
+)
 
 _SHOWN_DIFFERENCES = 4
 
@@ -26,59 +38,87 @@ class ShardFolder:
         work: Where they are written now: ``final`` itself, or a hidden folder beside it that takes its place later.
     """
 
-    final: Path
-    work: Path
+    final: Location
+    work: Location
 
     def committed(self, names: list[str]) -> list[str]:
         """Those of ``names`` that are there."""
-        return [name for name in names if (self.work / name).is_file()]
+        found = set(list_names(self.work, SHARD_PATTERN))
+        return [name for name in names if name in found]
 
     def invalidate(self) -> None:
         """Mark the folder as unfinished, before anything in it changes."""
-        (self.work / RECORD_NAME).unlink(missing_ok=True)
-        sync_folder(self.work)
+        remove_file(self.work / RECORD_NAME)
+        if self.work.local is not None:
+            sync_folder(self.work.local)
 
     def prune(self, names: Container[str]) -> None:
         """Remove what crashes left half-written, and shards that are not among ``names``."""
-        for left in [*self.work.glob(".*.tmp"), *self.work.glob(SHARD_PATTERN)]:
-            if left.name not in names:
-                left.unlink(missing_ok=True)
+        for left in [*list_names(self.work, ".*.tmp"), *list_names(self.work, SHARD_PATTERN)]:
+            if left not in names:
+                remove_file(self.work / left)
 
     def finish(self) -> None:
         """Put a replacement in its place, after its record was written, and remove what earlier runs left beside."""
         if self.work != self.final:
-            if self.final.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{self.final.name}.", suffix=".old", dir=self.final.parent))
-                self.final.replace(old / self.final.name)
-            self.work.replace(self.final)
-            sync_folder(self.final.parent)
+            if self.final.local is not None and self.work.local is not None:
+                _rename_into_place(self.work.local, self.final.local)
+            else:
+                _copy_into_place(self.work, self.final)
         for pattern in (f".{self.final.name}.*.partial", f".{self.final.name}.*.old"):
-            for left in self.final.parent.glob(pattern):
-                shutil.rmtree(left, ignore_errors=True)
+            for left in list_folders(self.final.parent, pattern):
+                remove_folder(self.final.parent / left)
 
 
-def _replacement(final: Path, fingerprint: str) -> Path:
+def _rename_into_place(work: Path, final: Path) -> None:
+    if final.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
+        final.replace(old / final.name)
+    work.replace(final)
+    sync_folder(final.parent)
+
+
+def _copy_into_place(work: Location, final: Location) -> None:
+    """Object stores have no rename: copy on the store's side; the record goes first and comes last.
+
+    A run that ends in between leaves a folder without a record, and its complete replacement, which is adopted.
+    """
+    remove_file(final / RECORD_NAME)
+    names = [name for name in list_names(work) if name not in (PLAN_NAME, RECORD_NAME)]
+    for left in list_names(final, SHARD_PATTERN):
+        if left not in names:
+            remove_file(final / left)
+    for name in [PLAN_NAME, *names, RECORD_NAME]:
+        copy_file(work / name, final / name)
+    remove_folder(work)
+
+
+def _replacement(final: Location, fingerprint: str) -> Location:
     return final.parent / f".{final.name}.{fingerprint[:16]}.partial"
+
+
+def _is_complete(folder: Location) -> bool:
+    return is_file(folder / RECORD_NAME) and is_file(folder / PLAN_NAME)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     shown = [
-        f"{name} differs" if name.endswith("sha256") else f"{name} was {old.get(name)!r}, is {new.get(name)!r}"
+        f"{name} differs" if name.endswith("sha256") else f"{name} was {old.get(name)}, is {new.get(name)}"
         for name in names[:_SHOWN_DIFFERENCES]
     ]
     return "; ".join(shown + [f"and {len(names) - len(shown)} more"] * (len(names) > len(shown)))
 
 
-def _check_bound(final: Path, fingerprint: str, content: dict[str, Any]) -> bool:
-    """Whether ``final`` is bound to ``fingerprint``.
+def _check_bound(final: Location, fingerprint: str, content: dict[str, Any]) -> None:
+    """Check that ``final`` is bound to ``fingerprint``.
 
     Raises:
         InputError: It is bound to another one; the message says what differs.
     """
     bound = read_json(final / PLAN_NAME, "plan of the shard folder")
     if isinstance(bound, dict) and bound.get("fingerprint") == fingerprint:
-        return True
+        return
     old = bound.get("content") if isinstance(bound, dict) else None
     raise InputError(
         f"{final} holds shards of other content ({_differences(old if isinstance(old, dict) else {}, content)}); "
@@ -86,23 +126,37 @@ def _check_bound(final: Path, fingerprint: str, content: dict[str, Any]) -> bool
     )
 
 
-def _choose(final: Path, fingerprint: str, content: dict[str, Any], overwrite: bool) -> Path:
+def _is_empty(folder: Location) -> bool:
+    return not list_names(folder) and not list_folders(folder)
+
+
+def _adopt(replacement: Location, final: Location) -> None:
+    """Finish what a run that ended in :meth:`ShardFolder.finish` left: its complete replacement."""
+    if final.local is not None and replacement.local is not None:
+        if final.local.exists():
+            final.local.rmdir()
+        replacement.local.replace(final.local)
+    else:
+        _copy_into_place(replacement, final)
+
+
+def _choose(final: Location, fingerprint: str, content: dict[str, Any], overwrite: bool) -> Location:
     """The folder to write in; it need not exist."""
     replacement = _replacement(final, fingerprint)
-    if not final.exists() or not any(final.iterdir()):
-        # a run that ended between the two renames of finish() left its complete replacement
-        if (replacement / RECORD_NAME).is_file() and (replacement / PLAN_NAME).is_file():
-            if final.exists():
-                final.rmdir()
-            replacement.replace(final)
+    # only the copying of finish() leaves a bound folder without a record beside a complete replacement
+    copying = final.local is None and is_file(final / PLAN_NAME) and not is_file(final / RECORD_NAME)
+    if (copying or _is_empty(final)) and _is_complete(replacement):
+        _adopt(replacement, final)
         return final
-    if not (final / PLAN_NAME).is_file():
+    if _is_empty(final):
+        return final
+    if not is_file(final / PLAN_NAME):
         raise InputError(f"{final} is not empty and holds no shards of ccaf-pipeline; name another folder by --out")
     try:
         _check_bound(final, fingerprint, content)
     except InputError:
-        if not (final / RECORD_NAME).is_file() and not any(final.glob(SHARD_PATTERN)):
-            (final / PLAN_NAME).unlink()  # nothing was made yet, so nothing is lost
+        if not is_file(final / RECORD_NAME) and not list_names(final, SHARD_PATTERN):
+            remove_file(final / PLAN_NAME)  # nothing was made yet, so nothing is lost
             return final
         if not overwrite:
             raise
@@ -127,12 +181,15 @@ def _locked(folders: set[Path]) -> Iterator[None]:
 
 @contextmanager
 def open_folder(
-    final: Path, fingerprint: str, content: dict[str, Any], names: list[str], overwrite: bool
+    place: Place, fingerprint: str, content: dict[str, Any], names: list[str], overwrite: bool
 ) -> Iterator[ShardFolder]:
-    """Yield the folder for a run, bound to its fingerprint and locked against other runs.
+    """Yield the folder for a run, bound to its fingerprint and, where it is local, locked against other runs.
+
+    Two runs of the same content that write one remote folder at the same time do each other's work again, to the same
+    bytes; nothing else comes of it.
 
     Args:
-        final: Where the finished shards shall be.
+        place: Where the finished shards shall be.
         fingerprint: Of ``content``.
         content: All that decides the shards, by name.
         names: File names of the plan.
@@ -142,19 +199,24 @@ def open_folder(
     Raises:
         InputError: The folder is bound to another fingerprint, holds something else, is no folder, cannot be made, or
             another run is writing it.
+        StorageError: A remote file system does not answer.
     """
-    if final.exists() and not final.is_dir():
-        raise InputError(f"{final} is a file; --out names the folder of the shards")
-    final = final.resolve()
+    final = _resolve(locate(place))
+    if is_file(final):
+        raise InputError(f"{place} is a file; --out names the folder of the shards")
     try:
         work = _choose(final, fingerprint, content, overwrite)
-        work.mkdir(parents=True, exist_ok=True)
+        if work.local is not None:
+            work.local.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{final} cannot be written: {error.strerror or error}") from error
-    with _locked({folder for folder in (final, work) if folder.is_dir()}):
+    with _locked({folder.local for folder in (final, work) if folder.local is not None and folder.local.is_dir()}):
         folder = ShardFolder(final=final, work=work)
         folder.prune(names)
-        plan = {"fingerprint": fingerprint, "content": content, "shards": len(names)}
-        if not (work / PLAN_NAME).is_file():
-            write_json(work / PLAN_NAME, plan)
+        if not is_file(work / PLAN_NAME):
+            write_json(work / PLAN_NAME, {"fingerprint": fingerprint, "content": content, "shards": len(names)})
         yield folder
+
+
+def _resolve(location: Location) -> Location:
+    return location if location.local is None else locate(location.local.resolve())

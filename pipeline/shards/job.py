@@ -1,31 +1,33 @@
 """The parse job: plan, bind the folder, reuse what is committed, make the rest on Ray, write quarantine and record."""
 
 import platform
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.errors import InputError
+import pipeline
+from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.progress import Progress
 from pipeline.shards.binding import bind_content
-from pipeline.shards.cluster import Resources, WorkerPool, ray_session
+from pipeline.shards.cluster import Resources, ray_session
 from pipeline.shards.folder import ShardFolder, open_folder
 from pipeline.shards.plan import ParseSettings, ShardSpec, check_image_ids, plan_shards, rows_of
-from pipeline.shards.record import Record, read_record, write_record
+from pipeline.shards.pool import WorkerPool
+from pipeline.shards.record import Record, build_versions, read_record, write_record
 from pipeline.shards.worker import ShardTask, WorkerSetup, build_parser
 from pipeline.shards.writer import ShardEntry, write_quarantine
-
-_LIBRARIES = ("ccaf-pipeline", "numpy", "opencv-python-headless", "pillow", "pyarrow", "ray", "torch")
+from pipeline.storage import Location, Place, locate
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a job runs. Address, workers, batch size and restarts change no byte of the shards.
+    """How a job runs. Address, workers, batches, restarts and time-out change no byte of the shards.
 
     The number of threads and the kind of device can change the last bits of a network's sums, as they choose other
     kernels; so the default number of threads does not depend on the machine.
@@ -37,8 +39,10 @@ class RunSettings:
         threads: CPU threads of the network in a worker.
         io_threads: Threads of a worker that read and decode, and as many that encode.
         batch_size: Images handed to the parser at once.
+        bucket_batches: Batches from whose images those of similar size are put together; 1: as they come.
         gpus_per_worker: GPUs, or the fraction of one, for a worker on CUDA.
-        restarts: How often a worker may die before the job fails.
+        restarts: How often one shard may cost a worker's life before the job fails.
+        shard_timeout: Seconds after which a worker that makes one shard is taken for hung; 0: never.
     """
 
     address: str | None = None
@@ -47,8 +51,10 @@ class RunSettings:
     threads: int = 1
     io_threads: int = 2
     batch_size: int = 16
+    bucket_batches: int = 4
     gpus_per_worker: float = 1.0
     restarts: int = 3
+    shard_timeout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Timings:
         shards_made: Shards made in this run.
         shards_reused: Shards of an earlier run.
         workers: Workers used.
+        workers_lost: Workers that crashed, hung or went with their node, and were replaced.
         threads: CPU threads of the network in each.
         device: ``cpu`` or ``cuda``.
     """
@@ -74,6 +81,7 @@ class Timings:
     shards_made: int
     shards_reused: int
     workers: int
+    workers_lost: int
     threads: int
     device: str
 
@@ -87,7 +95,7 @@ class Timings:
 class JobResult:
     """What a job did: the shard folder, its record, and how this run went."""
 
-    folder: Path
+    folder: Location
     record: Record
     timings: Timings
 
@@ -96,16 +104,23 @@ def choose_workers(resources: Resources, run: RunSettings, shards: int) -> tuple
     """Device and number of workers for a cluster.
 
     Raises:
-        InputError: CUDA is asked for and the cluster has no GPU.
+        InputError: CUDA is asked for and the cluster has no GPU; or no machine has the CPUs of one worker.
     """
     cuda = run.device.startswith("cuda") or (run.device == "auto" and resources.gpus > 0)
     if cuda and resources.gpus <= 0:
         raise InputError(f"device {run.device} is asked for, but Ray finds no GPU; use --set device=cpu")
+    if 0 < resources.node_cpus < run.threads:  # 0: the workers' machines are still to come
+        raise InputError(
+            f"a worker of {run.threads} threads fits on no machine of the cluster; the largest has "
+            f"{resources.node_cpus} CPUs: choose fewer --threads"
+        )
+    if cuda and 1 < run.gpus_per_worker > resources.gpus:
+        raise InputError(f"a worker takes {run.gpus_per_worker:g} GPUs, and Ray finds {resources.gpus:g}")
     room = int(resources.gpus / run.gpus_per_worker) if cuda else resources.cpus // run.threads
     return "cuda" if cuda else "cpu", max(1, min(run.workers or room, shards))
 
 
-def _known_hashes(folder: Path) -> dict[str, str]:
+def _known_hashes(folder: Location) -> dict[str, str]:
     """What an earlier record says of the shards; nothing if there is none that can be read."""
     try:
         return {shard.name: shard.sha256 for shard in read_record(folder).shards}
@@ -113,8 +128,13 @@ def _known_hashes(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+def _versions(entries: Sequence[ShardEntry]) -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "ccaf-pipeline": pipeline.__version__,
+        "ray": version("ray"),
+        **build_versions(entries),
+    }
 
 
 class _Shards:
@@ -169,7 +189,8 @@ class _Shards:
 
 
 @contextmanager
-def _interruptible(folder: ShardFolder, names: list[str], say: Callable[[str], None]) -> Iterator[None]:
+def _explained(folder: ShardFolder, names: list[str], say: Callable[[str], None]) -> Iterator[None]:
+    """Say how to go on when a run is interrupted, and turn a failure to write into one line."""
     try:
         yield
     except KeyboardInterrupt:
@@ -179,13 +200,42 @@ def _interruptible(folder: ShardFolder, names: list[str], say: Callable[[str], N
             f"run the same command again to go on from them"
         )
         raise
+    except PipelineError:
+        raise
+    except OSError as error:
+        raise WorkError(
+            f"{folder.work} cannot be written: {error.strerror or error}; shards that are committed are kept, "
+            f"so the same command goes on from them"
+        ) from error
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """While it lasts, a request to terminate stops the run as an interruption does. Ray's own answer is to abort."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can have it so
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
+def _absolute(location: Location) -> Location:
+    """Workers have other current folders."""
+    return location if location.local is None else locate(location.local.resolve())
 
 
 def run_job(
     dataset: str,
     manifest: pa.Table,
-    images: Path,
-    out: Path,
+    images: Place,
+    out: Place,
     settings: ParseSettings,
     run: RunSettings,
     overwrite: bool = False,
@@ -197,8 +247,8 @@ def run_job(
     Args:
         dataset: Name of the data set.
         manifest: Its manifest.
-        images: Folder that relative paths of the manifest are relative to.
-        out: The shard folder.
+        images: Folder that relative paths of the manifest are relative to, local or remote.
+        out: The shard folder, local or remote.
         settings: What decides the bytes of the shards.
         run: How to run.
         overwrite: Replace shards of other content, once the new ones are complete.
@@ -217,23 +267,24 @@ def run_job(
     names = [spec.name for spec in specs]
     with (
         open_folder(out, provenance.fingerprint, content, names, overwrite) as folder,
-        _interruptible(folder, names, say),
+        _explained(folder, names, say),
     ):
         setup = WorkerSetup(
             settings=settings,
             provenance=provenance,
-            images=images.resolve(),
+            images=_absolute(locate(images)),
             work=folder.work,
             threads=run.threads,
             io_threads=run.io_threads,
             batch_size=run.batch_size,
+            bucket_batches=run.bucket_batches,
         )
         found, timings = _work(_Shards(manifest, specs, folder), setup, run, started, quiet, say)
         folder.prune(names)
         entries = [found[name] for name in names]
         write_quarantine(folder.work, [row for entry in entries for row in entry.quarantine])
         record = write_record(
-            folder.work, provenance.fingerprint, dataset, content, _versions(), entries, asdict(timings)
+            folder.work, provenance.fingerprint, dataset, content, _versions(entries), entries, asdict(timings)
         )
         folder.finish()
     return JobResult(folder.final, record, timings)
@@ -243,11 +294,12 @@ def _work(
     shards: _Shards, setup: WorkerSetup, run: RunSettings, started: float, quiet: bool, say: Callable[[str], None]
 ) -> tuple[dict[str, ShardEntry], Timings]:
     """On Ray: check what is committed, make the rest; entries by file name."""
-    with ray_session(run.address, run.workers * run.threads or None) as resources:
+    least = max(run.workers, 1) * run.threads
+    with ray_session(run.address, least if least > 1 else None) as resources, _terminable():
         device, workers = choose_workers(resources, run, len(shards.specs))
         setup = replace(setup, device=device)
         gpus = run.gpus_per_worker if device == "cuda" else 0
-        with closing(WorkerPool(setup, workers, gpus, run.restarts)) as pool:
+        with closing(WorkerPool(setup, workers, gpus, run.restarts, run.shard_timeout, say)) as pool:
             pool.wait()
             ready = time.monotonic()
             kept = shards.check(pool, quiet)
@@ -264,6 +316,7 @@ def _work(
                 shards_made=len(made),
                 shards_reused=len(kept),
                 workers=workers,
+                workers_lost=pool.lost,
                 threads=run.threads,
                 device=device,
             )

@@ -3,9 +3,10 @@
 The bytes of a shard depend on its images, its rows of the manifest and the settings; not on threads, nor on timing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import closing, contextmanager
 
 import numpy as np
 
@@ -15,11 +16,24 @@ from pipeline.images import RgbImage, encode_image, encode_label_map, encode_mas
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.parsing.parser import Parser, Parsing
 from pipeline.parsing.quality import assess
-from pipeline.shards.overlap import map_ahead
+from pipeline.shards.overlap import MapAhead
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.schema import Provenance
-from pipeline.shards.sources import Source, add_parser_digest, group_batches, load_source, sources_sha256
-from pipeline.shards.writer import QuarantineRow, ShardEntry, ShardRow, describe_shard, open_shard
+from pipeline.shards.sources import (
+    Source,
+    add_parser_digest,
+    bucket_by_size,
+    decode_source,
+    group_windows,
+    open_source,
+    sources_sha256,
+)
+from pipeline.shards.writer import QuarantineRow, ShardEntry, ShardRow, open_shard
+from pipeline.storage import Location, Place, locate
+
+AHEAD_PIXELS = 16_000_000
+"""Pixels that are decoded but not parsed yet, and as many that are parsed but not encoded yet, at the most; an image
+that has more is alone."""
 
 
 def check_parsings(parser: Parser, images: Sequence[RgbImage], parsings: Sequence[Parsing | BadImageError]) -> None:
@@ -73,14 +87,18 @@ def parse_images(parser: Parser, images: Sequence[RgbImage], paths: Sequence[str
 
 
 class ShardMaker:
-    """Makes shards with one parser.
+    """Makes shards with one parser. Two threads may call :meth:`make` at the same time.
+
+    While the first one's shard is encoded, written, synced and hashed to its end, the second one's images are parsed;
+    so the network does not wait between two shards.
 
     Args:
-        parser: The parser.
+        parser: The parser; used by one thread at a time.
         settings: What decides the bytes.
         provenance: Goes into every shard.
         images: Folder that relative paths of the manifest are relative to.
         batch_size: Images handed to the parser at once.
+        bucket_batches: Batches from whose images those of similar size are put together.
         io_threads: Threads that read and decode, and as many that encode.
     """
 
@@ -89,8 +107,9 @@ class ShardMaker:
         parser: Parser,
         settings: ParseSettings,
         provenance: Provenance,
-        images: Path,
+        images: Location,
         batch_size: int,
+        bucket_batches: int,
         io_threads: int,
     ) -> None:
         self._parser = parser
@@ -98,28 +117,51 @@ class ShardMaker:
         self._provenance = provenance
         self._images = images
         self._batch_size = batch_size
-        self._decoders = ThreadPoolExecutor(io_threads, thread_name_prefix="decode")
+        self._window = batch_size * bucket_batches
+        self._readers = ThreadPoolExecutor(io_threads, thread_name_prefix="read")
         self._encoders = ThreadPoolExecutor(io_threads, thread_name_prefix="encode")
         self._clothes = parser.scheme.numbers_of(list(provenance.clothes_labels))
-        self.images_done = 0
+        self._turn = threading.Lock()
+        self._done: dict[object, int] = {}
 
-    def make(self, rows: Sequence[ManifestRow], path: Path) -> ShardEntry:
-        """Make the shard of ``rows`` and commit it at ``path``.
+    @property
+    def images_done(self) -> int:
+        """Images finished of the shards that are being made."""
+        return sum(list(self._done.values()))
+
+    def make(
+        self,
+        rows: Sequence[ManifestRow],
+        place: Place,
+        check: Callable[[Sequence[QuarantineRow]], None] = lambda _: None,
+    ) -> ShardEntry:
+        """Make the shard of ``rows`` and commit it at ``place``.
+
+        Args:
+            rows: Its part of the manifest.
+            place: Its file.
+            check: Called with its quarantine before it is committed; what it raises is raised, and nothing committed.
 
         Raises:
-            WorkError: The parser breaks its contract.
-            OSError: The shard cannot be written.
+            WorkError: The parser breaks its contract, or a remote file system does not answer.
+            OSError: The shard cannot be written, or no image can be read just now.
         """
-        self.images_done = 0
-        ahead = 2 * self._batch_size
+        location = locate(place)
         digests: list[tuple[str, str]] = []
-        with open_shard(path, self._provenance, self._settings.row_group_rows) as writer:
-            sources = map_ahead(self._decoders, self._load, rows, ahead)
-            for row in map_ahead(self._encoders, self._encode, self._parse(sources, digests), ahead):
+        with (
+            self._counted() as counter,
+            open_shard(location, self._provenance, self._settings.row_group_rows) as writer,
+            closing(self._decoded(rows)) as sources,
+            closing(self._encoded(self._parse(sources, digests))) as encoded,
+        ):
+            sources.fill()  # before its turn, so that the first batch is there when it comes
+            for row in encoded:
                 writer.add(row)
-                self.images_done += 1
+                self._done[counter] += 1
+            check(writer.quarantine)
             writer.finish(sources_sha256(digests))
-        return describe_shard(path)
+        assert writer.entry is not None, "the shard was committed"
+        return writer.entry
 
     @property
     def parser(self) -> Parser:
@@ -128,22 +170,49 @@ class ShardMaker:
 
     def close(self) -> None:
         """Stop the threads."""
-        self._decoders.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)
         self._encoders.shutdown(cancel_futures=True)
 
-    def _load(self, row: ManifestRow) -> Source:
-        return add_parser_digest(self._parser, load_source(self._images, row, self._settings.max_pixels))
+    @contextmanager
+    def _counted(self) -> Iterator[object]:
+        counter = object()
+        self._done[counter] = 0
+        try:
+            yield counter
+        finally:
+            del self._done[counter]
+
+    def _decoded(self, rows: Sequence[ManifestRow]) -> MapAhead[Source, Source]:
+        """Read far ahead, for encoded files are small; decode one window ahead, and not too many pixels."""
+        read = MapAhead(self._readers, self._open, rows, 2 * self._window)
+        return MapAhead(
+            self._readers, decode_source, read, self._window, cost=lambda source: source.pixels, budget=AHEAD_PIXELS
+        )
+
+    def _encoded(
+        self, parsed: Iterable[tuple[Source, Parsing | BadImageError]]
+    ) -> MapAhead[tuple[Source, Parsing | BadImageError], ShardRow | QuarantineRow]:
+        return MapAhead(
+            self._encoders, self._encode, parsed, self._window, cost=lambda pair: pair[0].pixels, budget=AHEAD_PIXELS
+        )
+
+    def _open(self, row: ManifestRow) -> Source:
+        return add_parser_digest(self._parser, open_source(self._images, row, self._settings.max_pixels))
 
     def _parse(
         self, sources: Iterable[Source], digests: list[tuple[str, str]]
     ) -> Iterator[tuple[Source, Parsing | BadImageError]]:
-        for batch in group_batches(sources, self._batch_size):
-            digests += [(source.row.image_id, source.digest) for source in batch]
-            images = [source.image for source in batch if source.image is not None]
-            paths = [source.row.path for source in batch if source.image is not None]
-            outcomes = iter(parse_images(self._parser, images, paths) if images else [])
-            for source in batch:
-                yield source, source.bad or next(outcomes)
+        """Outcomes in the manifest's order. The parser is this shard's from its first image to its last."""
+        with self._turn:
+            for window in group_windows(sources, self._window):
+                digests += [(source.row.image_id, source.digest) for source in window]
+                outcomes: dict[int, Parsing | BadImageError] = {}
+                for batch in bucket_by_size(window, self._batch_size):
+                    images = [image for index in batch if (image := window[index].image) is not None]
+                    paths = [window[index].row.path for index in batch]
+                    outcomes.update(zip(batch, parse_images(self._parser, images, paths), strict=True))
+                for index, source in enumerate(window):
+                    yield source, source.bad or outcomes[index]
 
     def _encode(self, parsed: tuple[Source, Parsing | BadImageError]) -> ShardRow | QuarantineRow:
         source, outcome = parsed

@@ -1,12 +1,92 @@
 """Ordered work on a small thread pool: reading, decoding and encoding go on while the network computes."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import TypeVar
+from contextlib import closing
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class MapAhead(Iterator[Result], Generic[Item, Result]):
+    """Gives ``function(item)`` in the order of ``items``; items are begun before they are asked for, within bounds.
+
+    Items are drawn from their iterator in the caller's thread; so a chain of these is a pipeline with bounded memory.
+
+    Args:
+        pool: Where the work is done.
+        function: The work on one item. What it raises is raised at that item's turn.
+        items: Drawn one by one.
+        ahead: Items begun before they are asked for, at the most.
+        cost: What an item costs while it is under way, such as its pixels.
+        budget: The sum of costs under way at the most; an item that costs more is under way alone.
+    """
+
+    def __init__(
+        self,
+        pool: Executor,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        ahead: int,
+        cost: Callable[[Item], int] = lambda _: 0,
+        budget: int = 0,
+    ) -> None:
+        self._pool = pool
+        self._function = function
+        self._source = items
+        self._items = iter(items)
+        self._ahead = ahead
+        self._cost = cost
+        self._budget = budget
+        self._begun: deque[tuple[Future[Result], int]] = deque()
+        self._spent = 0
+        self._waiting: tuple[Item, int] | None = None
+        self._drained = False
+
+    def fill(self) -> None:
+        """Begin as many items as the bounds allow, without waiting for their results."""
+        while len(self._begun) <= self._ahead and self._draw():
+            assert self._waiting is not None, "an item was drawn"
+            item, cost = self._waiting
+            if self._begun and self._spent + cost > self._budget:
+                return
+            self._waiting = None
+            self._begun.append((self._pool.submit(self._function, item), cost))
+            self._spent += cost
+
+    def __next__(self) -> Result:
+        self.fill()
+        if not self._begun:
+            raise StopIteration
+        future, cost = self._begun.popleft()
+        self._spent -= cost
+        try:
+            return future.result()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Cancel what is begun, and close the items' own iterator if it can be."""
+        for future, _ in self._begun:
+            future.cancel()
+        self._begun.clear()
+        self._drained = True
+        if isinstance(self._items, MapAhead | Generator):
+            self._items.close()
+
+    def _draw(self) -> bool:
+        """Have the next item waiting; false if there is none."""
+        if self._waiting is None and not self._drained:
+            try:
+                item = next(self._items)
+            except StopIteration:
+                self._drained = True
+                return False
+            self._waiting = (item, self._cost(item))
+        return self._waiting is not None
 
 
 def map_ahead(
@@ -14,19 +94,8 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Yield ``function(item)`` in the order of ``items``, with at most ``ahead`` items begun before they are asked for.
 
-    Items are drawn from their iterator in the caller's thread; so a chain of these is a pipeline with bounded memory.
-
     Raises:
         Exception: What ``function`` raised, at that item's turn.
     """
-    begun: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            begun.append(pool.submit(function, item))
-            if len(begun) > ahead:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
-    finally:
-        for future in begun:
-            future.cancel()
+    with closing(MapAhead(pool, function, items, ahead)) as results:
+        yield from results

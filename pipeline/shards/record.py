@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.files import read_json, sha256_of_value, write_json
+from pipeline.files import sha256_of_value
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
-from pipeline.shards.writer import ShardEntry
+from pipeline.shards.writer import LIBRARIES, ShardEntry
+from pipeline.storage import Place, file_size, is_file, list_names, locate, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Record:
         fingerprint: What the folder is bound to.
         dataset: Name of the data set.
         parameters: The parameters that decide the content.
-        versions: Versions of the libraries that made it.
+        versions: Versions of the libraries that the shards were made with; several where a run was finished later.
         counts: ``images``, ``quarantined``, ``shards``, ``bytes``, and by kind ``splits``, ``flags``, ``reasons``.
         shards: Every shard, in order.
         timings: How the run went: seconds, workers, images a second.
@@ -51,8 +52,8 @@ class Record:
     sha256: str
 
 
-def _without_timings(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in value.items() if key != "timings"}
+def _without(value: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key not in names}
 
 
 def build_counts(entries: Sequence[ShardEntry]) -> dict[str, Any]:
@@ -75,8 +76,13 @@ def build_counts(entries: Sequence[ShardEntry]) -> dict[str, Any]:
     }
 
 
+def build_versions(entries: Sequence[ShardEntry]) -> dict[str, str]:
+    """Versions that the shards name, by library."""
+    return {name: ", ".join(sorted({entry.versions.get(name, "unknown") for entry in entries})) for name in LIBRARIES}
+
+
 def write_record(
-    folder: Path,
+    folder: Place,
     fingerprint: str,
     dataset: str,
     parameters: dict[str, Any],
@@ -107,56 +113,66 @@ def write_record(
         ],
         "timings": timings,
     }
-    path = folder / RECORD_NAME
-    if path.is_file() and _same_content(path, value):
+    path = locate(folder) / RECORD_NAME
+    if is_file(path) and _same_content(path, value):
         return read_record(folder)
     write_json(path, value)
     return read_record(folder)
 
 
-def _same_content(path: Path, value: dict[str, Any]) -> bool:
+def _same_content(path: Place, value: dict[str, Any]) -> bool:
     try:
         earlier = read_json(path, "record")
     except InputError:
         return False
-    return isinstance(earlier, dict) and _without_timings(earlier) == _without_timings(value)
+    changing = ("timings", "versions")  # those of a later run that made nothing say nothing of the shards
+    return isinstance(earlier, dict) and _without(earlier, *changing) == _without(value, *changing)
 
 
-def read_record(folder: Path) -> Record:
-    """Read the record of a finished shard folder.
+def read_record(folder: Place) -> Record:
+    """Read the record of a finished shard folder, local or remote.
 
     Raises:
         InputError: There is no finished shard folder, or the record is damaged.
+        StorageError: A remote file system does not answer.
     """
+    folder = locate(folder)
     path = folder / RECORD_NAME
-    if not path.is_file():
-        begun = (folder / PLAN_NAME).is_file() or any(folder.glob(SHARD_PATTERN))
+    if not is_file(path):
+        begun = is_file(folder / PLAN_NAME) or list_names(folder, SHARD_PATTERN)
         state = "they were begun but not finished" if begun else "none there"
         raise InputError(f"no finished shards in {folder} ({state}): run ccaf-pipeline parse")
     value = read_json(path, "shard record")
     try:
         return Record(
             **{**value, "shards": tuple(ShardFile(**item) for item in value["shards"])},
-            sha256=sha256_of_value(_without_timings(value)),
+            sha256=sha256_of_value(_without(value, "timings")),
         )
     except (TypeError, KeyError) as error:
         raise InputError(f"shard record {path} is damaged ({error}): run ccaf-pipeline parse") from error
 
 
 def check_files(folder: Path, record: Record) -> list[Path]:
-    """Paths of the shards that the record lists, each checked for its presence and size.
+    """Paths of the shards that the record of a local folder lists, each checked for its presence and size.
 
     Raises:
         InputError: A shard is missing or has another size.
     """
-    paths = []
+    check_sizes(folder, record)
+    return [folder / shard.name for shard in record.shards]
+
+
+def check_sizes(folder: Place, record: Record) -> None:
+    """Check that the shards which the record lists are there and have the right size.
+
+    Raises:
+        InputError: A shard is missing or has another size.
+        StorageError: A remote file system does not answer.
+    """
     for shard in record.shards:
-        path = folder / shard.name
-        if not path.is_file():
+        path = locate(folder) / shard.name
+        size = file_size(path)
+        if size is None:
             raise InputError(f"shard {path} is missing: run ccaf-pipeline parse")
-        if path.stat().st_size != shard.bytes:
-            raise InputError(
-                f"shard {path} has {path.stat().st_size} bytes, its record says {shard.bytes}: run ccaf-pipeline parse"
-            )
-        paths.append(path)
-    return paths
+        if size != shard.bytes:
+            raise InputError(f"shard {path} has {size} bytes, its record says {shard.bytes}: run ccaf-pipeline parse")

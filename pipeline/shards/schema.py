@@ -15,7 +15,7 @@ from pipeline.datasets.manifest import MANIFEST_SCHEMA
 from pipeline.errors import InputError
 from pipeline.parsing.masks import Fill
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever the same manifest and parameters would give other bytes; it is part of the fingerprint."""
 
 RECORD_NAME = "_record.json"
@@ -57,6 +57,7 @@ QUARANTINE_SCHEMA = pa.schema(
 _PREFIX = "ccaf."
 SHARD_KEY = _PREFIX + "shard"
 SOURCES_KEY = _PREFIX + "sources_sha256"
+VERSIONS_KEY = _PREFIX + "versions"
 QUARANTINE_KEY = _PREFIX + "quarantine"
 
 

@@ -1,8 +1,8 @@
 """Re-reads a finished shard folder from first to last: hashes, counts, every picture, and that they fit together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import BadImageError, InputError
+from pipeline.files import sha256_of_file
 from pipeline.images import decode_image, decode_label_map, decode_mask
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.shards.record import Record, ShardFile, build_counts, read_record
 from pipeline.shards.schema import QUARANTINE_NAME, QUARANTINE_SCHEMA, SHARD_PATTERN, SHARD_SCHEMA, Provenance
 from pipeline.shards.writer import ShardEntry, describe_shard
+from pipeline.storage import Place, list_names, local_copy, locate
 
 
 def check_row(row: dict[str, Any], provenance: Provenance) -> str | None:
@@ -40,45 +42,49 @@ def check_row(row: dict[str, Any], provenance: Provenance) -> str | None:
     return None
 
 
-def check_shard(folder: Path, shard: ShardFile, fingerprint: str) -> tuple[ShardEntry | None, list[str]]:
+def check_shard(folder: Place, shard: ShardFile, fingerprint: str) -> tuple[ShardEntry | None, list[str]]:
     """Re-read one shard; gives its entry (None if it cannot be read) and what is wrong."""
-    path = folder / shard.name
     try:
-        entry = describe_shard(path)
-        if entry.sha256 != shard.sha256:
-            return entry, [f"{shard.name}: its hash is not that of the record"]
-        with pq.ParquetFile(path) as parquet:
-            provenance = Provenance.from_metadata(parquet.schema_arrow.metadata or {}, shard.name)
-            if not parquet.schema_arrow.equals(SHARD_SCHEMA) or provenance.fingerprint != fingerprint:
-                return entry, [f"{shard.name}: its columns or its fingerprint are not those of the record"]
-            problems = []
-            for group in range(parquet.num_row_groups):
-                for row in parquet.read_row_group(group).to_pylist():
-                    problem = check_row(row, provenance)
-                    if problem is not None:
-                        problems.append(f"{shard.name}: {row['image_id']}: {problem}")
+        with local_copy(locate(folder) / shard.name) as path:
+            if sha256_of_file(path) != shard.sha256:
+                return None, [f"{shard.name}: its hash is not that of the record"]
+            entry = replace(describe_shard(path), name=shard.name)
+            with pq.ParquetFile(path) as parquet:
+                return entry, list(_check_content(parquet, shard.name, fingerprint))
     except (OSError, pa.ArrowException, InputError, KeyError, ValueError) as error:
         return None, [f"{shard.name}: cannot be read ({error})"]
-    return entry, problems
 
 
-def _check_totals(folder: Path, record: Record, entries: list[ShardEntry]) -> list[str]:
+def _check_content(parquet: pq.ParquetFile, name: str, fingerprint: str) -> Iterator[str]:
+    provenance = Provenance.from_metadata(parquet.schema_arrow.metadata or {}, name)
+    if not parquet.schema_arrow.equals(SHARD_SCHEMA) or provenance.fingerprint != fingerprint:
+        yield f"{name}: its columns or its fingerprint are not those of the record"
+        return
+    for group in range(parquet.num_row_groups):
+        for row in parquet.read_row_group(group).to_pylist():
+            problem = check_row(row, provenance)
+            if problem is not None:
+                yield f"{name}: {row['image_id']}: {problem}"
+
+
+def _check_totals(folder: Place, record: Record, entries: list[ShardEntry]) -> list[str]:
     problems = []
     if build_counts(entries) != record.counts:
         problems.append("the counts of the record are not those of the shards")
     expected = [[row.image_id, row.path, row.reason, row.detail] for entry in entries for row in entry.quarantine]
     try:
-        table = pq.read_table(folder / QUARANTINE_NAME, schema=QUARANTINE_SCHEMA)
+        with local_copy(locate(folder) / QUARANTINE_NAME) as path:
+            table = pq.read_table(path, schema=QUARANTINE_SCHEMA)
         if [list(row.values()) for row in table.to_pylist()] != expected:
             problems.append(f"{QUARANTINE_NAME} does not hold what the shards say")
     except (OSError, pa.ArrowException) as error:
         problems.append(f"{QUARANTINE_NAME} cannot be read ({error})")
     listed = {shard.name for shard in record.shards}
-    extra = sorted(path.name for path in folder.glob(SHARD_PATTERN) if path.name not in listed)
+    extra = [name for name in list_names(folder, SHARD_PATTERN) if name not in listed]
     return problems + [f"{name}: is not in the record" for name in extra]
 
 
-def verify_folder(folder: Path, threads: int, report: Callable[[int], None] = lambda _: None) -> list[str]:
+def verify_folder(folder: Place, threads: int, report: Callable[[int], None] = lambda _: None) -> list[str]:
     """Re-read every shard of a finished folder.
 
     Args:
@@ -91,6 +97,7 @@ def verify_folder(folder: Path, threads: int, report: Callable[[int], None] = la
 
     Raises:
         InputError: The folder holds no finished shards.
+        StorageError: A remote file system does not answer.
     """
     record = read_record(folder)
     problems: list[str] = []

@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.files import atomic_file, sha256_of_file
+from pipeline.files import sha256_of_file
 from pipeline.shards.schema import (
     DICTIONARY_COLUMNS,
     ENCODED_COLUMNS,
@@ -19,8 +21,16 @@ from pipeline.shards.schema import (
     SHARD_KEY,
     SHARD_SCHEMA,
     SOURCES_KEY,
+    VERSIONS_KEY,
     Provenance,
 )
+from pipeline.storage import Place, atomic_output, local_copy, locate
+
+ROW_GROUP_BYTES = 64_000_000
+"""A row group ends early when its pictures have so many bytes, so that memory stays flat with large photographs too."""
+
+LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "torch")
+"""Libraries whose version can change a shard's bytes; a shard names those that it was made with."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class ShardEntry:
         splits: Number of images of each split.
         flags: Number of images of each flag.
         quarantine: Images of its part of the manifest that it does not hold, with the reason.
+        versions: Versions of the libraries that it was made with.
     """
 
     name: str
@@ -79,16 +90,35 @@ class ShardEntry:
     splits: dict[str, int]
     flags: dict[str, int]
     quarantine: tuple[QuarantineRow, ...]
+    versions: dict[str, str]
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Versions of :data:`LIBRARIES` in this process, without the name of a build."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name).partition("+")[0]
+        except PackageNotFoundError:  # such as another wheel of OpenCV
+            found[name] = "unknown"
+    return found
 
 
 @dataclass
 class ShardWriter:
-    """Collects a shard's rows, in order; made by :func:`open_shard`."""
+    """Collects a shard's rows, in order; made by :func:`open_shard`.
+
+    Attributes:
+        entry: What the record says of the shard, once it was committed.
+    """
 
     parquet: pq.ParquetWriter
     row_group_rows: int
     rows: list[ShardRow] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
+    entry: ShardEntry | None = None
+    _bytes: int = 0
 
     def add(self, row: ShardRow | QuarantineRow) -> None:
         """Take the next row; a full row group is written at once, so that memory stays flat."""
@@ -96,7 +126,8 @@ class ShardWriter:
             self.quarantine.append(row)
             return
         self.rows.append(row)
-        if len(self.rows) >= self.row_group_rows:
+        self._bytes += len(row.image) + len(row.label_map) + len(row.clothes_mask) + len(row.shielded_image)
+        if len(self.rows) >= self.row_group_rows or self._bytes >= ROW_GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -108,6 +139,7 @@ class ShardWriter:
             ]
             self.parquet.write_batch(pa.RecordBatch.from_arrays(columns, schema=self.parquet.schema))
             self.rows.clear()
+            self._bytes = 0
 
     def finish(self, sources_sha256: str) -> None:
         """Write what is left, and with it the quarantine and the hash of the sources, into the same file."""
@@ -115,6 +147,7 @@ class ShardWriter:
         self.parquet.add_key_value_metadata(
             {
                 SOURCES_KEY: sources_sha256,
+                VERSIONS_KEY: json.dumps(library_versions(), sort_keys=True),
                 QUARANTINE_KEY: json.dumps([asdict(row) for row in self.quarantine], sort_keys=True),
             }
         )
@@ -126,38 +159,48 @@ def _column_compression() -> dict[str, str]:
 
 
 @contextmanager
-def open_shard(path: Path, provenance: Provenance, row_group_rows: int) -> Iterator[ShardWriter]:
-    """Yield a writer for the shard at ``path``; when the block ends well, the shard appears there, synced.
+def open_shard(place: Place, provenance: Provenance, row_group_rows: int) -> Iterator[ShardWriter]:
+    """Yield a writer for the shard at ``place``; when the block ends well, the shard appears there, synced.
 
-    The caller must call :meth:`ShardWriter.finish` in the block. The bytes depend on the rows and the provenance only.
+    The caller must call :meth:`ShardWriter.finish` in the block. The bytes depend on the rows, the provenance and the
+    libraries only.
     """
-    schema = SHARD_SCHEMA.with_metadata({**provenance.to_metadata(), SHARD_KEY: path.name})
-    with (
-        atomic_file(path) as temporary,
-        pq.ParquetWriter(
+    location = locate(place)
+    schema = SHARD_SCHEMA.with_metadata({**provenance.to_metadata(), SHARD_KEY: location.name})
+    with atomic_output(location) as temporary:
+        with pq.ParquetWriter(
             temporary,
             schema,
             version="2.6",
             use_dictionary=list(DICTIONARY_COLUMNS),
             compression=_column_compression(),
             write_statistics=[name for name in SHARD_SCHEMA.names if name not in ENCODED_COLUMNS],
-        ) as parquet,
-    ):
-        yield ShardWriter(parquet, row_group_rows)
+        ) as parquet:
+            writer = ShardWriter(parquet, row_group_rows)
+            yield writer
+        entry = _describe(temporary, location.name)  # of the local file, before it is sent anywhere
+    writer.entry = entry
 
 
-def describe_shard(path: Path) -> ShardEntry:
+def describe_shard(place: Place) -> ShardEntry:
     """Read a committed shard's entry for the record from the file itself.
 
     Raises:
         OSError, pa.ArrowInvalid, KeyError, ValueError: The file is damaged or is no shard.
+        StorageError: A remote file system does not answer.
     """
+    location = locate(place)
+    with local_copy(location) as path:
+        return _describe(path, location.name)
+
+
+def _describe(path: Path, name: str) -> ShardEntry:
     with pq.ParquetFile(path) as parquet:
         metadata = parquet.metadata.metadata or {}
         table = parquet.read(columns=["split", "flags"])
         rows = int(parquet.metadata.num_rows)
     return ShardEntry(
-        name=path.name,
+        name=name,
         rows=rows,
         bytes=path.stat().st_size,
         sha256=sha256_of_file(path),
@@ -165,6 +208,7 @@ def describe_shard(path: Path) -> ShardEntry:
         splits=_counts(table["split"]),
         flags=_counts(pa.chunked_array([chunk.flatten() for chunk in table["flags"].chunks], pa.string())),
         quarantine=tuple(QuarantineRow(**row) for row in json.loads(metadata[QUARANTINE_KEY.encode()])),
+        versions=json.loads(metadata[VERSIONS_KEY.encode()]),
     )
 
 
@@ -173,8 +217,8 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {pair["values"]: pair["counts"] for pair in sorted(pairs, key=lambda pair: str(pair["values"]))}
 
 
-def write_quarantine(folder: Path, rows: list[QuarantineRow]) -> None:
+def write_quarantine(folder: Place, rows: list[QuarantineRow]) -> None:
     """Write the quarantine table, in the order given, atomically; it may be empty."""
     columns = [pa.array([getattr(row, name) for row in rows], type=pa.string()) for name in QUARANTINE_SCHEMA.names]
-    with atomic_file(folder / QUARANTINE_NAME) as temporary:
+    with atomic_output(locate(folder) / QUARANTINE_NAME) as temporary:
         pq.write_table(pa.table(columns, schema=QUARANTINE_SCHEMA), temporary, compression="ZSTD")

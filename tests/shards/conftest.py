@@ -209,9 +209,9 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     del os.environ["CCAF_TEST_FAULTS"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray(plugin_parser: Path, faults: Path) -> Iterator[None]:
-    """One Ray with two CPUs for all tests; jobs use it because it is open."""
+    """One Ray with two CPUs for the tests of a module; jobs use it because it is open."""
     import ray
 
     from pipeline.shards.cluster import ray_session

@@ -8,17 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError, WorkError
+from pipeline.shards import folder as folder_module
 from pipeline.shards import job as job_module
+from pipeline.shards import writer as writer_module
+from pipeline.shards.binding import bind_content
 from pipeline.shards.cluster import Resources
 from pipeline.shards.folder import open_folder
 from pipeline.shards.job import JobResult, RunSettings, choose_workers, run_job
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.verify import verify_folder
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
+from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
+from pipeline.storage import Location, Place, copy_file, list_folders, list_names, locate, read_bytes
 
 SETTINGS = ParseSettings("tiles", {}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
 
@@ -30,7 +35,9 @@ class InlinePool:
     closed = 0
     interrupt_after: int | None = None
 
-    def __init__(self, setup: WorkerSetup, workers: int, gpus: float, restarts: int) -> None:
+    lost = 0
+
+    def __init__(self, setup: WorkerSetup, workers: int, *rest: Any) -> None:
         self._worker = ShardWorker(setup)
 
     def close(self) -> None:
@@ -52,7 +59,7 @@ class InlinePool:
 
 @contextmanager
 def no_session(address: str | None, cpus: int | None = None) -> Iterator[Resources]:
-    yield Resources(cpus=2, gpus=0)
+    yield Resources(cpus=2, gpus=0, node_cpus=2)
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def run(
     InlinePool.interrupt_after = None
 
     def run_here(
-        out: Path, settings: ParseSettings = SETTINGS, images: Path | None = None, **options: Any
+        out: Place, settings: ParseSettings = SETTINGS, images: Path | None = None, **options: Any
     ) -> JobResult:
         InlinePool.made.clear()
         folder = images or image_folder.folder
@@ -253,7 +260,7 @@ def test_two_runs_do_not_write_one_folder(run: Callable[..., JobResult], tmp_pat
     ("settings", "message"),
     [
         (replace(SETTINGS, parser="nobody"), r"unknown parser 'nobody'; known: .*tiles"),
-        (replace(SETTINGS, parser_settings={"depth": 1}), "has no setting depth"),
+        (replace(SETTINGS, parser_settings={"depth": 1}), "depth is not one of its settings"),
         (replace(SETTINGS, clothes_labels=("sock",)), "has no label sock"),
     ],
 )
@@ -275,14 +282,14 @@ def test_a_run_of_bad_images_only(run: Callable[..., JobResult], tmp_path: Path)
 @pytest.mark.parametrize(
     ("resources", "run_settings", "shards", "expected"),
     [
-        (Resources(8, 0), RunSettings(), 100, ("cpu", 8)),
-        (Resources(8, 0), RunSettings(threads=3), 100, ("cpu", 2)),
-        (Resources(2, 0), RunSettings(threads=4), 100, ("cpu", 1)),
-        (Resources(8, 0), RunSettings(workers=5), 3, ("cpu", 3)),
-        (Resources(8, 2), RunSettings(), 100, ("cuda", 2)),
-        (Resources(8, 2), RunSettings(gpus_per_worker=0.5), 100, ("cuda", 4)),
-        (Resources(8, 2), RunSettings(device="cpu"), 100, ("cpu", 8)),
-        (Resources(8, 2), RunSettings(device="cuda:1", workers=1), 100, ("cuda", 1)),
+        (Resources(8, 0, 8), RunSettings(), 100, ("cpu", 8)),
+        (Resources(8, 0, 8), RunSettings(threads=3), 100, ("cpu", 2)),
+        (Resources(8, 0, 4), RunSettings(threads=4), 100, ("cpu", 2)),
+        (Resources(8, 0, 8), RunSettings(workers=5), 3, ("cpu", 3)),
+        (Resources(8, 2, 8), RunSettings(), 100, ("cuda", 2)),
+        (Resources(8, 2, 8), RunSettings(gpus_per_worker=0.5), 100, ("cuda", 4)),
+        (Resources(8, 2, 8), RunSettings(device="cpu"), 100, ("cpu", 8)),
+        (Resources(8, 2, 8), RunSettings(device="cuda:1", workers=1), 100, ("cuda", 1)),
     ],
 )
 def test_device_and_workers(
@@ -293,4 +300,106 @@ def test_device_and_workers(
 
 def test_cuda_without_a_gpu_is_refused() -> None:
     with pytest.raises(InputError, match="Ray finds no GPU"):
-        choose_workers(Resources(8, 0), RunSettings(device="cuda"), 10)
+        choose_workers(Resources(8, 0, 8), RunSettings(device="cuda"), 10)
+
+
+def test_a_folder_of_images_that_goes_away_is_no_fault_of_the_images(
+    run: Callable[..., JobResult], image_folder: Any, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    with pytest.raises(WorkError, match=rf"does not see the folder of the images {images}"):
+        run(tmp_path / "out", images=images)
+    shutil.copytree(image_folder.folder, images)
+    checked = ShardWorker._check_images
+
+    def go_away(worker: ShardWorker) -> None:
+        checked(worker)
+        shutil.rmtree(images, ignore_errors=True)  # after the worker has looked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ShardWorker, "_check_images", go_away)
+        with pytest.raises(WorkError, match="does not see the folder of the images"):
+            run(tmp_path / "out", images=images)
+    assert not list((tmp_path / "out").glob("part-*")), "nothing of missing images only was committed"
+
+
+def test_a_worker_that_does_not_see_the_output_is_refused(
+    run: Callable[..., JobResult], image_folder: Any, tmp_path: Path
+) -> None:
+    run(tmp_path / "out")
+    (tmp_path / "out" / "_plan.json").write_text("{}")
+    parser = build_parser(SETTINGS, "cpu")
+    _, provenance = bind_content("tiny", image_folder.manifest, SETTINGS, parser)
+    setup = WorkerSetup(SETTINGS, provenance, locate(image_folder.folder), locate(tmp_path / "out"), 1, 1, 4)
+    with pytest.raises(WorkError, match=r"does not see the output folder .*--out must lie on a file system that all"):
+        ShardWorker(setup).prepare()
+
+
+def test_the_record_tells_of_shards_that_were_made_with_other_versions(
+    run: Callable[..., JobResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = run(tmp_path / "out").record.versions
+    assert own["numpy"] == np.__version__
+    (tmp_path / "out" / "part-00001-of-00010.parquet").unlink()
+    monkeypatch.setattr(writer_module, "library_versions", lambda: {**own, "numpy": "0.9"})
+    result = run(tmp_path / "out")
+    assert result.timings.shards_made == 1
+    assert result.record.versions == {**own, "numpy": f"0.9, {np.__version__}"}
+
+
+def test_a_disk_that_is_full_at_the_end_is_a_clear_error(
+    run: Callable[..., JobResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module, "write_quarantine", fail)
+        with pytest.raises(WorkError, match=r"cannot be written: No space left on device; shards .* are kept"):
+            run(tmp_path / "out")
+    assert run(tmp_path / "out").timings.shards_reused == 10
+
+
+def remote_content(folder: Location) -> dict[str, bytes]:
+    files = {name: read_bytes(folder / name) for name in list_names(folder)}
+    record = json.loads(files["_record.json"])
+    del record["timings"]
+    return {**files, "_record.json": json.dumps(record, sort_keys=True).encode()}
+
+
+def test_shards_in_an_object_store_are_replaced_only_by_complete_ones(
+    run: Callable[..., JobResult], s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = locate(f"{s3_bucket}/{tmp_path.name}")
+    out = folder / "shards"
+    run(out)
+    before = remote_content(out)
+    run(tmp_path / "out")
+    assert before == content(tmp_path / "out"), "as on a local disk"
+    other = replace(SETTINGS, fill="black", shard_rows=3)
+    with pytest.raises(InputError, match="replace them by --overwrite"):
+        run(out, other)
+    InlinePool.interrupt_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        run(out, other, overwrite=True)
+    assert remote_content(out) == before, "the old shards stay until the new ones are complete"
+    InlinePool.interrupt_after = None
+    copies = 0
+
+    def end_in_between(source: Location, target: Location) -> None:
+        nonlocal copies
+        copies += 1
+        if copies == 5:
+            raise KeyboardInterrupt
+        copy_file(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module, "copy_file", end_in_between)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, other, overwrite=True)
+    assert "_record.json" not in list_names(out), "half replaced is not finished"
+    assert run(out, other).timings.shards_made == 0, "the complete replacement is adopted"
+    run(tmp_path / "fresh", other)
+    assert remote_content(out) == content(tmp_path / "fresh")
+    assert list_folders(folder) == ["shards"], "nothing is left beside"
+    assert verify_folder(out, threads=2) == []

@@ -1,4 +1,6 @@
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ from pipeline.errors import BadImageError, WorkError
 from pipeline.images import decode_image, decode_label_map, decode_mask
 from pipeline.parsing.parser import Parsing
 from pipeline.parsing.schemes import LIP
+from pipeline.shards import writer as writer_module
 from pipeline.shards.binding import bind_content
 from pipeline.shards.maker import ShardMaker, parse_images
 from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
 from pipeline.shards.worker import build_parser
 from pipeline.shards.writer import ShardEntry, describe_shard
+from pipeline.storage import locate
 
 SETTINGS = ParseSettings(
     parser="tiles",
@@ -36,10 +40,18 @@ SETTINGS = ParseSettings(
 def make_one(images: Any, path: Path, settings: ParseSettings = SETTINGS, **run: int) -> ShardEntry:
     parser = build_parser(settings, "cpu")
     _, provenance = bind_content("tiny", images.manifest, settings, parser)
-    maker = ShardMaker(parser, settings, provenance, images.folder, run.get("batch_size", 4), run.get("io_threads", 2))
+    maker = ShardMaker(
+        parser,
+        settings,
+        provenance,
+        locate(images.folder),
+        run.get("batch_size", 4),
+        run.get("bucket_batches", 1),
+        run.get("io_threads", 2),
+    )
     (spec,) = plan_shards(images.manifest.num_rows, 512, 64)
     entry = maker.make(rows_of(images.manifest, spec), path)
-    assert maker.images_done == images.manifest.num_rows
+    assert maker.images_done == 0, "nothing is under way"
     maker.close()
     return entry
 
@@ -125,12 +137,18 @@ def test_columns_and_metadata_are_those_of_the_contract(
     assert len(metadata[b"ccaf.fingerprint"]) == 64
 
 
-@pytest.mark.parametrize(("batch_size", "io_threads"), [(1, 1), (3, 5), (64, 2)])
+@pytest.mark.parametrize(("batch_size", "bucket_batches", "io_threads"), [(1, 1, 1), (3, 5, 5), (64, 1, 2), (4, 3, 1)])
 def test_bytes_do_not_depend_on_batches_and_threads(
-    image_folder: Any, plugin_parser: Path, tmp_path: Path, batch_size: int, io_threads: int
+    image_folder: Any, plugin_parser: Path, tmp_path: Path, batch_size: int, bucket_batches: int, io_threads: int
 ) -> None:
     first = make_one(image_folder, tmp_path / "a" / "part.parquet")
-    second = make_one(image_folder, tmp_path / "b" / "part.parquet", batch_size=batch_size, io_threads=io_threads)
+    second = make_one(
+        image_folder,
+        tmp_path / "b" / "part.parquet",
+        batch_size=batch_size,
+        bucket_batches=bucket_batches,
+        io_threads=io_threads,
+    )
     assert first == second
     assert describe_shard(tmp_path / "b" / "part.parquet") == second
 
@@ -214,3 +232,55 @@ def test_an_image_that_a_parser_refuses_costs_its_batch_nothing(monkeypatch: pyt
     answers = [Parsing(np.zeros((2, 2), np.uint8), 0.5), refused]
     monkeypatch.setattr(parser, "parse", lambda images, paths: answers)
     assert parse_images(parser, [WHITE, WHITE], ["a", "b"]) == answers
+
+
+def test_the_next_shard_is_parsed_while_the_last_one_is_finished(
+    image_folder: Any, plugin_parser: Path, tmp_path: Path
+) -> None:
+    parser = build_parser(SETTINGS, "cpu")
+    _, provenance = bind_content("tiny", image_folder.manifest, SETTINGS, parser)
+    maker = ShardMaker(parser, SETTINGS, provenance, locate(image_folder.folder), 4, 2, 2)
+    (spec,) = plan_shards(image_folder.manifest.num_rows, 512, 64)
+    rows = rows_of(image_folder.manifest, spec)
+    second_is_parsed = threading.Event()
+
+    def finish_first(_: Any) -> None:
+        assert second_is_parsed.wait(20), "the second shard waits for the first to be written"
+
+    def finish_second(_: Any) -> None:
+        second_is_parsed.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(maker.make, rows, tmp_path / "a" / "part.parquet", finish_first)
+        second = pool.submit(maker.make, rows, tmp_path / "b" / "part.parquet", finish_second)
+        assert first.result() == second.result()
+    maker.close()
+
+
+def test_a_shard_that_fails_lets_the_next_one_have_the_parser(
+    image_folder: Any, plugin_parser: Path, tmp_path: Path
+) -> None:
+    def refuse(_: Any) -> None:
+        raise WorkError("the folder went away")
+
+    parser = build_parser(SETTINGS, "cpu")
+    _, provenance = bind_content("tiny", image_folder.manifest, SETTINGS, parser)
+    maker = ShardMaker(parser, SETTINGS, provenance, locate(image_folder.folder), 4, 1, 2)
+    rows = rows_of(image_folder.manifest, plan_shards(image_folder.manifest.num_rows, 512, 64)[0])
+    with pytest.raises(WorkError, match="went away"):
+        maker.make(rows, tmp_path / "part.parquet", refuse)
+    assert list(tmp_path.iterdir()) == []
+    assert maker.make(rows, tmp_path / "part.parquet").rows == 33
+    maker.close()
+
+
+def test_a_row_group_of_large_pictures_ends_early(
+    image_folder: Any, plugin_parser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 2000)
+    make_one(image_folder, tmp_path / "part.parquet")
+    metadata = pq.ParquetFile(tmp_path / "part.parquet").metadata
+    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    assert sum(sizes) == 33
+    assert len(sizes) > 5
+    assert min(sizes) < 8

@@ -4,88 +4,24 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
+from parse_job import PLUGIN, Dataset, make_in_this_process, wait_for_shards, write_dataset
 
 from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.datasets.manifest import write_manifest
-from pipeline.images import encode_image
-from pipeline.shards.binding import bind_content
-from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
 from stages.cli import run
-
-PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
-SLOW = {"seconds": 0.04}
-SETTINGS = ParseSettings("tiles", SLOW, None, "white", 0, False, 3, 2, 64_000_000, 0.02, 0.5)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set of 30 images, two of which are bad, with its description and parameters."""
-
-    root: Path
-    facts: Path
-    params: Path
-    environment: dict[str, str]
-
-    def arguments(self, out: Path, *more: str) -> list[str]:
-        return ["parse", "--params", str(self.params), "--out", str(out), *more]
-
-    def start(self, out: Path, *more: str) -> "subprocess.Popen[str]":
-        code = "import sys; from stages.cli import main; sys.argv[0] = 'ccaf-pipeline'; main()"
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *self.arguments(out, *more)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.root,  # any folder will do
-            env=self.environment,
-            start_new_session=True,
-        )
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(3)
-    lines = ["path,split,person_id,camera_id"]
-    (root / "little").mkdir()
-    for index in range(30):
-        path = root / "little" / f"{index:02d}.png"
-        path.write_bytes(encode_image(rng.integers(0, 256, (12, 6, 3), dtype=np.uint8)))
-        lines.append(f"{path.name},{'train' if index < 20 else 'query'},{index // 4},{index % 2}")
-    (root / "little" / "04.png").write_bytes(b"")
-    (root / "little" / "29.png").write_bytes(b"no image")
-    (root / "little" / "labels.csv").write_text("\n".join(lines) + "\n")
-    facts = root / "little.yaml"
-    facts.write_text(
-        yaml.safe_dump(
-            {
-                "name": "little", "title": "Little", "reader": "custom", "home": "here", "access": "made by a test",
-                "terms": "none", "layout": "a table", "markers": ["labels.csv"], "protocols": ["general"],
-                "roles": {"train": ["train"], "query": ["query"]}, "settings": {"table": "labels.csv"},
-            }
-        )
-    )  # fmt: skip
-    parse = {"parser": "tiles", "settings": SLOW, "shard_rows": 3, "row_group_rows": 2, "max_bad": 0.1}
-    params = root / "params.yaml"
-    params.write_text(
-        yaml.safe_dump({"data": {"dataset": str(facts), "root": str(root)}, "device": "cpu", "parse": parse})
-    )
-    environment = {**os.environ, "PYTHONPATH": str(PLUGIN)}
-    environment.pop("RAY_ADDRESS", None)
-    return Dataset(root, facts, params, environment)
+    return write_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -104,23 +40,6 @@ def cluster_address() -> Iterator[str]:
 def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PLUGIN))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-
-def make_in_this_process(dataset: Dataset, folder: Path) -> None:
-    """What the shards should be: every shard made by one worker, without Ray."""
-    listing = read_dataset(load_facts(str(dataset.facts)), dataset.root / "little")
-    _, provenance = bind_content("little", listing.manifest, SETTINGS, build_parser(SETTINGS, "cpu"))
-    worker = ShardWorker(WorkerSetup(SETTINGS, provenance, dataset.root / "little", folder, 1, 1, 5))
-    for spec in plan_shards(listing.manifest.num_rows, SETTINGS.shard_rows, SETTINGS.row_group_rows):
-        worker.make(ShardTask(spec.name, tuple(rows_of(listing.manifest, spec))))
-
-
-def wait_for_shards(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("part-*.parquet"))) < count:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "no shard appeared"
-        time.sleep(0.02)
 
 
 def read_reused(process: "subprocess.Popen[str]") -> int:
@@ -155,6 +74,13 @@ def test_killed_then_interrupted_then_finished(dataset: Dataset, cluster_address
     assert "Traceback" not in remarks
     assert not (out / "_record.json").exists()
 
+    terminated = dataset.start(out, "--workers", "1", "--address", cluster_address)
+    wait_for_shards(terminated, out, read_reused(terminated) + 1)
+    terminated.send_signal(signal.SIGTERM)  # as ray job stop and batch systems do
+    _, remarks = terminated.communicate(timeout=60)
+    assert terminated.returncode == 130, remarks
+    assert "run the same command again" in remarks
+
     committed = len(list(out.glob("part-*.parquet")))
     finished = dataset.start(out, "--workers", "2", "--json", "--address", cluster_address)
     output, remarks = finished.communicate(timeout=120)
@@ -180,7 +106,7 @@ def test_too_many_bad_images_fail_after_everything_was_written(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
     out = tmp_path / "out"
-    assert run(dataset.arguments(out, "--set", "parse.max_bad=0.06", "--set", "parse.settings={}")) == 1
+    assert run(dataset.arguments(out, "--max-bad", "0.06", "--set", "parse.settings={}")) == 1
     captured = capsys.readouterr()
     assert "28 images in 15 shards" in captured.out
     assert "quarantined 2 (6.67%): empty 1, not_an_image 1" in captured.out
@@ -205,9 +131,31 @@ def test_plan_starts_nothing(dataset: Dataset, tmp_path: Path, capsys: pytest.Ca
     assert {name: plan[name] for name in ("images", "shards", "smallest", "largest", "workers")} == {
         "images": 7, "shards": 4, "smallest": 1, "largest": 2, "workers": 2,
     }  # fmt: skip
+    assert (plan["parser"], plan["weights_sha256"], plan["label_scheme"]) == ("tiles", "w1", "lip")
+    assert plan["clothes_labels"][:2] == ["upper-clothes", "dress"]
+    assert (plan["device"], plan["present"]) == ("cpu", 0)
     assert run(dataset.arguments(tmp_path / "out", "--plan")) == 0
-    assert "shards    15 of 2 to 2 images" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "parser    tiles, weights w1, on cpu" in shown
+    assert "labels    lip; clothes are upper-clothes, dress, coat" in shown
+    assert "shards    15 of 2 to 2 images" in shown
+    assert "memory    about " in shown
     assert not (tmp_path / "out").exists()
+    import ray
+
+    assert not ray.is_initialized()
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_plan_names_the_fingerprint_and_what_is_there(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_in_this_process(dataset, tmp_path / "out")
+    assert run(dataset.arguments(tmp_path / "out", "--plan", "--json")) == 0
+    plan = json.loads(capsys.readouterr().out)
+    metadata = pq.read_schema(tmp_path / "out" / "part-00000-of-00015.parquet").metadata
+    assert plan["fingerprint"] == metadata[b"ccaf.fingerprint"].decode()
+    assert plan["present"] == 15
 
 
 @pytest.mark.usefixtures("plugin")
@@ -240,6 +188,11 @@ def test_a_manifest_and_its_images_can_be_named(
         (["--set", "parse.fill=pink"], "parse.fill = 'pink'"),
         (["--address", "ray://127.0.0.1:1"], "Ray Client is not supported"),
         (["--limit", "0"], "--limit"),
+        (["--max-bad", "1.5"], "--max-bad"),
+        (["--root", "s3://bucket/data"], "s3://bucket/data is not local, and only local folders are listed"),
+        (["--plan", "--set", "parse.parser=schq"], "unknown parser 'schq'; known: "),
+        (["--plan", "--set", "parse.clothes_labels=[sock]"], "label scheme lip has no label sock"),
+        (["--plan", "--set", "device=cuda:7"], "device 'cuda:7' cannot be used here"),
         (["--verify"], "no finished shards in"),
     ],
 )

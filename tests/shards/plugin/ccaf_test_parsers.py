@@ -5,6 +5,7 @@ the file is removed first, so that a fault happens once.
 """
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,13 @@ def happens(fault: str) -> bool:
     return True
 
 
+def wait_while(fault: str) -> None:
+    """Wait as long as the file is there."""
+    folder = os.environ.get("CCAF_TEST_FAULTS")
+    while folder and (Path(folder) / fault).exists():
+        time.sleep(0.02)
+
+
 class Tiles:
     """Labels a pixel by its colour; slow only when told so."""
 
@@ -45,8 +53,15 @@ class Tiles:
     def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
         if happens("crash"):
             os._exit(1)
+        if happens("killed"):  # as the system does when memory runs out
+            os.kill(os.getpid(), signal.SIGKILL)
+        if happens("frozen"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if happens("hang"):
+            time.sleep(3600)
         if happens("contract"):
             return []
+        wait_while("wait")
         time.sleep(self.seconds * len(images))
         if any(tuple(image[0, 0]) == ODD_PIXEL for image in images):
             raise ValueError("an odd pixel")

@@ -1,0 +1,143 @@
+"""Faults of a cluster, injected for real on a Ray of two nodes; the bytes are those of an undisturbed run."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import WorkError
+from pipeline.shards.job import JobResult, RunSettings, run_job
+from pipeline.shards.plan import ParseSettings
+from pipeline.shards.verify import verify_folder
+
+SETTINGS = ParseSettings("tiles", {"seconds": 0.05}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
+SMALL_STORE = 80 * 1024 * 1024  # Ray's least is 75 MB
+
+
+@pytest.fixture(scope="module")
+def cluster(plugin_parser: Path, faults: Path) -> Iterator[Any]:
+    """A head node of one CPU, to which this process is connected, and a second node of one CPU."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": SMALL_STORE}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
+    found.second = found.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def run(image_folder: Any, out: Path, say: Callable[[str], None] = lambda _: None, **run_settings: Any) -> JobResult:
+    run = RunSettings(workers=2, batch_size=3, **run_settings)
+    return run_job("tiny", image_folder.manifest, image_folder.folder, out, SETTINGS, run, quiet=True, say=say)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    record = json.loads(files["_record.json"])
+    del record["timings"]
+    return {**files, "_record.json": json.dumps(record, sort_keys=True).encode()}
+
+
+@pytest.fixture(scope="module")
+def expected(cluster: Any, image_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Content of an undisturbed run."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    result = run(image_folder, out)
+    assert (result.timings.workers_lost, result.timings.shards_made) == (0, 10)
+    assert verify_folder(out, threads=1) == []
+    return content(out)
+
+
+@pytest.mark.parametrize("fault", ["killed", "hang", "frozen"])
+def test_a_lost_worker_is_replaced_and_the_bytes_are_the_same(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path, fault: str
+) -> None:
+    (faults / fault).touch()
+    result = run(image_folder, tmp_path / "out", shard_timeout=0 if fault == "killed" else 6, restarts=1)
+    assert not (faults / fault).exists(), "the fault was to happen"
+    assert result.timings.workers_lost == 1
+    assert content(tmp_path / "out") == expected
+
+
+def test_a_shard_that_hangs_too_often_fails_the_run_and_the_next_one_finishes(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    (faults / "hang").touch()
+    with pytest.raises(WorkError, match=r"part-000\d\d-of-00010.parquet failed: .*parse.shard_timeout, 2 s"):
+        run(image_folder, tmp_path / "out", shard_timeout=2, restarts=0)
+    assert not (tmp_path / "out" / "_record.json").exists()
+    run(image_folder, tmp_path / "out")
+    assert content(tmp_path / "out") == expected
+
+
+def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = sum(len(data) for data in expected.values()) * 2 // 3
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        with pytest.raises(WorkError, match="No space left on device; shards that are committed are kept"):
+            run(image_folder, disk / "out")
+        names = sorted(path.name for path in (disk / "out").iterdir())
+        committed = [name for name in names if name.startswith("part-")]
+        assert committed
+        assert "_record.json" not in names
+        assert all((disk / "out" / name).read_bytes() == expected[name] for name in committed)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        result = run(image_folder, disk / "out")
+        assert result.timings.shards_reused == len(committed)
+        assert content(disk / "out") == expected
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_node_that_goes_takes_no_shard_with_it(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def remove_node() -> None:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("part-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        cluster.remove_node(cluster.second, allow_graceful=False)
+
+    remover = threading.Thread(target=remove_node)
+    remover.start()
+    result = run(image_folder, out)
+    remover.join()
+    assert result.timings.workers_lost >= 1
+    assert content(out) == expected
+
+
+def test_workers_that_the_memory_monitor_kills_are_given_up_and_the_others_finish(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    """The last test: the second node is one where Ray finds the memory full, always."""
+    full = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
+    cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE, env_vars=full)
+    remarks: list[str] = []
+
+    def say(text: str) -> None:
+        remarks.append(text)
+        if "memory" in text:
+            (faults / "wait").unlink(missing_ok=True)
+
+    (faults / "wait").touch()
+    result = run(image_folder, tmp_path / "out", restarts=1, say=say)
+    assert any(text.startswith("a worker cannot be started") for text in remarks)
+    assert result.timings.workers_lost >= 1
+    assert content(tmp_path / "out") == expected
