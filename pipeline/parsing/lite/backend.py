@@ -15,7 +15,8 @@ from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
-from pipeline.parsing.lite.network import LiteNetwork, fuse_batch_norms
+from pipeline.parsing.lite.encoder import fold_batch_norms
+from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.schemes import LIP, LabelScheme
 
@@ -49,7 +50,8 @@ class LiteParser:
         weights_sha256: str = "",
     ) -> None:
         self._device = torch.device(device)
-        self._network = fuse_batch_norms(network).to(memory_format=torch.channels_last).to(self._device)
+        fold_batch_norms(network)
+        self._network = network.to(memory_format=torch.channels_last).to(self._device)
         self._size = size
         self._batch_size = 1 if self._device.type == "cpu" else batch_size
         self._weights_sha256 = weights_sha256

@@ -45,18 +45,19 @@ class BatchMaker:
         """Batches in an epoch."""
         return math.ceil((len(self.photos) + self.walkers_per_epoch) / self.batch_size)
 
-    def epoch(self, number: int, size: tuple[int, int]) -> Iterator[Batch]:
+    def epoch(self, number: int, size: tuple[int, int], strength: float = 1.0) -> Iterator[Batch]:
         """Images uint8 (batch, height, width, 3) and targets uint8 (batch, height, width) of ``size``.
 
-        The next batch is made in a thread while the network works on this one.
+        ``strength`` is a factor of the probabilities of augmentation. The next batch is made in a thread while the network works on this one.
         """
         places = self._order(number)
         groups = [places[start : start + self.batch_size] for start in range(0, len(places), self.batch_size)]
+        settings = self.augmentation.times(strength)
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self._make, groups[0], number, size)
+            coming = pool.submit(self._make, groups[0], number, size, settings)
             for following in groups[1:]:
                 batch = coming.result()
-                coming = pool.submit(self._make, following, number, size)
+                coming = pool.submit(self._make, following, number, size, settings)
                 yield batch
             yield coming.result()
 
@@ -67,13 +68,13 @@ class BatchMaker:
         places = np.concatenate([np.arange(len(self.photos)), drawn])
         return [int(place) for place in order.permutation(places)]
 
-    def _make(self, places: Sequence[int], number: int, size: tuple[int, int]) -> Batch:
+    def _make(self, places: Sequence[int], number: int, size: tuple[int, int], settings: Augmentation) -> Batch:
         views = []
         for position, place in enumerate(places):
             # the position too, as one walker can be drawn twice
             rng = np.random.default_rng((self.seed, number, place, position))
             if place < len(self.photos):
-                views.append(augment(self.photos[place], self.photos, size, self.augmentation, rng))
+                views.append(augment(self.photos[place], self.photos, size, settings, rng))
             else:
                 views.append(augment_walker(self.walkers[place - len(self.photos)], size, rng))
         images, targets = zip(*views, strict=True)
