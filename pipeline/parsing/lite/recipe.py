@@ -18,6 +18,7 @@ from pipeline.parsing.lite.batches import BatchMaker
 from pipeline.parsing.lite.card import model_card
 from pipeline.parsing.lite.checkpoint import LiteDescription, load_lite, save_lite
 from pipeline.parsing.lite.crops import Example, detector_view, shrink
+from pipeline.parsing.lite.encoder import count_parameters
 from pipeline.parsing.lite.examples import read_photos, read_walkers
 from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.lite.pretrained import find_imagenet_weights, load_imagenet_weights
@@ -179,7 +180,7 @@ def write_trained(out: Path, trained: TrainedLite, data: ParserData, device: str
     parser = create_lite(device=device, weights=weights)
     scores = {name: score(parser, examples) for name, examples in data.held_out.items()}
     timings = time_parser(parser, data.held_out)
-    parameters = sum(parameter.numel() for parameter in trained.network.parameters())
+    parameters = count_parameters(trained.network)
     write_json(
         out / SCORES_NAME,
         {

@@ -138,7 +138,7 @@ def train_lite(
         WorkError: The loss is not finite.
     """
     task = LiteTask(network, schedule.precision).to(memory_format=torch.channels_last).to(device)
-    optimizer = torch.optim.AdamW(_groups(task.network, schedule), lr=schedule.learning_rate)
+    optimizer = torch.optim.AdamW(parameter_groups(task.network, schedule), lr=schedule.learning_rate)
     decay = math.exp(-1.0 / (schedule.average_epochs * batches.steps))
 
     def before_step(*_: Any) -> None:
@@ -168,8 +168,8 @@ def train_lite(
     return task.averaged, curves
 
 
-def _groups(network: LiteNetwork, schedule: Schedule) -> list[dict[str, Any]]:
-    """Parameters by weight decay and by learning rate."""
+def parameter_groups(network: LiteNetwork, schedule: Schedule) -> list[dict[str, Any]]:
+    """Every parameter of the network once, in groups by learning rate and weight decay."""
     groups = []
     encoder = {id(parameter) for parameter in network.encoder.parameters()}
     for of_encoder, factor in ((True, schedule.encoder_rate), (False, 1.0)):

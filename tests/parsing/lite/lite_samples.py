@@ -10,7 +10,7 @@ from pipeline.images import encode_image, encode_label_map
 from pipeline.parsing.lite.checkpoint import LiteDescription
 
 CCP_NAMES = ["null", "skin", "hair", "shirt", "jeans", "shoes", "bag", "belt"]
-SMALL = LiteDescription(widths=(4, 8, 8, 8), blocks=(1, 1, 1, 1), size=(64, 32))
+SMALL = LiteDescription(stages=6, widths=(8, 8, 8, 8, 8), size=(64, 32))
 
 
 def ccp_person(height: int = 120, width: int = 80) -> np.ndarray:
