@@ -36,7 +36,7 @@ def command(
         str,
         typer.Option("--init", help="Start: imagenet, random, or weights of an earlier train-parser."),
     ] = "imagenet",
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 90,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 50,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images in a step.")] = 16,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", min=1e-7, help="Peak of the learning rate's one cycle.")
@@ -47,7 +47,7 @@ def command(
     small_share: Annotated[
         float,
         typer.Option("--small-share", min=0.0, max=1.0, help="Share of epochs at three quarters of the size."),
-    ] = 0.5,
+    ] = 0.7,
     height: Annotated[
         int, typer.Option("--height", min=64, max=512, help="Input height in pixels, a multiple of 64; width is half.")
     ] = 256,

@@ -124,20 +124,23 @@ def label(logits: Tensor, height: int, width: int) -> Parsing:
     """
     upper, lower, down = _taps(logits.shape[1], height)
     left, right, across = _taps(logits.shape[2], width)
-    columns = torch.lerp(logits[:, :, left], logits[:, :, right], across)
+    # classes last: a position's logits are neighbours in memory, gathered and compared together
+    pixels = logits.permute(1, 2, 0).contiguous()
+    columns = torch.lerp(pixels.index_select(1, left), pixels.index_select(1, right), across[:, None])
     rows = max(1, STRIP_VALUES // (logits.shape[0] * width))
     label_map = np.empty((height, width), dtype=np.uint8)
     sure, person_pixels = 0.0, 0
     for start in range(0, height, rows):
         strip = slice(start, min(start + rows, height))
-        values = torch.lerp(columns[:, upper[strip]], columns[:, lower[strip]], down[strip, None])
-        top, labels = values.max(dim=0)
+        above, below = columns.index_select(0, upper[strip]), columns.index_select(0, lower[strip])
+        values = torch.lerp(above, below, down[strip, None, None])
+        top, labels = values.max(dim=2, keepdim=True)
         person = labels > 0
         # the top probability of a softmax is 1 / sum of exp(logit - top logit)
-        probability = 1.0 / (values - top).exp_().sum(dim=0)
+        probability = 1.0 / (values - top).exp_().sum(dim=2, keepdim=True)
         sure += float(probability[person].sum(dtype=torch.float64))
         person_pixels += int(person.sum())
-        label_map[strip] = labels.to(torch.uint8).numpy()
+        label_map[strip] = labels[..., 0].to(torch.uint8).numpy()
     return Parsing(label_map, sure / person_pixels if person_pixels else 0.0)
 
 

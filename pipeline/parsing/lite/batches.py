@@ -1,13 +1,14 @@
 """The batches of one epoch: photographs and walkers, shuffled and augmented, all from one seed."""
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from pipeline.parsing.lite.augment import Augmentation, augment, augment_walker
 from pipeline.parsing.lite.crops import Example
@@ -48,19 +49,17 @@ class BatchMaker:
     def epoch(self, number: int, size: tuple[int, int], strength: float = 1.0) -> Iterator[Batch]:
         """Images uint8 (batch, height, width, 3) and targets uint8 (batch, height, width) of ``size``.
 
-        ``strength`` is a factor of the augmentation's probabilities. The next batch is made in a thread while the
+        ``strength`` is a factor of the augmentation's probabilities. The next batches are made while the
         network works on this one.
         """
         places = self._order(number)
         groups = [places[start : start + self.batch_size] for start in range(0, len(places), self.batch_size)]
-        settings = self.augmentation.times(strength)
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self._make, groups[0], number, size, settings)
-            for following in groups[1:]:
-                batch = coming.result()
-                coming = pool.submit(self._make, following, number, size, settings)
-                yield batch
-            yield coming.result()
+        dataset = _EpochBatches(self, groups, number, size, self.augmentation.times(strength))
+        # a process of its own: with a thread, training would wait for the interpreter's lock at every small operator
+        if sys.platform == "linux":
+            yield from DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="fork")
+        else:
+            yield from (dataset[index] for index in range(len(groups)))
 
     def _order(self, number: int) -> list[int]:
         """Shuffled places; those below the number of photographs are photographs, the others drawn walkers."""
@@ -69,7 +68,8 @@ class BatchMaker:
         places = np.concatenate([np.arange(len(self.photos)), drawn])
         return [int(place) for place in order.permutation(places)]
 
-    def _make(self, places: Sequence[int], number: int, size: tuple[int, int], settings: Augmentation) -> Batch:
+    def make(self, places: Sequence[int], number: int, size: tuple[int, int], settings: Augmentation) -> Batch:
+        """The batch of some places, as :meth:`epoch` has it."""
         views = []
         for position, place in enumerate(places):
             # the position too, as one walker can be drawn twice
@@ -80,3 +80,20 @@ class BatchMaker:
                 views.append(augment_walker(self.walkers[place - len(self.photos)], size, rng))
         images, targets = zip(*views, strict=True)
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets))
+
+
+@dataclass(frozen=True)
+class _EpochBatches(Dataset[Batch]):
+    """The batches of one epoch by their place in it."""
+
+    maker: BatchMaker
+    groups: list[list[int]]
+    number: int
+    size: tuple[int, int]
+    settings: Augmentation
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.maker.make(self.groups[index], self.number, self.size, self.settings)

@@ -47,17 +47,8 @@ STAGES: Final[dict[str, tuple[Stage, ...]]] = {
         Stage(6, 5, 2, 192, 4),
         Stage(6, 3, 1, 320, 1),
     ),
-    "efficientnet-lite1": (
-        Stage(1, 3, 1, 16, 1),
-        Stage(6, 3, 2, 24, 3),
-        Stage(6, 5, 2, 40, 3),
-        Stage(6, 3, 2, 80, 4),
-        Stage(6, 5, 1, 112, 4),
-        Stage(6, 5, 2, 192, 5),
-        Stage(6, 3, 1, 320, 1),
-    ),
 }
-"""Stages of each published variant (width and depth multipliers 1.0 and 1.0; 1.0 and 1.1)."""
+"""Stages by published variant. The larger ones differ by multiples of width and depth."""
 
 
 class ConvNorm(nn.Module):

