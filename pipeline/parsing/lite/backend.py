@@ -26,6 +26,9 @@ STRIP_VALUES: Final = 200_000
 
 MIRRORED_CLASSES: Final = MIRRORED[:CLASSES].tolist()
 """What each class is in a mirror: left and right of limbs and shoes change places."""
+CLOTHES: Final = len(LIP.clothes)
+CLOTHES_FIRST: Final = [*sorted(LIP.clothes), *sorted(set(range(CLASSES)) - LIP.clothes)]
+"""All classes, the clothes before the others."""
 
 
 class LiteParser:
@@ -120,27 +123,36 @@ def normalise(images: Tensor) -> Tensor:
 def label(logits: Tensor, height: int, width: int) -> Parsing:
     """Label map of size ``height`` x ``width`` from logits (classes, rows, columns), scaled bilinearly.
 
+    Whether a pixel is clothes is decided first, by the sum of the clothes' probabilities, and its label within that
+    part second: a pixel that is a coat or else a dress is clothes, however unsure which and even if the single most
+    probable label is another.
+
     Done in strips of rows: a large photograph's logits would need gigabytes, and a small one's would leave the cache.
     """
     upper, lower, down = _taps(logits.shape[1], height)
     left, right, across = _taps(logits.shape[2], width)
     # classes last: a position's logits are neighbours in memory, gathered and compared together
-    pixels = logits.permute(1, 2, 0).contiguous()
+    pixels = logits[CLOTHES_FIRST].permute(1, 2, 0).contiguous()
     columns = torch.lerp(pixels.index_select(1, left), pixels.index_select(1, right), across[:, None])
     rows = max(1, STRIP_VALUES // (logits.shape[0] * width))
+    numbers = np.array(CLOTHES_FIRST, dtype=np.uint8)
     label_map = np.empty((height, width), dtype=np.uint8)
     sure, person_pixels = 0.0, 0
     for start in range(0, height, rows):
         strip = slice(start, min(start + rows, height))
         above, below = columns.index_select(0, upper[strip]), columns.index_select(0, lower[strip])
         values = torch.lerp(above, below, down[strip, None, None])
-        top, labels = values.max(dim=2, keepdim=True)
+        best_clothes, clothes = values[..., :CLOTHES].max(dim=2)
+        best_other, other = values[..., CLOTHES:].max(dim=2)
+        # probabilities as multiples of the highest one
+        shares = (values - torch.maximum(best_clothes, best_other)[..., None]).exp_()
+        total = shares.sum(dim=2)
+        is_clothes = 2 * shares[..., :CLOTHES].sum(dim=2) > total
+        labels = numbers[torch.where(is_clothes, clothes, other + CLOTHES).numpy()]
         person = labels > 0
-        # the top probability of a softmax is 1 / sum of exp(logit - top logit)
-        probability = 1.0 / (values - top).exp_().sum(dim=2, keepdim=True)
-        sure += float(probability[person].sum(dtype=torch.float64))
+        sure += float((1.0 / total).numpy()[person].sum(dtype=np.float64))
         person_pixels += int(person.sum())
-        label_map[strip] = labels[..., 0].to(torch.uint8).numpy()
+        label_map[strip] = labels
     return Parsing(label_map, sure / person_pixels if person_pixels else 0.0)
 
 

@@ -83,6 +83,15 @@ def test_filled_up_batches_change_nothing(small_weights):
         assert parsing.confidence == pytest.approx(wanted.confidence, abs=1e-4)
 
 
+def decide(probabilities):
+    """Labels and top probabilities: clothes or not by the sum over the clothes, then the best label of that part."""
+    clothes = torch.zeros(20, dtype=torch.bool)
+    clothes[list(LIP.clothes)] = True
+    is_clothes = probabilities[clothes].sum(0) > 0.5
+    allowed = clothes[:, None, None] == is_clothes
+    return (probabilities * allowed).argmax(0), probabilities.amax(0)
+
+
 def test_the_whole_way_agrees_with_torchs_own_operators(small_weights):
     """Unfused network on both views, torch's interpolation and softmax; the network's own size and a larger one."""
     network, description = load_lite(small_weights)
@@ -95,9 +104,22 @@ def test_the_whole_way_agrees_with_torchs_own_operators(small_weights):
             places = [*range(14), 15, 14, 17, 16, 19, 18]
             logits = (network(inputs) + mirrored[:, places]) / 2
             scaled = interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)[0]
-        top, labels = scaled.softmax(0).max(0)
+        labels, top = decide(scaled.softmax(0))
+        assert len(labels.unique()) > 3
         assert (parsing.label_map == labels.numpy()).mean() > 0.999
         assert parsing.confidence == pytest.approx(float(top[labels > 0].mean()), abs=1e-3)
+
+
+def test_garments_together_outvote_the_most_probable_label():
+    """Coat or dress, each less probable than background, but clothes together."""
+    probabilities = torch.full((20, 1, 3), 1e-6)
+    background, dress, coat, hair = 0, 6, 7, 2
+    probabilities[[background, dress, coat], 0, 0] = torch.tensor([0.4, 0.25, 0.35])
+    probabilities[[background, dress, coat], 0, 1] = torch.tensor([0.6, 0.1, 0.3])
+    probabilities[[background, hair, coat], 0, 2] = torch.tensor([0.25, 0.3, 0.45])
+    parsing = label(probabilities.log(), 1, 3)
+    assert parsing.label_map.tolist() == [[coat, background, hair]]
+    assert parsing.confidence == pytest.approx((0.4 + 0.45) / 2, abs=1e-3)
 
 
 def test_strips_make_no_difference(monkeypatch):
