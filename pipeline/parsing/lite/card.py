@@ -97,8 +97,8 @@ def model_card(
         _HEAD,
         f"- {parameters / 1e6:.2f} million parameters; convolutions stored in half precision, computed in float32.\n",
         f"- Any image is squeezed to {height} x {width} (height x width) and parsed straight and mirrored; the mean\n"
-        "  of both views' logits, of half that size, is scaled back. Whether a pixel is clothes is decided first, by the\n"
-        "  sum of the clothes' probabilities.\n",
+        "  of both views' logits, of half that size, is scaled back. Whether a pixel is clothes is decided first, by\n"
+        "  the sum of the clothes' probabilities.\n",
         *(f"- {value:.0f} ms an image on one core, {name}.\n" for name, value in timings.items()),
         _DATA.format(
             start=_STARTS[training["init"]["from"]], photos=training["photos"], walkers=rendered if walkers else "none"
