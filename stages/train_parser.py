@@ -33,24 +33,26 @@ def command(
         Path | None, typer.Option("--walkers", help="Walkers of synth, with labels/. Default: none.")
     ] = None,
     init: Annotated[
-        Path | None, typer.Option("--init", help="Weights of an earlier train-parser to go on from. Default: random.")
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 150,
+        str,
+        typer.Option("--init", help="Start: imagenet, random, or weights of an earlier train-parser."),
+    ] = "imagenet",
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 50,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images in a step.")] = 16,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", min=1e-7, help="Peak of the learning rate's one cycle.")
     ] = 2e-3,
     walkers_share: Annotated[
         float, typer.Option("--walkers-share", min=0.0, max=0.9, help="Share of walkers among an epoch's images.")
-    ] = 0.2,
+    ] = 0.12,
     small_share: Annotated[
-        float, typer.Option("--small-share", min=0.0, max=1.0, help="Share of the epochs at two thirds of the size.")
-    ] = 0.5,
+        float,
+        typer.Option("--small-share", min=0.0, max=1.0, help="Share of epochs at three quarters of the size."),
+    ] = 0.7,
     height: Annotated[
-        int, typer.Option("--height", min=64, max=512, help="Input height in pixels, a multiple of 32; width is half.")
-    ] = 192,
+        int, typer.Option("--height", min=64, max=512, help="Input height in pixels, a multiple of 64; width is half.")
+    ] = 256,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="bfloat16 is faster on processors that have it.")
+        Precision, typer.Option("--precision", help="Of the arithmetic. Which is faster depends on the processor.")
     ] = Precision.FLOAT32,
     score_every: Annotated[
         int, typer.Option("--score-every", min=0, help="Epochs between two scores on held-out photographs; 0: none.")
@@ -75,8 +77,8 @@ def command(
     from pipeline.parsing.lite.recipe import WEIGHTS_NAME, read_parser_data, train_recipe, write_trained
     from pipeline.parsing.lite.training import Schedule
 
-    if height % 32:
-        raise InputError(f"--height {height} must be a multiple of 32, such as 192 or 256")
+    if height % 64:
+        raise InputError(f"--height {height} must be a multiple of 64, such as 192 or 256")
     size = (height, height // 2)
     set_threads(parameters.threads)
     device = choose_device(parameters.device)

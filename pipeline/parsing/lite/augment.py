@@ -5,7 +5,7 @@ bystanders) and the camera (:mod:`pipeline.parsing.lite.camera`: light, blur, fe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
@@ -40,6 +40,10 @@ class Augmentation:
     bystander: float = 0.15
     close: float = 0.12
     degrade: float = 1.0
+
+    def times(self, factor: float) -> "Augmentation":
+        """The same with every probability multiplied by ``factor``."""
+        return Augmentation(**{name: factor * value for name, value in asdict(self).items()})
 
 
 def augment(

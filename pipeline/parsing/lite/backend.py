@@ -15,12 +15,20 @@ from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
-from pipeline.parsing.lite.network import LiteNetwork, fuse_batch_norms
+from pipeline.parsing.lite.encoder import fold_batch_norms
+from pipeline.parsing.lite.network import LiteNetwork
+from pipeline.parsing.lite.targets import CLASSES, MIRRORED
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.schemes import LIP, LabelScheme
 
 STRIP_VALUES: Final = 200_000
 """Most logits held at once while one image is labelled, however large it is: 0.8 MB, which stays in a core's cache."""
+
+MIRRORED_CLASSES: Final = MIRRORED[:CLASSES].tolist()
+"""What each class is in a mirror: left and right of limbs and shoes change places."""
+CLOTHES: Final = len(LIP.clothes)
+CLOTHES_FIRST: Final = [*sorted(LIP.clothes), *sorted(set(range(CLASSES)) - LIP.clothes)]
+"""All classes, the clothes before the others."""
 
 
 class LiteParser:
@@ -29,6 +37,8 @@ class LiteParser:
     On a CPU images go through the network one by one, on another device in batches of a fixed size that are filled
     up with zeros: kernels, and so the last bits of their sums, may differ between batch sizes, and a label map must
     not depend on the images that happened to come along.
+
+    Each image is also parsed mirrored, and the logits' mean decides: what one view misses the other often finds.
 
     Args:
         network: In evaluation mode; it is changed (batch norms are folded into the convolutions).
@@ -49,7 +59,8 @@ class LiteParser:
         weights_sha256: str = "",
     ) -> None:
         self._device = torch.device(device)
-        self._network = fuse_batch_norms(network).to(memory_format=torch.channels_last).to(self._device)
+        fold_batch_norms(network)
+        self._network = network.to(memory_format=torch.channels_last).to(self._device)
         self._size = size
         self._batch_size = 1 if self._device.type == "cpu" else batch_size
         self._weights_sha256 = weights_sha256
@@ -87,7 +98,8 @@ class LiteParser:
         for index, image in enumerate(images):
             batch[index] = squeeze(image, self._size)
         inputs = normalise(torch.from_numpy(batch).to(self._device))
-        logits: Tensor = self._network(inputs).float().cpu()
+        straight, mirrored = self._network(torch.cat([inputs, inputs.flip(3)])).float().cpu().chunk(2)
+        logits: Tensor = (straight + mirrored.flip(3)[:, MIRRORED_CLASSES]) / 2
         return logits
 
 
@@ -111,24 +123,36 @@ def normalise(images: Tensor) -> Tensor:
 def label(logits: Tensor, height: int, width: int) -> Parsing:
     """Label map of size ``height`` x ``width`` from logits (classes, rows, columns), scaled bilinearly.
 
+    Whether a pixel is clothes is decided first, by the sum of the clothes' probabilities, and its label within that
+    part second: a pixel that is a coat or else a dress is clothes, however unsure which and even if the single most
+    probable label is another.
+
     Done in strips of rows: a large photograph's logits would need gigabytes, and a small one's would leave the cache.
     """
     upper, lower, down = _taps(logits.shape[1], height)
     left, right, across = _taps(logits.shape[2], width)
-    columns = torch.lerp(logits[:, :, left], logits[:, :, right], across)
+    # classes last: a position's logits are neighbours in memory, gathered and compared together
+    pixels = logits[CLOTHES_FIRST].permute(1, 2, 0).contiguous()
+    columns = torch.lerp(pixels.index_select(1, left), pixels.index_select(1, right), across[:, None])
     rows = max(1, STRIP_VALUES // (logits.shape[0] * width))
+    numbers = np.array(CLOTHES_FIRST, dtype=np.uint8)
     label_map = np.empty((height, width), dtype=np.uint8)
     sure, person_pixels = 0.0, 0
     for start in range(0, height, rows):
         strip = slice(start, min(start + rows, height))
-        values = torch.lerp(columns[:, upper[strip]], columns[:, lower[strip]], down[strip, None])
-        top, labels = values.max(dim=0)
+        above, below = columns.index_select(0, upper[strip]), columns.index_select(0, lower[strip])
+        values = torch.lerp(above, below, down[strip, None, None])
+        best_clothes, clothes = values[..., :CLOTHES].max(dim=2)
+        best_other, other = values[..., CLOTHES:].max(dim=2)
+        # probabilities as multiples of the highest one
+        shares = (values - torch.maximum(best_clothes, best_other)[..., None]).exp_()
+        total = shares.sum(dim=2)
+        is_clothes = 2 * shares[..., :CLOTHES].sum(dim=2) > total
+        labels = numbers[torch.where(is_clothes, clothes, other + CLOTHES).numpy()]
         person = labels > 0
-        # the top probability of a softmax is 1 / sum of exp(logit - top logit)
-        probability = 1.0 / (values - top).exp_().sum(dim=0)
-        sure += float(probability[person].sum(dtype=torch.float64))
+        sure += float((1.0 / total).numpy()[person].sum(dtype=np.float64))
         person_pixels += int(person.sum())
-        label_map[strip] = labels.to(torch.uint8).numpy()
+        label_map[strip] = labels
     return Parsing(label_map, sure / person_pixels if person_pixels else 0.0)
 
 

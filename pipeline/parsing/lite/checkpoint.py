@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file
+from pipeline.parsing.lite.encoder import STAGES
 from pipeline.parsing.lite.network import STRIDE, LiteNetwork
 from pipeline.parsing.lite.targets import CLASSES
 
-FORMAT: Final = "ccaf-lite-parser-1"
+FORMAT: Final = "ccaf-lite-parser-2"
 PACKAGED_WEIGHTS: Final = Path(__file__).parent / "weights" / "lite.safetensors"
 # one key only: safetensors writes several in an arbitrary order, and equal weights should be equal files
 _KEY: Final = "ccaf"
@@ -25,20 +26,22 @@ class LiteDescription:
     """What a weights file says about itself.
 
     Attributes:
-        widths: Channels of the network's levels.
-        blocks: Residual blocks of its encoder levels.
+        backbone: Name of the encoder's variant.
+        stages: How many of its stages are used.
+        widths: Channels of the decoder's levels.
         size: Height and width of the network's input.
         training: What made it: parameters, data counts, seed, versions; for people to read.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    blocks: tuple[int, ...] = (1, 2, 2, 2)
-    size: tuple[int, int] = (192, 96)
+    backbone: str = "efficientnet-lite0"
+    stages: int = 7
+    widths: tuple[int, ...] = (32, 48, 64, 96, 128)
+    size: tuple[int, int] = (256, 128)
     training: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> LiteNetwork:
         """A network of this shape with fresh weights."""
-        return LiteNetwork(CLASSES, self.widths, self.blocks)
+        return LiteNetwork(CLASSES, self.backbone, self.stages, self.widths)
 
 
 def save_lite(path: Path, network: LiteNetwork, description: LiteDescription) -> None:
@@ -90,8 +93,9 @@ def _describe(metadata: dict[str, str], path: Path) -> LiteDescription:
             raise InputError(f"weights {path} have the format {about['format']!r}; this version reads {FORMAT!r}")
         height, width = (int(value) for value in about["size"])
         description = LiteDescription(
+            str(about["backbone"]),
+            int(about["stages"]),
             tuple(int(value) for value in about["widths"]),
-            tuple(int(value) for value in about["blocks"]),
             (height, width),
             dict(about["training"]),
         )
@@ -99,6 +103,9 @@ def _describe(metadata: dict[str, str], path: Path) -> LiteDescription:
         raise InputError(f"weights {path} are not of the lite parser: its description is missing or wrong") from error
     if height <= 0 or width <= 0 or height % STRIDE or width % STRIDE:
         raise InputError(f"weights {path}: input size {height} x {width} is not a multiple of {STRIDE}")
-    if len(description.widths) != 4 or len(description.blocks) != 4:
-        raise InputError(f"weights {path}: the network must have four levels")
+    if description.backbone not in STAGES or description.stages not in (6, 7) or len(description.widths) != 5:
+        raise InputError(
+            f"weights {path}: no known network: {description.backbone!r} with {description.stages} stages "
+            f"and {len(description.widths)} decoder widths"
+        )
     return description

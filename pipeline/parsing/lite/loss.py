@@ -1,4 +1,11 @@
-"""The parser's loss: cross-entropy that understands wide targets, and a soft Dice loss of the clothes mask."""
+"""The parser's losses: cross-entropy that understands wide targets, and two of the clothes mask.
+
+Targets have a higher resolution than logits; a position's logits answer for every pixel it covers. All functions take
+
+- log probabilities (batch, classes, height, width), and
+- targets int64 (batch, pixels, height, width), values as in ``targets.py``: the pixels that each position covers, from
+  :func:`gather_pixels`. Ignored pixels do not count.
+"""
 
 import torch
 from torch import Tensor
@@ -7,21 +14,32 @@ from pipeline.parsing.lite.targets import IGNORE, SOME_CLOTHES, WIDE_TARGETS
 from pipeline.parsing.schemes import LIP
 
 
+def gather_pixels(targets: Tensor, factor: int) -> Tensor:
+    """From (batch, height x factor, width x factor) to (batch, factor^2, height, width)."""
+    batch, height, width = targets.shape
+    cells = targets.view(batch, height // factor, factor, width // factor, factor).permute(0, 2, 4, 1, 3)
+    return cells.reshape(batch, factor * factor, height // factor, width // factor)
+
+
 def wide_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Mean of -log P(target), where a wide target's probability is the sum over its labels.
-
-    Args:
-        log_probabilities: (batch, classes, height, width).
-        targets: int64 (batch, height, width), values as in ``targets.py``; ignored pixels do not count.
-
-    Returns:
-        A scalar; 0 if every pixel is ignored.
-    """
+    """Mean of -log P(target), where a wide target's probability is the sum over its labels; 0 if all are ignored."""
     wide = [log_probabilities[:, list(labels)].logsumexp(1, keepdim=True) for labels in WIDE_TARGETS.values()]
     ignored = torch.zeros_like(log_probabilities[:, :1])
     table = torch.cat([log_probabilities, *wide, ignored], dim=1)
     counted = (targets != IGNORE).sum().clamp_min(1)
-    return -table.gather(1, targets[:, None]).sum() / counted
+    return -table.gather(1, targets).sum() / counted
+
+
+def clothes_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Mean of -log P(clothes or not as wanted), where P(clothes) is the sum over LIP's clothes; 0 if all are ignored.
+
+    This is what the masks depend on, without regard to which garment it is.
+    """
+    others = [label for label in range(log_probabilities.shape[1]) if label not in LIP.clothes]
+    rest = log_probabilities[:, others].logsumexp(1, keepdim=True)
+    chosen = torch.where(_is_clothes(targets), _clothes(log_probabilities), rest)
+    counted = targets != IGNORE
+    return -(chosen * counted).sum() / counted.sum().clamp_min(1)
 
 
 def clothes_dice(log_probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -29,10 +47,17 @@ def clothes_dice(log_probabilities: Tensor, targets: Tensor) -> Tensor:
 
     Dice of the batch rather than of each image, as the score to be raised is total intersection over total union.
     """
-    labels = sorted(LIP.clothes)
-    clothes = log_probabilities[:, labels].logsumexp(1).exp()
+    clothes = _clothes(log_probabilities).exp()
     counted = (targets != IGNORE).to(clothes.dtype)
-    wanted = torch.isin(targets, torch.tensor([*labels, SOME_CLOTHES], device=targets.device)).to(clothes.dtype)
+    wanted = _is_clothes(targets).to(clothes.dtype)
     overlap = (clothes * wanted).sum()
     total = (clothes * counted).sum() + wanted.sum()
     return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
+
+
+def _clothes(log_probabilities: Tensor) -> Tensor:
+    return log_probabilities[:, sorted(LIP.clothes)].logsumexp(1, keepdim=True)
+
+
+def _is_clothes(targets: Tensor) -> Tensor:
+    return torch.isin(targets, torch.tensor([*sorted(LIP.clothes), SOME_CLOTHES], device=targets.device))

@@ -18,8 +18,10 @@ from pipeline.parsing.lite.batches import BatchMaker
 from pipeline.parsing.lite.card import model_card
 from pipeline.parsing.lite.checkpoint import LiteDescription, load_lite, save_lite
 from pipeline.parsing.lite.crops import Example, detector_view, shrink
+from pipeline.parsing.lite.encoder import count_parameters
 from pipeline.parsing.lite.examples import read_photos, read_walkers
 from pipeline.parsing.lite.network import LiteNetwork
+from pipeline.parsing.lite.pretrained import find_imagenet_weights, load_imagenet_weights
 from pipeline.parsing.lite.scoring import score
 from pipeline.parsing.lite.training import EpochReport, Schedule, train_lite
 from pipeline.parsing.parser import Parser
@@ -30,8 +32,10 @@ SCORES_NAME: Final = "scores.json"
 CARD_NAME: Final = "MODEL_CARD.md"
 CURVES_NAME: Final = "curves.csv"
 
-PHOTO_HEIGHT: Final = 288
-"""Photographs are kept at this height in training: the network's input can be cut out of it without loss."""
+PHOTO_HEIGHT: Final = 400
+"""Photographs are kept at most at this height in training: the network's input can be cut out of it without loss."""
+IMAGENET: Final = "imagenet"
+RANDOM: Final = "random"
 TRAIN_WALKERS: Final = 3000
 TEST_WALKERS: Final = 400
 TIMED_BATCH: Final = 16
@@ -94,10 +98,10 @@ def train_recipe(
     schedule: Schedule,
     *,
     out: Path,
-    init: Path | None = None,
-    size: tuple[int, int] = (192, 96),
+    init: str = IMAGENET,
+    size: tuple[int, int] = (256, 128),
     batch_size: int = 16,
-    walkers_share: float = 0.2,
+    walkers_share: float = 0.12,
     seed: int = 0,
     device: str = "cpu",
     report: EpochReport | None = None,
@@ -109,7 +113,8 @@ def train_recipe(
         data: See there.
         schedule: How long and how fast.
         out: Folder that :func:`write_trained` will write; the state of the run is kept beside it.
-        init: Weights to start from; None: random ones.
+        init: What to start from: ``imagenet`` (an encoder trained on ImageNet, from an installed package; the rest
+            random), ``random``, or the path of an earlier run's weights.
         size: Height and width of the network's input.
         batch_size: Images in a step.
         walkers_share: Share of walkers among an epoch's images.
@@ -119,31 +124,26 @@ def train_recipe(
         quiet: No progress line.
 
     Raises:
-        InputError: The weights ``init`` cannot be used.
+        InputError: The weights ``init`` are missing or cannot be used.
         WorkError: The loss is not finite.
     """
     cv2.setNumThreads(0)
     torch.manual_seed(seed)
-    if init is None:
-        description = LiteDescription(size=size)
-        network = description.build()
-    else:
-        network, described = load_lite(init)
-        description = replace(described, size=size)
+    network, description, started_from = _start(init, size)
     augmentation = Augmentation()
     training: dict[str, Any] = {
         "schedule": asdict(schedule),
         "batch_size": batch_size,
         "walkers_share": walkers_share if data.walkers else 0.0,
         "seed": seed,
+        "init": started_from,
+        "threads": torch.get_num_threads(),
         "photos": len(data.photos),
         "walkers": len(data.walkers),
         "augmentation": asdict(augmentation),
         "torch": torch.__version__,
         "version": version("ccaf-pipeline"),
     }
-    if init is not None:
-        training["init"] = {"sha256": sha256_of_file(init), "training": description.training}
     fingerprint = sha256_of_value([training, list(size)])
     network, curves = train_lite(
         network,
@@ -158,6 +158,21 @@ def train_recipe(
     return TrainedLite(network, replace(description, training=training), curves)
 
 
+def _start(init: str, size: tuple[int, int]) -> tuple[LiteNetwork, LiteDescription, dict[str, Any]]:
+    """The network to train, its description, and what it starts from, for the record."""
+    if init not in (IMAGENET, RANDOM):
+        network, described = load_lite(Path(init))
+        started_from = {"from": "weights", "sha256": sha256_of_file(Path(init)), "training": described.training}
+        return network, replace(described, size=size), started_from
+    description = LiteDescription(size=size)
+    network = description.build()
+    if init == RANDOM:
+        return network, description, {"from": RANDOM}
+    weights = find_imagenet_weights(description.backbone)
+    load_imagenet_weights(network.encoder, weights)
+    return network, description, {"from": IMAGENET, "file": weights.name, "sha256": sha256_of_file(weights)}
+
+
 def write_trained(out: Path, trained: TrainedLite, data: ParserData, device: str = "cpu") -> dict[str, Scores]:
     """Write weights, curves, scores and card into ``out``; returns the scores of the weights as written."""
     weights = out / WEIGHTS_NAME
@@ -165,7 +180,7 @@ def write_trained(out: Path, trained: TrainedLite, data: ParserData, device: str
     parser = create_lite(device=device, weights=weights)
     scores = {name: score(parser, examples) for name, examples in data.held_out.items()}
     timings = time_parser(parser, data.held_out)
-    parameters = sum(parameter.numel() for parameter in trained.network.parameters())
+    parameters = count_parameters(trained.network)
     write_json(
         out / SCORES_NAME,
         {

@@ -30,6 +30,10 @@ def small_weights(tmp_path: Path) -> Path:
         if isinstance(module, torch.nn.BatchNorm2d):  # as after training: statistics that are not 0 and 1
             torch.nn.init.uniform_(module.get_buffer("running_mean"), -0.3, 0.3)
             torch.nn.init.uniform_(module.get_buffer("running_var"), 0.5, 2.0)
+        elif isinstance(module, torch.nn.Conv2d):  # as after training: labels that differ between positions
+            torch.nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
     path = tmp_path / "small.safetensors"
     save_lite(path, network, SMALL)
     return path

@@ -8,9 +8,16 @@ import numpy as np
 
 from pipeline.images import encode_image, encode_label_map
 from pipeline.parsing.lite.checkpoint import LiteDescription
+from pipeline.parsing.lite.encoder import STAGES, Stage
 
 CCP_NAMES = ["null", "skin", "hair", "shirt", "jeans", "shoes", "bag", "belt"]
-SMALL = LiteDescription(widths=(4, 8, 8, 8), blocks=(1, 1, 1, 1), size=(64, 32))
+
+# an encoder of the same layout as the real one that trains in moments
+STAGES["tiny"] = (
+    Stage(1, 3, 1, 8, 1), Stage(2, 3, 2, 8, 2), Stage(2, 5, 2, 8, 1),
+    Stage(2, 3, 2, 8, 1), Stage(2, 5, 1, 8, 1), Stage(2, 5, 2, 8, 1),
+)  # fmt: skip
+SMALL = LiteDescription("tiny", 6, (8, 8, 8, 8, 8), (64, 32))
 
 
 def ccp_person(height: int = 120, width: int = 80) -> np.ndarray:

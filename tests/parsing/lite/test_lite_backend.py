@@ -19,7 +19,6 @@ from pipeline.parsing.backends import load_backends
 from pipeline.parsing.lite import backend
 from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, squeeze
 from pipeline.parsing.lite.checkpoint import load_lite, save_lite
-from pipeline.parsing.lite.network import fuse_batch_norms
 from pipeline.parsing.parser import create_parser
 from pipeline.parsing.schemes import LIP
 
@@ -84,19 +83,43 @@ def test_filled_up_batches_change_nothing(small_weights):
         assert parsing.confidence == pytest.approx(wanted.confidence, abs=1e-4)
 
 
+def decide(probabilities):
+    """Labels and top probabilities: clothes or not by the sum over the clothes, then the best label of that part."""
+    clothes = torch.zeros(20, dtype=torch.bool)
+    clothes[list(LIP.clothes)] = True
+    is_clothes = probabilities[clothes].sum(0) > 0.5
+    allowed = clothes[:, None, None] == is_clothes
+    return (probabilities * allowed).argmax(0), probabilities.amax(0)
+
+
 def test_the_whole_way_agrees_with_torchs_own_operators(small_weights):
-    """Unfused network, torch's interpolation and softmax, on an image of the network's own size and a larger one."""
+    """Unfused network on both views, torch's interpolation and softmax; the network's own size and a larger one."""
     network, description = load_lite(small_weights)
     parser = create_lite(weights=small_weights)
     for image in pictures((64, 32), (150, 61)):
         parsing = parser.parse([image])[0]
         inputs = normalise(torch.from_numpy(squeeze(image, description.size))[None])
         with torch.no_grad():
-            logits = network(inputs)
+            mirrored = network(inputs.flip(3)).flip(3)
+            places = [*range(14), 15, 14, 17, 16, 19, 18]
+            logits = (network(inputs) + mirrored[:, places]) / 2
             scaled = interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)[0]
-        top, labels = scaled.softmax(0).max(0)
+        labels, top = decide(scaled.softmax(0))
+        assert len(labels.unique()) > 3
         assert (parsing.label_map == labels.numpy()).mean() > 0.999
         assert parsing.confidence == pytest.approx(float(top[labels > 0].mean()), abs=1e-3)
+
+
+def test_garments_together_outvote_the_most_probable_label():
+    """Coat or dress, each less probable than background, but clothes together."""
+    probabilities = torch.full((20, 1, 3), 1e-6)
+    background, dress, coat, hair = 0, 6, 7, 2
+    probabilities[[background, dress, coat], 0, 0] = torch.tensor([0.4, 0.25, 0.35])
+    probabilities[[background, dress, coat], 0, 1] = torch.tensor([0.6, 0.1, 0.3])
+    probabilities[[background, hair, coat], 0, 2] = torch.tensor([0.25, 0.3, 0.45])
+    parsing = label(probabilities.log(), 1, 3)
+    assert parsing.label_map.tolist() == [[coat, background, hair]]
+    assert parsing.confidence == pytest.approx((0.4 + 0.45) / 2, abs=1e-3)
 
 
 def test_strips_make_no_difference(monkeypatch):
@@ -114,14 +137,17 @@ def test_confidence_is_zero_without_a_person():
     assert label(logits, 4, 4).confidence == 0.0
 
 
-def test_fusing_batch_norms_keeps_the_function(small_weights):
-    network, _ = load_lite(small_weights)
-    images = torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    with torch.no_grad():
-        before = network(images)
-        after = fuse_batch_norms(network)(images)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
+def test_a_mirrored_image_has_the_mirrored_labels(small_weights):
+    """Left and right of limbs and shoes change places, and nothing else."""
+    parser = create_lite(weights=small_weights)
+    image = pictures((64, 32))[0]
+    straight, mirrored = parser.parse([image, np.ascontiguousarray(image[:, ::-1])])
+    swapped = straight.label_map[:, ::-1].copy()
+    for left, right in ((14, 15), (16, 17), (18, 19)):
+        was_left, was_right = swapped == left, swapped == right
+        swapped[was_left], swapped[was_right] = right, left
+    assert len(np.unique(swapped)) > 3
+    assert (mirrored.label_map == swapped).mean() > 0.999
 
 
 def test_squeeze_averages_where_it_shrinks():
@@ -175,10 +201,15 @@ def spoil_tensor(path):
         (spoil_tensor, "not finite"),
         (lambda path: save_file(load_file(path), path), "description is missing or wrong"),
         (lambda path: rewrite(path, about={"format": "other-2"}), "have the format 'other-2'"),
-        (lambda path: rewrite(path, about={"size": [60, 32]}), "60 x 32 is not a multiple of 16"),
+        (lambda path: rewrite(path, about={"size": [60, 32]}), "60 x 32 is not a multiple of 32"),
         (lambda path: rewrite(path, about={"size": "large"}), "description is missing or wrong"),
-        (lambda path: rewrite(path, about={"widths": [4, 8, 8]}), "four levels"),
-        (lambda path: rewrite(path, about={"widths": [4, 8, 8, 16]}), "do not fit"),
+        (
+            lambda path: rewrite(path, about={"widths": [4, 8, 8]}),
+            "no known network: 'tiny' .* 3 decoder",
+        ),
+        (lambda path: rewrite(path, about={"backbone": "resnet"}), "no known network: 'resnet'"),
+        (lambda path: rewrite(path, about={"stages": 3}), "no known network: .* with 3 stages"),
+        (lambda path: rewrite(path, about={"widths": [8, 8, 8, 8, 16]}), "do not fit"),
     ],
 )
 def test_wrong_weights_are_the_users_fault_and_named(small_weights, damage, message):

@@ -6,38 +6,62 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.parsing.lite.loss import clothes_dice, wide_cross_entropy
+from pipeline.parsing.lite.loss import clothes_cross_entropy, clothes_dice, gather_pixels, wide_cross_entropy
 from pipeline.parsing.lite.targets import CLASSES, IGNORE, SOME_CLOTHES, TARGETS, WIDE_TARGETS
 from pipeline.parsing.schemes import LIP
+
+LOSSES = (wide_cross_entropy, clothes_cross_entropy, clothes_dice)
 
 
 @pytest.fixture
 def problem():
     generator = torch.Generator().manual_seed(5)
     logits = torch.randn(2, CLASSES, 4, 3, generator=generator, dtype=torch.float64)
-    targets = torch.randint(0, TARGETS, (2, 4, 3), generator=generator)
+    targets = torch.randint(0, TARGETS, (2, 2, 4, 3), generator=generator)
     targets.view(-1)[:TARGETS] = torch.arange(min(TARGETS, targets.numel()))
     return logits.log_softmax(1), targets
+
+
+def test_each_position_gets_the_pixels_it_covers():
+    targets = torch.arange(2 * 6 * 4).view(2, 6, 4)
+    gathered = gather_pixels(targets, 2)
+    assert gathered.shape == (2, 4, 3, 2)
+    for image, y, x in np.ndindex(2, 3, 2):
+        block = targets[image, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+        assert sorted(gathered[image, :, y, x].tolist()) == sorted(block.flatten().tolist())
+    assert torch.equal(gather_pixels(targets, 1), targets[:, None])
 
 
 def test_cross_entropy_of_wide_targets_agrees_with_a_loop(problem):
     log_probabilities, targets = problem
     probabilities = log_probabilities.exp().numpy()
     terms = []
-    for image, y, x in np.ndindex(*targets.shape):
-        target = int(targets[image, y, x])
+    for image, pixel, y, x in np.ndindex(*targets.shape):
+        target = int(targets[image, pixel, y, x])
         if target != IGNORE:
             labels = WIDE_TARGETS.get(target, (target,))
             terms.append(-math.log(sum(probabilities[image, label, y, x] for label in labels)))
     assert float(wide_cross_entropy(log_probabilities, targets)) == pytest.approx(np.mean(terms))
 
 
+def test_cross_entropy_of_clothes_agrees_with_a_loop(problem):
+    log_probabilities, targets = problem
+    probabilities = log_probabilities.exp().numpy()
+    terms = []
+    for image, pixel, y, x in np.ndindex(*targets.shape):
+        target = int(targets[image, pixel, y, x])
+        if target != IGNORE:
+            clothes = sum(probabilities[image, label, y, x] for label in LIP.clothes)
+            terms.append(-math.log(clothes if target in LIP.clothes or target == SOME_CLOTHES else 1 - clothes))
+    assert float(clothes_cross_entropy(log_probabilities, targets)) == pytest.approx(np.mean(terms))
+
+
 def test_dice_agrees_with_a_loop(problem):
     log_probabilities, targets = problem
     probabilities = log_probabilities.exp().numpy()
     overlap = total = 0.0
-    for image, y, x in np.ndindex(*targets.shape):
-        target = int(targets[image, y, x])
+    for image, pixel, y, x in np.ndindex(*targets.shape):
+        target = int(targets[image, pixel, y, x])
         if target == IGNORE:
             continue
         clothes = sum(probabilities[image, label, y, x] for label in LIP.clothes)
@@ -50,8 +74,9 @@ def test_dice_agrees_with_a_loop(problem):
 
 def test_ignored_pixels_give_no_gradient():
     logits = torch.randn(1, CLASSES, 2, 2, requires_grad=True)
-    targets = torch.tensor([[[IGNORE, 5], [IGNORE, 0]]])
-    (wide_cross_entropy(logits.log_softmax(1), targets) + clothes_dice(logits.log_softmax(1), targets)).backward()
+    targets = torch.tensor([[[[IGNORE, 5], [IGNORE, 0]]]])
+    log_probabilities = logits.log_softmax(1)
+    sum(loss(log_probabilities, targets) for loss in LOSSES).backward()
     assert logits.grad is not None
     assert logits.grad[:, :, :, 0].abs().max() == 0
     assert logits.grad[:, :, :, 1].abs().max() > 0
@@ -59,13 +84,15 @@ def test_ignored_pixels_give_no_gradient():
 
 def test_nothing_but_ignored_pixels_is_no_loss():
     logits = torch.randn(1, CLASSES, 2, 2)
-    targets = torch.full((1, 2, 2), IGNORE)
-    assert float(wide_cross_entropy(logits.log_softmax(1), targets)) == 0.0
+    targets = torch.full((1, 4, 2, 2), IGNORE)
+    for loss in LOSSES:
+        assert float(loss(logits.log_softmax(1), targets)) == 0.0
 
 
 def test_an_undecided_garment_is_satisfied_by_any_garment():
-    targets = torch.full((1, 1, 1), SOME_CLOTHES)
+    targets = torch.full((1, 1, 1, 1), SOME_CLOTHES)
     for label in LIP.clothes:
         logits = torch.full((1, CLASSES, 1, 1), -20.0)
         logits[0, label] = 20.0
-        assert float(wide_cross_entropy(logits.log_softmax(1), targets)) < 1e-6
+        for loss in LOSSES:
+            assert float(loss(logits.log_softmax(1), targets)) < 1e-6

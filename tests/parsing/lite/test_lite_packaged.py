@@ -21,7 +21,7 @@ from pipeline.parsing.parser import create_parser
 from pipeline.parsing.quality import assess
 from pipeline.parsing.schemes import LIP
 
-MOST_BYTES = 8 * 1024 * 1024
+MOST_BYTES = 8_000_000
 
 
 @pytest.fixture(scope="module")
