@@ -260,7 +260,10 @@ def main() -> None:
         decoding = replace(data, store=plain)
         same_pixels = all(torch.equal(*some) for some in zip(store.pairs(rows), plain.pairs(rows), strict=True))
         batches = zip(data.epoch(0).batches, decoding.epoch(0).batches, strict=True)
-        same_views = all(torch.equal(a.raw, b.raw) and torch.equal(a.shielding, b.shielding) for a, b in batches)
+        same_views = True
+        for ours, theirs in batches:
+            assert ours.shielding is not None and theirs.shielding is not None, "this data has shielding views"
+            same_views &= torch.equal(ours.raw, theirs.raw) and torch.equal(ours.shielding, theirs.shielding)
         pairs = list(zip(files["original"], files["shielding"], strict=True))
         result = {
             "images": len(rows),
