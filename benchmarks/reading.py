@@ -262,7 +262,8 @@ def main() -> None:
         batches = zip(data.epoch(0).batches, decoding.epoch(0).batches, strict=True)
         same_views = True
         for ours, theirs in batches:
-            assert ours.shielding is not None and theirs.shielding is not None, "this data has shielding views"
+            assert ours.shielding is not None
+            assert theirs.shielding is not None
             same_views &= torch.equal(ours.raw, theirs.raw) and torch.equal(ours.shielding, theirs.shielding)
         pairs = list(zip(files["original"], files["shielding"], strict=True))
         result = {
