@@ -104,14 +104,17 @@ class LiteParser:
 
 
 def squeeze(image: RgbImage, size: tuple[int, int]) -> RgbImage:
-    """Scale an image to ``size`` (height, width): by area where it shrinks, so that fine patterns do not alias."""
+    """Scale an image to ``size`` (height, width).
+
+    By area where it shrinks, so that fine patterns do not alias; by Lanczos where it grows, as edges stay sharper.
+    """
     height, width = size
     if image.shape[:2] == size:
         return image
     if image.shape[0] > height or image.shape[1] > width:
         smaller = (min(width, image.shape[1]), min(height, image.shape[0]))
         image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LANCZOS4), dtype=np.uint8)
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -63,16 +63,21 @@ weights are those at the end of the schedule: no epoch was chosen by these score
 
 _LIMITS = """
 ## What it is not good at
-- Telling garments apart that look alike: coat from upper-clothes, dress from skirt or coat, jumpsuits from either. The
-  clothes mask, which is their union, does not suffer from that.
-- Small parts: gloves, sunglasses, socks, scarves are often missed; see the table.
+- Telling garments apart that look alike: coat from upper-clothes, dress from skirt or coat, jumpsuits from either; one
+  garment, most of all of somebody seen from behind, is often a patchwork of these labels. The clothes mask, which is
+  their union, does not suffer from that.
+- Small and rare parts: gloves, sunglasses, hats, socks, scarves are often missed; see the table.
 - Left and right of limbs and shoes: learned from people who face the camera, and from walkers. The sides of people seen
   from behind are often exchanged.
 - Face, arms and legs were divided by geometry in training, as the photographs have one label for skin: necks and
   necklines may be either face or clothes.
 - More than one person: it labels whoever is nearest to the middle, and may add parts of somebody who touches them.
-- Bags and backpacks are background, as in LIP, but straps and bags of the clothes' colour are often taken for clothes.
-- Long dark hair seen from behind is at times taken for clothes: the photographs hardly show anybody from behind.
+- Bags and backpacks are background, as in LIP, but backpacks, straps and bags of the clothes' colour, and cloth carried
+  over an arm, are often taken for clothes.
+- Heads from behind: long dark hair and hoods are at times taken for clothes, as the photographs hardly show anybody
+  from behind.
+- Little contrast: pale trousers before a pale ground lose parts, dark shoes below dark trousers are cut off too high or
+  too low.
 - The people in the photographs are mostly young women in fashionable clothes, upright, in daylight. Children, sitting
   or lying people, uniforms, saris, robes, night and infrared images were not tested.
 """
