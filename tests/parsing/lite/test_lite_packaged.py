@@ -65,18 +65,22 @@ def test_clothes_of_held_out_photographs_are_found(lite, real_images):
 
 
 def test_surveillance_crops_are_parsed_plausibly(lite, real_images):
-    """Detector crops of pedestrians: a person in each, dressed, with a head above the clothes."""
+    """Detector crops of pedestrians: a person in each, dressed, nearly always with a head above the clothes.
+
+    Nearly, as the card says: long dark hair from behind may be taken for clothes.
+    """
     folder = real_images / "pku_reid_74"
     with (folder / "labels.csv").open() as stream:
         paths = [row["path"] for row in csv.DictReader(stream)][::30]
     images = [decode_image(read_bytes(folder / path)) for path in paths]
-    unflagged = 0
+    unflagged = with_head = 0
     for parsing in lite.parse(images):
         mask = clothes_mask(parsing.label_map, LIP.clothes)
         quality = assess(parsing, mask)
         assert 0.2 < quality.person_fraction < 0.8
         assert 0.1 < quality.clothes_fraction < 0.7
         head = np.isin(parsing.label_map, [LIP.labels.index(name) for name in ("hair", "face", "hat", "sunglasses")])
-        assert np.nonzero(head)[0].mean() < np.nonzero(mask)[0].mean()
+        with_head += bool(head.any()) and bool(np.nonzero(head)[0].mean() < np.nonzero(mask)[0].mean())
         unflagged += not quality.flags
+    assert with_head >= 0.95 * len(images)
     assert unflagged >= 0.9 * len(images)
