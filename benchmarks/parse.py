@@ -156,14 +156,22 @@ def resident(process: Path) -> float:
         return 0.0
 
 
-def workers_of_this_user() -> list[Path]:
-    """Folders in /proc of the workers that run; those of another run beside this one would be among them."""
+def is_below(process: Path) -> bool:
+    """Whether a process was started by this one, or by one that was."""
+    number = int(process.name)
+    while number > 1 and number != os.getpid():
+        number = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+    return number == os.getpid()
+
+
+def workers() -> list[Path]:
+    """Folders in /proc of this run's workers."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "cmdline").read_bytes().startswith(b"ray::ShardWorker"):
+            if (process / "cmdline").read_bytes().startswith(b"ray::ShardWorker") and is_below(process):
                 found.append(process)
-        except OSError:
+        except OSError:  # it has gone
             continue
     return found
 
@@ -176,7 +184,7 @@ def memory(manifest: pa.Table, folder: Path, settings: ParseSettings) -> dict[st
     def sample() -> None:
         while not ended.wait(SAMPLE_SECONDS):
             peaks["driver"] = max(peaks["driver"], resident(Path("/proc/self")))
-            peaks["worker"] = max([peaks["worker"], *map(resident, workers_of_this_user())])
+            peaks["worker"] = max([peaks["worker"], *map(resident, workers())])
 
     sampler = threading.Thread(target=sample)
     sampler.start()
@@ -220,9 +228,9 @@ def main() -> None:
         torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory() as out:
             result[name] = round(timed(lambda: plain_loop(parser, some, Path(out)), len(some)), 1)
-    for workers in (1, 2):
-        result[f"c_stage_{workers}_workers"] = stage(manifest, folder, settings, workers)
-    one, two = (result[f"c_stage_{workers}_workers"]["images_per_second"] for workers in (1, 2))
+    for number in (1, 2):
+        result[f"c_stage_{number}_workers"] = stage(manifest, folder, settings, number)
+    one, two = (result[f"c_stage_{number}_workers"]["images_per_second"] for number in (1, 2))
     result["stage_1_worker_of_limit"] = round(one / result["a_bare_parser"], 3)
     result["stage_2_workers_of_limit"] = round(two / result["a_bare_parser_2_processes"], 3)
     result["stage_2_workers_to_plain_loop"] = round(two / result["b_plain_loop_1_thread"], 3)

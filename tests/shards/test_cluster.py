@@ -54,6 +54,17 @@ def test_a_worker_that_cannot_go_on_is_a_clear_error_and_the_next_run_finishes(
 
 
 @pytest.mark.usefixtures("local_ray")
+def test_a_store_that_does_not_answer_once_is_asked_again(image_folder: Any, faults: Path, tmp_path: Path) -> None:
+    (faults / "storage").touch()
+    with pytest.raises(WorkError, match=r"part-0000\d-of-00010.parquet failed: s3://bucket/x: the server is too busy"):
+        run(image_folder, tmp_path / "out", workers=1, restarts=0)
+    (faults / "storage").touch()
+    result = run(image_folder, tmp_path / "out", workers=1)
+    assert not (faults / "storage").exists()
+    assert (result.record.counts["images"], result.timings.workers_lost) == (33, 0)
+
+
+@pytest.mark.usefixtures("local_ray")
 def test_an_open_session_is_used_and_left_open() -> None:
     import ray
 

@@ -17,6 +17,7 @@ from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.schemes import LIP, LabelScheme
+from pipeline.storage import StorageError
 
 ODD_PIXEL = (13, 13, 13)
 """An image whose first pixel is this makes the parser raise."""
@@ -61,6 +62,8 @@ class Tiles:
             time.sleep(3600)
         if happens("contract"):
             return []
+        if happens("storage"):
+            raise StorageError("s3://bucket/x: the server is too busy")
         wait_while("wait")
         time.sleep(self.seconds * len(images))
         if any(tuple(image[0, 0]) == ODD_PIXEL for image in images):
