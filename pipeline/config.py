@@ -142,6 +142,7 @@ class PromptParameters(Section):
     batch_size: int = Field(64, ge=2, description="images a step")
     learning_rate: float = Field(3.5e-4, gt=0, description="of Adam, after the warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="of Adam")
+    schedule_every: Literal["step", "epoch"] = Field("step", description="as in encoder.schedule_every")
     warmup_epochs: int = Field(5, ge=0, description="length of the linear warm-up")
     warmup_learning_rate: float = Field(1e-5, gt=0, description="where the warm-up starts")
     final_learning_rate: float = Field(1e-6, ge=0, description="where the cosine decay ends")
@@ -170,6 +171,13 @@ class EncoderParameters(Section):
     learning_rate: float = Field(5e-6, gt=0, description="of Adam, after the warm-up; biases have twice as much")
     head_factor: float = Field(1.0, gt=0, description="learning rate of heads and Proj_c, as a multiple")
     weight_decay: float = Field(1e-4, ge=0, description="of Adam")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="after the warm-up: cosine decay to zero, or a tenth at each milestone (CLIP-ReID's)"
+    )
+    schedule_every: Literal["step", "epoch"] = Field(
+        "step", description="when the rate changes; epoch: the n-th epoch has the rate at n, as in CLIP-ReID"
+    )
+    milestones: tuple[int, ...] = Field((30, 50), description="epochs at which the step schedule lowers the rate")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up from 0.1 x the rate")
     similarity: Literal["dot", "cosine"] = Field("dot", description="as in prompts.similarity")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="in the identity and image-text cross-entropies")
@@ -215,6 +223,35 @@ class EncoderParameters(Section):
         return steps
 
 
+class TrainingParameters(Section):
+    """How both stages run: numbers, memory, states to go on from, checks between epochs."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="numbers of the networks; weights and losses stay fp32; fp16 needs CUDA"
+    )
+    recompute_activations: bool = Field(
+        False, description="gradient checkpointing of stage 2: less memory, a third more time, equal gradients"
+    )
+    accumulation: int = Field(
+        1, ge=1, description="parts in which a batch of stage 2 goes through the encoders; the losses see it whole"
+    )
+    clip_gradients: float | None = Field(None, gt=0, description="largest norm of all gradients together; null: any")
+    save_minutes: float = Field(5.0, gt=0, description="time between two states to go on from")
+    save_steps: int = Field(0, ge=0, description="steps between two states; 0: by time only")
+    max_failures: int = Field(3, ge=0, description="how often workers may die before the run fails")
+    evaluate_every: int = Field(
+        0, ge=0, description="epochs of stage 2 between two checks, which choose the best weights; 0: none"
+    )
+    evaluate_split: Literal["val", "test"] = Field(
+        "test", description="images of the checks: the validation split, or query and gallery of the test"
+    )
+    evaluate_protocol: str | None = Field(
+        None, description="protocol of the checks; null: the data set's cloth-changing one, else its first"
+    )
+    evaluate_metric: Literal["mAP", "rank1", "mINP"] = Field("mAP", description="figure that chooses the best weights")
+    tensorboard: bool = Field(False, description="also write curves for TensorBoard, to <out>-tensorboard")
+
+
 class EvaluateParameters(Section):
     """Features and protocols."""
 
@@ -254,6 +291,7 @@ class Parameters(Section):
     loading: LoadingParameters = LoadingParameters()
     prompts: PromptParameters = PromptParameters()
     encoder: EncoderParameters = EncoderParameters()
+    training: TrainingParameters = TrainingParameters()
     evaluate: EvaluateParameters = EvaluateParameters()
     report: ReportParameters = ReportParameters()
 

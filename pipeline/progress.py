@@ -28,21 +28,32 @@ class Progress:
         unit: Name of one unit, such as ``image``.
         quiet: Write nothing.
         stream: Defaults to standard error, so that standard output stays for results.
+        done: Units that an earlier run finished; they do not count in the rate.
     """
 
-    def __init__(self, total: int, what: str, unit: str, quiet: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, total: int, what: str, unit: str, quiet: bool = False, stream: TextIO | None = None, done: int = 0
+    ) -> None:
         self._total = total
         self._what = what
         self._unit = unit
         self._stream = stream or sys.stderr
-        self._done = 0
+        self._done = self._done_before = done
         self._note = ""
         self._written = -1
         self._started = self._last_line = time.monotonic()
         self._plain = not quiet and not self._stream.isatty()
         self._bar: tqdm[Any] | None = None
         if not quiet and not self._plain:
-            self._bar = tqdm(total=total, desc=what, unit=f" {unit}", file=self._stream, dynamic_ncols=True, leave=True)
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                desc=what,
+                unit=f" {unit}",
+                file=self._stream,
+                dynamic_ncols=True,
+                leave=True,
+            )
 
     def __enter__(self) -> "Progress":
         return self
@@ -54,6 +65,12 @@ class Progress:
             self._bar.close()
         elif self._plain and self._written != self._done:
             self._write_line()
+
+    def expect(self, total: int) -> None:
+        """Correct the number of units expected."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.total = total
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Report ``count`` more finished units; ``note`` (such as the latest loss) is shown behind the figures."""
@@ -70,7 +87,7 @@ class Progress:
         self._last_line = time.monotonic()
         self._written = self._done
         elapsed = max(self._last_line - self._started, 1e-9)
-        rate = self._done / elapsed
+        rate = (self._done - self._done_before) / elapsed
         parts = [f"{self._what}: {self._done}/{self._total} {self._unit}s", f"{rate:.1f} {self._unit}s/s"]
         if self._done >= self._total:
             parts.append(f"took {_duration(elapsed)}")

@@ -1,5 +1,6 @@
-"""Stage 2 of training: reads shards and prompts, trains the encoders, writes the encoder checkpoint."""
+"""What stage 2 of training starts from: images, prompts, the model with its losses, the batches."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +9,22 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Parameters
-from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
-from pipeline.files import sha256_of_value
 from pipeline.losses.registry import find_terms
 from pipeline.losses.terms import LossSettings
-from pipeline.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from pipeline.models.checkpoint import Checkpoint, read_checkpoint
 from pipeline.models.clip import Clip, ClipSpec
 from pipeline.models.extraction import encode_images
+from pipeline.models.image_encoder import ImageEncoder
 from pipeline.training.batches import EncoderData
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
-from pipeline.training.encoder import EncoderTask, train_encoder
-from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.training.encoder import EncoderTask
 from pipeline.training.methods import term_weights
+from pipeline.training.recompute import recompute_activations
 from pipeline.training.sampler import IdentitySampler
 from stages.console import Console
 from stages.prompts import identity_images
+from stages.run_record import deciding
 from stages.training_data import TrainingData, load_model, read_training_data
 
 
@@ -177,20 +178,44 @@ def _make_data(
     )
 
 
-def run(parameters: Parameters, console: Console, shards: Path, prompts_folder: Path, out: Path) -> dict[str, Any]:
-    """Train the encoders and write their checkpoint; returns a summary.
+@dataclass(frozen=True)
+class Places:
+    """What stage 2 reads and writes."""
+
+    shards: Path
+    prompts: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What stage 2 starts from.
+
+    Attributes:
+        prompts: Checkpoint of stage 1.
+        data: The training images.
+        clip: The CLIP to start from.
+        weights: Weight of each term of the method.
+        made_of: Everything that decides the result.
+    """
+
+    prompts: Checkpoint
+    data: TrainingData
+    clip: Clip
+    weights: dict[str, float]
+    made_of: dict[str, Any]
+
+
+def read_inputs(parameters: Parameters, console: Console, places: Places) -> Inputs:
+    """Read and check everything that stage 2 starts from.
 
     Raises:
         InputError: The shards, the prompts, the model or a parameter is wrong.
-        WorkError: The loss is not finite.
     """
-    settings = parameters.encoder
-    set_threads(parameters.threads)
-    device = choose_device(parameters.device)
-    prompts = read_checkpoint(prompts_folder, "prompts", "ccaf-pipeline train --stage prompts")
+    prompts = read_checkpoint(places.prompts, "prompts", "ccaf-pipeline train --stage prompts")
     drop = prompts.config["parameters"].get("without_clothes") == "drop"
     data = read_training_data(
-        shards,
+        places.shards,
         parameters.data.dataset,
         parameters.model.image_size,
         drop,
@@ -208,38 +233,29 @@ def run(parameters: Parameters, console: Console, shards: Path, prompts_folder: 
         "prompts_sha256": prompts.sha256,
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
-        "parameters": settings.model_dump(mode="json"),
         "camera_embedding": parameters.model.camera_embedding,
         "terms": weights,
-        "seed": parameters.seed,
+        **deciding(parameters, "encoder"),
     }
-    targets = _targets(parameters, clip, data, weights, device, console.quiet)
-    task = _make_task(parameters, clip, data, prompts, weights, targets).to(device)
-    resume = ResumeSettings(out.with_name(f"{out.name}.partial"), sha256_of_value(made_of))
-    curves = train_encoder(
-        task,
-        _make_data(parameters, clip, data, prompts, task.uses_shielding_images, device),
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        head_factor=settings.head_factor,
-        weight_decay=settings.weight_decay,
-        warmup_fraction=settings.warmup_fraction,
-        resume=resume,
-        quiet=console.quiet,
+    return Inputs(prompts, data, clip, weights, made_of)
+
+
+def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool) -> EncoderTask:
+    """Model and losses, on the device.
+
+    Raises:
+        InputError: See :func:`recompute_activations`.
+    """
+    targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, quiet)
+    task = _make_task(parameters, inputs.clip, inputs.data, inputs.prompts, inputs.weights, targets).to(device)
+    if parameters.training.recompute_activations:
+        for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+            recompute_activations(encoder)
+    return task
+
+
+def make_data(parameters: Parameters, inputs: Inputs, task: EncoderTask, device: str) -> EncoderData:
+    """The batches, with what the task needs of them."""
+    return _make_data(
+        parameters, inputs.clip, inputs.data, inputs.prompts, task.uses_shielding_images, device
     )
-    summary = {
-        "epochs": settings.epochs,
-        "method": settings.method,
-        "clothes_feature_minimisation": "disentangle" in weights or "clothes_uniform" in weights,
-        "loss": curves[-1]["total"],
-    }
-    config = {
-        **made_of,
-        **summary,
-        "dataset": data.reader.metadata.dataset,
-        "clothes_source": prompts.config["clothes_source"],
-    }
-    save_checkpoint(out, "encoder", task.state_dict(), config, files={CURVES_NAME: curves_as_csv(curves)})
-    forget_progress(resume.folder)
-    console.say(f"encoder trained for {settings.epochs} epochs, loss {summary['loss']:.3f} -> {out}")
-    return {**summary, "out": str(out)}

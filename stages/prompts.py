@@ -10,7 +10,6 @@ import torch
 
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
-from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import save_checkpoint
 from pipeline.models.clip import Clip
 from pipeline.models.extraction import encode_images
@@ -23,10 +22,15 @@ from pipeline.training.classes import (
     cluster_clothes,
     index_classes,
 )
-from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.training.curves import CURVES_NAME, curves_as_csv
+from pipeline.training.engine import Engine
+from pipeline.training.loop import forget_progress
+from pipeline.training.precision import Precision
+from pipeline.training.record import RECORD_NAME
 from pipeline.training.methods import IdentityImages, find_method
 from pipeline.training.prompts import PromptData, PromptTask, train_prompts
 from stages.console import Console
+from stages.run_record import deciding, epoch_hook, record_text, state_settings, write_timings
 from stages.training_data import TrainingData, load_model, read_training_data
 
 FEATURE_BATCH = 128
@@ -145,12 +149,11 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
         "shards_sha256": data.reader.record_sha256,
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
-        "parameters": settings.model_dump(mode="json"),
         "identity_images": learned_from,
-        "seed": parameters.seed,
+        **deciding(parameters, "prompts"),
     }
-    resume = ResumeSettings(out.with_name(f"{out.name}.partial"), sha256_of_value(made_of))
-    curves = train_prompts(
+    resume = state_settings(parameters, out, made_of)
+    trained = train_prompts(
         task,
         PromptData(
             features.images.to(device), features.clothes.to(device), data.identities.labels, classes.index.labels
@@ -159,10 +162,18 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
+        schedule_every=settings.schedule_every,
         warmup_epochs=settings.warmup_epochs,
         warmup_learning_rate=settings.warmup_learning_rate,
         final_learning_rate=settings.final_learning_rate,
         seed=parameters.seed,
+        engine=Engine(
+            precision=Precision(parameters.training.precision, device),
+            device=device,
+            clip=parameters.training.clip_gradients,
+            tell=console.say,
+            epoch_done=epoch_hook(parameters, out),
+        ),
         resume=resume,
         quiet=console.quiet,
     )
@@ -189,11 +200,16 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
         "identity_ids": data.identities.ids.tolist(),
         "clothes_ids": classes.index.ids.tolist(),
     }
-    save_checkpoint(out, "prompts", tensors, config, files={CURVES_NAME: curves_as_csv(curves)})
+    files = {
+        CURVES_NAME: curves_as_csv(trained.curves),
+        RECORD_NAME: record_text(parameters, "prompts", made_of, summary, device, workers=1),
+    }
+    save_checkpoint(out, "prompts", tensors, config, files=files)
+    write_timings(out, trained, settings.batch_size, device)
     forget_progress(resume.folder)
     console.say(
         f"{summary['identities']} identity and {summary['clothes_classes']} clothes prompts "
         f"(clothes classes: {classes.source}; {without} of {len(data.rows)} images without one; "
         f"{data.dropped} images dropped) -> {out}"
     )
-    return {**summary, "out": str(out), "loss": curves[-1]["total"]}
+    return {**summary, "out": str(out), "loss": trained.curves[-1]["total"]}

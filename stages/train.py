@@ -1,5 +1,6 @@
 """``ccaf-pipeline train``: stage 1 (prompts), stage 2 (encoder), or both."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,8 @@ from stages.options import (
     make_context,
 )
 
+RAY_ADDRESS = "RAY_ADDRESS"
+
 
 class Stage(StrEnum):
     """Which part of the training to run."""
@@ -24,6 +27,15 @@ class Stage(StrEnum):
     PROMPTS = "prompts"
     ENCODER = "encoder"
     ALL = "all"
+
+
+def _forget(stage: Stage, prompts: Path, out: Path) -> None:
+    from pipeline.training.loop import forget_progress
+    from stages.run_record import state_folder
+
+    for part, folder in ((Stage.PROMPTS, prompts), (Stage.ENCODER, out)):
+        if stage in (part, Stage.ALL):
+            forget_progress(state_folder(folder))
 
 
 def command(
@@ -38,6 +50,21 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", min=1, help="Processes for stage 2, by Ray Train; each takes a GPU where there are any."
+        ),
+    ] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Ray cluster: HOST:PORT, or auto. Default with --workers: $RAY_ADDRESS, else a local one."
+        ),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what an interrupted training of these stages left.")
+    ] = False,
     dataset: DatasetOption = None,
     params: ParamsOption = None,
     overrides: SetOption = None,
@@ -47,7 +74,8 @@ def command(
 ) -> None:
     """Learn prompts on shielding and clothes images (stage 1), then train the encoders against them (stage 2).
 
-    Interrupted training goes on from its last finished epoch when the same command is run again.
+    Interrupted training goes on from its last state when the same command is run again, and ends as if it had not been
+    interrupted. Stage 1 uses one process.
     """
     context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
     workspace = dataset_workspace(context)
@@ -55,14 +83,19 @@ def command(
     prompts = prompts or workspace.prompts
     out = out or workspace.encoder
     result: dict[str, Any] = {}
+    if restart:
+        _forget(stage, prompts, out)
     if stage in (Stage.PROMPTS, Stage.ALL):
         from stages import prompts as prompts_stage
 
         result["prompts"] = prompts_stage.run(context.parameters, context.console, shards, prompts)
     if stage in (Stage.ENCODER, Stage.ALL):
-        from stages import encoder as encoder_stage
+        from stages import encoder_run as encoder_stage
 
-        result["encoder"] = encoder_stage.run(context.parameters, context.console, shards, prompts, out)
+        cluster = None
+        if workers > 1 or address is not None:
+            cluster = encoder_stage.Cluster(workers, address or os.environ.get(RAY_ADDRESS))
+        result["encoder"] = encoder_stage.run(context.parameters, context.console, shards, prompts, out, cluster)
     context.console.result(
         result, "\n".join(f"{name}: loss {part['loss']:.4f}, {part['out']}" for name, part in result.items())
     )

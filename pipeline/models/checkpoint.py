@@ -1,5 +1,6 @@
 """Checkpoints: a folder of ``weights.safetensors`` and ``config.json``, written atomically, never unpickled."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def save_checkpoint(
     config: dict[str, Any],
     metadata: dict[str, str] | None = None,
     files: dict[str, str] | None = None,
+    add: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a checkpoint; an earlier one at ``folder`` is replaced only when the new one is complete.
 
@@ -55,6 +57,7 @@ def save_checkpoint(
         config: JSON-like; ``kind``, ``version`` and the weights' hash are added.
         metadata: Strings for the header of the safetensors file.
         files: Texts by file name, such as curves, that belong to the checkpoint.
+        add: Writes more into the new folder before it takes its place.
     """
     with atomic_folder(folder) as temporary:
         weights = temporary / WEIGHTS_NAME
@@ -66,6 +69,8 @@ def save_checkpoint(
             temporary / CONFIG_NAME,
             {**config, "kind": kind, "version": __version__, "weights_sha256": digest},
         )
+        if add is not None:
+            add(temporary)
 
 
 def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:

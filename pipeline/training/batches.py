@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.training.buffers import Buffers
 from pipeline.training.classes import NO_CLASS, Labels
-from pipeline.training.loop import Epoch
+from pipeline.training.engine import Epoch
 from pipeline.training.prefetch import prefetch
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.store import PAIR, ImageStore

@@ -1,7 +1,8 @@
 """Stage 2: the image encoders train against frozen prompts, equation (17) and its relatives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -13,8 +14,12 @@ from pipeline.losses.registry import find_terms
 from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, LossSettings, Need, present
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
 from pipeline.training.batches import EncoderBatch, EncoderData
-from pipeline.training.loop import CurveRow, ResumeSettings, run_epochs
-from pipeline.training.schedule import cosine_rate
+from pipeline.training.checkpoints import ResumeSettings
+from pipeline.training.distributed import join_batch_norms
+from pipeline.training.engine import Engine, TrainingRun, Validation
+from pipeline.training.gradients import weighted_sum
+from pipeline.training.loop import train
+from pipeline.training.schedule import Every, ScheduleKind, by_epoch, cosine_rate, step_rate
 
 
 def labels_of(batch: EncoderBatch) -> EncoderLabels:
@@ -195,15 +200,19 @@ class EncoderTask(nn.Module):
 def make_optimizer(
     task: EncoderTask, learning_rate: float, weight_decay: float, head_factor: float = 1.0
 ) -> torch.optim.Adam:
-    """Adam as in CLIP-ReID: biases at twice the rate; heads and Proj_c at ``head_factor`` times it."""
-    groups = []
+    """Adam as in CLIP-ReID: biases at twice the rate; heads and Proj_c at ``head_factor`` times it.
+
+    Parameters of one rate are one group, so that a step is a few fused calls and not one a parameter.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in task.named_parameters():
         if parameter.requires_grad:
             factor = 2.0 if name.endswith("bias") else 1.0
             if not name.startswith(("image_encoder.", "shielding_encoder.")):
                 factor *= head_factor
-            groups.append({"params": [parameter], "rate_factor": factor})
-    return torch.optim.Adam(groups, lr=learning_rate, weight_decay=weight_decay)
+            groups.setdefault(factor, []).append(parameter)
+    described = [{"params": parameters, "rate_factor": factor} for factor, parameters in groups.items()]
+    return torch.optim.Adam(described, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def train_encoder(
@@ -214,22 +223,58 @@ def train_encoder(
     learning_rate: float = 5e-6,
     head_factor: float = 1.0,
     weight_decay: float = 1e-4,
+    schedule: ScheduleKind = "cosine",
+    schedule_every: Every = "step",
+    milestones: Sequence[int] = (30, 50),
     warmup_fraction: float = 0.1,
+    engine: Engine | None = None,
     resume: ResumeSettings | None = None,
+    validation: Validation | None = None,
     quiet: bool = False,
-) -> list[CurveRow]:
-    """Train the encoders (section 4.2: 40 epochs, Adam, 5e-6, cosine decay); returns the curves."""
+) -> TrainingRun:
+    """Train the encoders (section 4.2: 40 epochs, Adam, 5e-6, cosine decay).
+
+    Args:
+        task: Model and losses.
+        data: Batches.
+        epochs: Passes of the sampler.
+        learning_rate: Of Adam, after the warm-up.
+        head_factor: See :func:`make_optimizer`.
+        weight_decay: Of Adam.
+        schedule: ``cosine``, or ``step``: a tenth at each milestone.
+        schedule_every: See :func:`by_epoch`.
+        milestones: Epochs of the ``step`` schedule.
+        warmup_fraction: Share of the epochs that warm up linearly from a tenth of the rate.
+        engine: How steps are computed.
+        resume: Keep the state, and go on from it.
+        validation: Checks between epochs.
+        quiet: No progress line.
+
+    Raises:
+        WorkError: See :func:`train`.
+        InputError: See :func:`train`.
+    """
+    engine = replace(engine or Engine(), labels_of=labels_of)
+    ranks = engine.ranks
+    warmup, start = warmup_fraction * epochs, 0.1 * learning_rate
+
+    def rate_at(position: float) -> float:
+        if schedule == "step":
+            return step_rate(position, milestones, learning_rate, warmup=warmup, warmup_start=start)
+        return cosine_rate(position, epochs, learning_rate, warmup=warmup, warmup_start=start)
+
     task.train()
-    return run_epochs(
+    join_batch_norms(task, ranks)
+    return train(
         task,
         make_optimizer(task, learning_rate, weight_decay, head_factor),
         epochs,
-        data.epoch,
-        lambda position: cosine_rate(
-            position, epochs, learning_rate, warmup=warmup_fraction * epochs, warmup_start=0.1 * learning_rate
-        ),
+        lambda number, start_step: data.epoch(number, start_step, ranks.rank, ranks.world),
+        by_epoch(rate_at, schedule_every),
         what="encoder",
-        weights_at=task.loss_weights_at,
+        weigh=lambda step, losses: weighted_sum(losses, task.loss_weights_at(step)),
+        engine=engine,
         resume=resume,
+        validation=validation,
         quiet=quiet,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,9 +12,12 @@ from pipeline.losses.similarity import Similarity
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.prompts import PromptLearner
 from pipeline.models.text_encoder import TextEncoder
+from pipeline.training.checkpoints import ResumeSettings
 from pipeline.training.classes import NO_CLASS, Labels
-from pipeline.training.loop import CurveRow, Epoch, ResumeSettings, run_epochs
-from pipeline.training.schedule import cosine_rate
+from pipeline.training.engine import Engine, Epoch, TrainingRun
+from pipeline.training.gradients import weighted_sum
+from pipeline.training.loop import train
+from pipeline.training.schedule import Every, by_epoch, cosine_rate
 
 
 @dataclass(frozen=True)
@@ -124,25 +128,55 @@ def train_prompts(
     batch_size: int = 64,
     learning_rate: float = 3.5e-4,
     weight_decay: float = 1e-4,
+    schedule_every: Every = "step",
     warmup_epochs: float = 5,
     warmup_learning_rate: float = 1e-5,
     final_learning_rate: float = 1e-6,
     seed: int = 0,
+    engine: Engine | None = None,
     resume: ResumeSettings | None = None,
     quiet: bool = False,
-) -> list[CurveRow]:
-    """Learn the prompts (section 3.2: 120 epochs, Adam, 3.5e-4, cosine decay, batch 64); returns the curves."""
-    # fused: without it Adam makes copies of all prompts, which are hundreds of megabytes for 40,000 classes
-    optimizer = torch.optim.Adam(task.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    return run_epochs(
+) -> TrainingRun:
+    """Learn the prompts (section 3.2: 120 epochs, Adam, 3.5e-4, cosine decay, batch 64).
+
+    Args:
+        task: Prompts and losses.
+        data: Cached features.
+        epochs: Passes over the features.
+        batch_size: Images a step.
+        learning_rate: Of Adam, after the warm-up.
+        weight_decay: Of Adam.
+        schedule_every: See :func:`by_epoch`.
+        warmup_epochs: Length of the linear warm-up.
+        warmup_learning_rate: Where it starts.
+        final_learning_rate: Where the cosine decay ends.
+        seed: Of the order of images.
+        engine: How steps are computed.
+        resume: Keep the state, and go on from it.
+        quiet: No progress line.
+
+    Raises:
+        WorkError: See :func:`train`.
+        InputError: See :func:`train`.
+    """
+
+    def rate_at(position: float) -> float:
+        return cosine_rate(position, epochs, learning_rate, final_learning_rate, warmup_epochs, warmup_learning_rate)
+
+    def from_step(number: int, start: int) -> Epoch[PromptBatch]:
+        epoch = data.epoch(number, batch_size, seed)
+        return Epoch(epoch.steps, islice(epoch.batches, start, None))
+
+    return train(
         task,
-        optimizer,
+        # fused: without it Adam makes copies of all prompts, which are hundreds of megabytes for 40,000 classes
+        torch.optim.Adam(task.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True),
         epochs,
-        lambda number: data.epoch(number, batch_size, seed),
-        lambda position: cosine_rate(
-            position, epochs, learning_rate, final_learning_rate, warmup_epochs, warmup_learning_rate
-        ),
+        from_step,
+        by_epoch(rate_at, schedule_every),
         what="prompts",
+        weigh=lambda _, losses: weighted_sum(losses, dict.fromkeys(losses, 1.0)),
+        engine=engine,
         resume=resume,
         quiet=quiet,
     )

@@ -1,12 +1,17 @@
 """The train command end to end on a tiny data set: artifacts, repetition, resume, refusals."""
 
+import csv
 import json
+from itertools import count
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from pipeline.files import read_json, sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint
-from pipeline.training.loop import run_epochs
+from pipeline.shards.reader import ShardReader
+from pipeline.training import gradients, loop
 from stages.cli import run
 
 
@@ -18,7 +23,8 @@ def train(dataset, folder, *more: str) -> int:
 
 
 def files_of(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file of prompts and encoder; times are beside them, in *-timings.json."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*/*")) if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -67,30 +73,102 @@ def test_stages_run_one_by_one_end_with_the_same_bytes(trained, figures, tmp_pat
     assert files_of(tmp_path) == files_of(trained)
 
 
-def test_an_interrupted_encoder_goes_on_and_ends_with_the_same_bytes(trained, figures, tmp_path, monkeypatch):
+def test_an_interrupted_encoder_goes_on_inside_the_epoch_and_ends_with_the_same_bytes(
+    trained, figures, tmp_path, monkeypatch, capsys
+):
     assert train(figures, tmp_path, "--stage", "prompts") == 0
-    from dataclasses import replace
+    steps = count(1)
+    whole = gradients.GradientMaker.losses
 
-    from pipeline.training import encoder
+    def interrupted(self, batch):
+        if next(steps) == 5:
+            raise KeyboardInterrupt
+        return whole(self, batch)
 
-    epochs_seen = []
-
-    def interrupted(task, optimizer, epochs, epoch_of, rate_at, *, resume, **settings):
-        def epoch(number):
-            epochs_seen.append(number)
-            if len(epochs_seen) == 2:
-                raise KeyboardInterrupt
-            return epoch_of(number)
-
-        return run_epochs(task, optimizer, epochs, epoch, rate_at, resume=replace(resume, seconds=0.0), **settings)
-
-    monkeypatch.setattr(encoder, "run_epochs", interrupted)
-    assert train(figures, tmp_path, "--stage", "encoder") == 130
+    monkeypatch.setattr(gradients.GradientMaker, "losses", interrupted)
+    every_three = ("--stage", "encoder", "--set", "training.save_steps=3")
+    assert train(figures, tmp_path, *every_three) == 130
     assert not (tmp_path / "encoder").exists()
-    assert (tmp_path / "encoder.partial").is_dir()
-    assert train(figures, tmp_path, "--stage", "encoder") == 0
-    assert epochs_seen == [0, 1, 1]
+    state = read_json(next((tmp_path / "encoder.partial").glob("step-*/state.json")), "state")
+    assert (state["epoch"], state["step"], state["done"]) == (0, 3, 3)
+    assert state["config"]["parameters"]["epochs"] == 2
+    assert train(figures, tmp_path, "--stage", "encoder") == 0  # how often states are saved changes no result
+    assert not (tmp_path / "encoder.partial").exists()
     assert files_of(tmp_path) == files_of(trained)
+
+
+def test_an_unfinished_training_of_other_parameters_is_refused_until_restart(trained, figures, tmp_path, capsys):
+    assert train(figures, tmp_path, "--stage", "prompts") == 0
+    other = ("--stage", "encoder", "--set", "training.save_steps=3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Trainer, "_end_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert train(figures, tmp_path, *other, "--set", "encoder.pad=1") == 130
+    capsys.readouterr()
+    assert train(figures, tmp_path, *other) == 2
+    error = capsys.readouterr().err
+    assert "an unfinished training of other parameters or inputs (parameters.pad: 1 there, 2 here)" in error
+    assert f"remove {tmp_path / 'encoder.partial'}" in error
+    assert train(figures, tmp_path, *other, "--restart") == 0
+
+
+def test_record_says_what_made_the_checkpoint_and_times_are_beside_it(trained, figures):
+    record = read_json(trained / "encoder" / "record.json", "record")
+    assert record["counts"] == {
+        "images": 32, "identities": 4, "images_without_clothes": 0, "images_without_clothes_class": 0,
+        "clothes_classes": 8,
+    }  # fmt: skip
+    assert record["made_of"]["shards_sha256"] == ShardReader(figures.shards).record_sha256
+    assert record["made_of"]["prompts_sha256"] == sha256_of_file(trained / "prompts" / "weights.safetensors")
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert record["hardware"]["device"] == "cpu"
+    assert record["parameters"]["encoder"]["epochs"] == 2
+    timings = read_json(trained / "encoder-timings.json", "timings")
+    assert timings["steps"] == sum(row["steps"] for row in timings["epochs"]) > 0
+    assert set(timings["share_of_step"]) == {"data", "forward", "backward", "optimizer"}
+    assert sum(timings["share_of_step"].values()) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_checks_between_epochs_keep_the_best_weights(trained, figures, tmp_path):
+    assert train(figures, tmp_path, "--stage", "prompts") == 0
+    every = ("--stage", "encoder", "--set", "training.evaluate_every=1", "--set", "encoder.epochs=3")
+    assert train(figures, tmp_path, *every, "--set", "encoder.learning_rate=0.01") == 0
+    rows = list(csv.DictReader((tmp_path / "encoder" / "validations.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    best = read_checkpoint(tmp_path / "encoder" / "best", "encoder", "")
+    assert best.config["best"]["mAP"] == pytest.approx(max(float(row["mAP"]) for row in rows))
+    assert best.config["best_chosen_by"] == {"protocol": "cc", "split": "test", "metric": "mAP"}
+    features, metrics = tmp_path / "f.parquet", tmp_path / "m.json"
+    common = ("--params", str(figures.params), "--quiet")
+    extract = ("extract", *common, "--shards", str(figures.shards), "--checkpoint", str(best.folder))
+    assert run([*extract, "--out", str(features)]) == 0
+    assert run(["evaluate", *common, "--features", str(features), "--protocol", "cc", "--out", str(metrics)]) == 0
+    assert read_json(metrics, "metrics")["protocols"]["cc"]["mAP"] == pytest.approx(best.config["best"]["mAP"])
+
+
+def test_training_with_checks_that_is_interrupted_ends_with_the_same_bytes(trained, figures, tmp_path):
+    every = ("--stage", "encoder", "--set", "training.evaluate_every=1", "--set", "encoder.epochs=3")
+    for name in ("whole", "broken"):
+        assert train(figures, tmp_path / name, "--stage", "prompts") == 0
+    assert train(figures, tmp_path / "whole", *every) == 0
+    ended = loop._Trainer._end_epoch
+
+    def interrupted(self, rate):
+        ended(self, rate)
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Trainer, "_end_epoch", interrupted)
+        assert train(figures, tmp_path / "broken", *every) == 130
+    assert train(figures, tmp_path / "broken", *every) == 0
+    assert files_of(tmp_path / "broken") == files_of(tmp_path / "whole")
+
+
+def test_tensorboard_events_hold_the_curves(figures, tmp_path):
+    wanted = ("--stage", "prompts", "--set", "training.tensorboard=true")
+    assert train(figures, tmp_path, *wanted) == 0
+    events = b"".join(path.read_bytes() for path in (tmp_path / "prompts-tensorboard").iterdir())
+    assert events.count(b"i2t_clothes") == 3
 
 
 def test_a_data_set_without_clothes_labels_gets_clusters(plain_figures, tmp_path, capsys):
@@ -123,6 +201,7 @@ def test_prompts_of_another_model_are_refused(trained, figures, tmp_path, capsys
     (["--params", "nowhere.yaml"], "parameter file not found: nowhere.yaml"),
     (["--set", "device=cuda:7"], "device 'cuda:7' cannot be used here"),
     (["--set", "encoder.identities_per_batch=9"], "identities_per_batch = 9"),
+    (["--set", "training.precision=fp16"], "training.precision: fp16 needs a CUDA device"),
     (["--stage", "encoder", "--prompts", "nowhere"], "run `ccaf-pipeline train --stage prompts` first"),
 ])  # fmt: skip
 def test_user_errors_are_one_line_and_exit_code_2(figures, tmp_path, capsys, arguments, message):

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from pipeline.training.schedule import cosine_rate
+from pipeline.training.schedule import by_epoch, cosine_rate, step_rate
 
 
 def test_warm_up_is_linear_from_its_start():
@@ -24,3 +24,25 @@ def test_without_warm_up_it_starts_at_the_base():
 def test_never_rises_after_the_warm_up():
     rates = [cosine_rate(step / 10, 40, 5e-6, warmup=4, warmup_start=5e-7) for step in range(40, 400)]
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
+
+
+def test_steps_follow_clip_reid_by_epoch():
+    """Its second stage: 60 epochs, a tenth at 30 and 50, ten epochs of warm-up from a tenth; epochs count from 1."""
+
+    def published(epoch: int) -> float:
+        factor = 0.1 * (1 - epoch / 10) + epoch / 10 if epoch < 10 else 1.0
+        return 5e-6 * factor * 0.1 ** sum(epoch >= milestone for milestone in (30, 50))
+
+    def rate(position: float) -> float:
+        return step_rate(position, (30, 50), 5e-6, warmup=10, warmup_start=5e-7)
+
+    by_epochs = by_epoch(rate, "epoch")
+    for number in range(60):
+        for within in (0.0, 0.4, 0.99):
+            assert by_epochs(number + within) == pytest.approx(published(number + 1))
+    assert by_epoch(rate, "step")(4.5) == pytest.approx(5e-7 + 0.45 * 4.5e-6)
+
+
+def test_a_step_rate_falls_at_its_milestones():
+    rates = [step_rate(position, (2, 4), 1.0, factor=0.5) for position in range(6)]
+    assert rates == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]

@@ -1,0 +1,66 @@
+"""Numbers that a step computes with: float32, bfloat16 by autocast, or float16 by autocast with a gradient scaler."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import InputError
+
+PrecisionName = Literal["fp32", "bf16", "fp16"]
+
+
+class Precision:
+    """Autocast and gradient scaling of a run; weights, losses and optimizer state stay float32.
+
+    Args:
+        name: ``fp32``, ``bf16`` or ``fp16``.
+        device: Torch device that the networks are on.
+
+    Raises:
+        InputError: The device cannot do it.
+    """
+
+    def __init__(self, name: PrecisionName = "fp32", device: str = "cpu") -> None:
+        self.name = name
+        self._kind = torch.device(device).type
+        if name == "fp16" and self._kind != "cuda":
+            raise InputError(
+                f"training.precision: fp16 needs a CUDA device, the device here is {device}; use bf16 or fp32"
+            )
+        if name == "bf16" and self._kind == "cuda" and not torch.cuda.is_bf16_supported():
+            raise InputError("training.precision: bf16 is not supported by this GPU; use fp16 or fp32")
+        self.scaler = torch.amp.GradScaler(self._kind) if name == "fp16" else None
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Within it the networks compute in the short type."""
+        if self.name == "fp32":
+            return nullcontext()
+        return torch.autocast(self._kind, dtype=torch.bfloat16 if self.name == "bf16" else torch.float16)
+
+    def backward(self, total: Tensor) -> None:
+        """Backpropagate a loss, scaled where small gradients would vanish."""
+        (total if self.scaler is None else self.scaler.scale(total)).backward()  # type: ignore[no-untyped-call]
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Make the gradients those of the unscaled loss, before they are clipped."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """The optimizer's step; with a scaler it is left out where gradients overflowed, and the scale shrinks."""
+        if self.scaler is None:
+            optimizer.step()
+            return
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def state(self) -> dict[str, float]:
+        """The scaler's numbers, empty without one."""
+        return {} if self.scaler is None else self.scaler.state_dict()
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Inverse of :meth:`state`."""
+        if self.scaler is not None and state:
+            self.scaler.load_state_dict(state)

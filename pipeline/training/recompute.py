@@ -1,0 +1,41 @@
+"""Gradient checkpointing: activations of transformer blocks are computed again in the backward pass, not kept."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from pipeline.errors import InputError
+from pipeline.models.image_encoder import ImageEncoder
+
+
+def _blocks(encoder: ImageEncoder) -> nn.Module | None:
+    for path in ("transformer.resblocks", "trunk.blocks"):  # open_clip's own towers; those it takes from timm
+        try:
+            return encoder.tower.get_submodule(path)  # type: ignore[no-any-return]
+        except AttributeError:
+            continue
+    return None
+
+
+def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+
+def recompute_activations(encoder: ImageEncoder) -> None:
+    """Make every block of the encoder keep its input only; losses and gradients stay the same.
+
+    Raises:
+        InputError: The encoder has no transformer blocks (a ResNet's batch norms would count every batch twice).
+    """
+    blocks = _blocks(encoder)
+    if blocks is None:
+        raise InputError(
+            f"training.recompute_activations works with transformers only, not with {type(encoder.tower).__name__}"
+        )
+    for block in blocks.children():
+        block.forward = partial(_recomputed, block.forward)

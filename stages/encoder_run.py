@@ -1,0 +1,191 @@
+"""Stage 2 of training: trains the encoders, in this process or in several, and writes the encoder checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import stages
+from pipeline.config import Parameters
+from pipeline.device import choose_device, set_threads
+from pipeline.errors import InputError
+from pipeline.files import sha256_of_value
+from pipeline.models.checkpoint import save_checkpoint
+from pipeline.training.curves import CURVES_NAME, curves_as_csv
+from pipeline.training.distributed import ALONE, Ranks
+from pipeline.training.encoder import EncoderTask, train_encoder
+from pipeline.training.engine import Engine, TrainingRun
+from pipeline.training.loop import forget_progress
+from pipeline.training.precision import Precision
+from pipeline.training.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
+from pipeline.training.workers import WorkerPlan, WorkerReport, run_workers
+from stages.console import Console
+from stages.encoder import Inputs, Places, make_data, make_task, read_inputs
+from stages.run_record import epoch_hook, record_text, state_folder, state_settings, write_timings
+from stages.validation import make_validation
+
+BEST_FOLDER = "best"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Several processes for stage 2.
+
+    Attributes:
+        workers: Their number.
+        address: Of a Ray cluster; None: a local one.
+    """
+
+    workers: int
+    address: str | None
+
+
+def _train(
+    parameters: Parameters,
+    console: Console,
+    places: Places,
+    inputs: Inputs,
+    device: str,
+    ranks: Ranks = ALONE,
+    report: WorkerReport | None = None,
+) -> dict[str, Any]:
+    """Train in this process, which is one of ``ranks``; the first one writes the checkpoint. Returns a summary."""
+    settings, training = parameters.encoder, parameters.training
+    task = make_task(parameters, inputs, device, console.quiet)
+    validation, chosen_by = make_validation(parameters, inputs.data, task.image_encoder, inputs.clip.spec, device)
+    ways: dict[str, Any] = {"tell": console.say} if report is None else {"tell": report.tell, "tick": report.tick}
+    trained = train_encoder(
+        task,
+        make_data(parameters, inputs, task, device),
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        head_factor=settings.head_factor,
+        weight_decay=settings.weight_decay,
+        schedule=settings.schedule,
+        schedule_every=settings.schedule_every,
+        milestones=settings.milestones,
+        warmup_fraction=settings.warmup_fraction,
+        engine=Engine(
+            precision=Precision(training.precision, device),
+            device=device,
+            parts=training.accumulation,
+            clip=training.clip_gradients,
+            ranks=ranks,
+            seed=parameters.seed,
+            epoch_done=epoch_hook(parameters, places.out),
+            **ways,
+        ),
+        resume=state_settings(parameters, places.out, inputs.made_of),
+        validation=validation,
+        quiet=console.quiet,
+    )
+    summary: dict[str, Any] = {
+        "epochs": settings.epochs,
+        "method": settings.method,
+        "clothes_feature_minimisation": bool({"disentangle", "clothes_uniform"} & inputs.weights.keys()),
+        "loss": trained.curves[-1]["total"],
+    }
+    if trained.best is not None:
+        summary |= {"best": trained.best, "best_chosen_by": chosen_by}
+    if ranks.first:
+        _write(parameters, places.out, inputs, task, trained, summary, device, ranks)
+    return summary
+
+
+def _write(
+    parameters: Parameters,
+    out: Path,
+    inputs: Inputs,
+    task: EncoderTask,
+    trained: TrainingRun,
+    summary: dict[str, Any],
+    device: str,
+    ranks: Ranks,
+) -> None:
+    config = {
+        **inputs.made_of,
+        **summary,
+        "dataset": inputs.data.reader.metadata.dataset,
+        "clothes_source": inputs.prompts.config["clothes_source"],
+    }
+    counts = {
+        "images": len(inputs.data.rows),
+        "identities": len(inputs.data.identities),
+        "images_dropped": inputs.data.dropped,
+        "images_without_clothes": int((~inputs.data.has_clothes).sum()),
+        "images_without_clothes_class": inputs.prompts.config["images_without_clothes_class"],
+        "clothes_classes": inputs.prompts.config["clothes_classes"],
+    }
+    files = {
+        CURVES_NAME: curves_as_csv(trained.curves),
+        RECORD_NAME: record_text(parameters, "encoder", inputs.made_of, counts, device, ranks.world),
+    }
+    if trained.validations:
+        files[VALIDATIONS_NAME] = validations_as_csv(trained.validations)
+
+    def add_best(folder: Path) -> None:
+        if trained.best_weights is not None:
+            save_checkpoint(folder / BEST_FOLDER, "encoder", trained.best_weights, config)
+
+    save_checkpoint(out, "encoder", task.state_dict(), config, files=files, add=add_best)
+    settings = parameters.encoder
+    write_timings(out, trained, settings.identities_per_batch * settings.images_per_identity, device)
+
+
+def _worker(config: Mapping[str, Any], ranks: Ranks, device: str, report: WorkerReport) -> None:
+    """Stage 2 in one of several workers."""
+    parameters = Parameters.model_validate(config["parameters"])
+    places = Places(*(Path(config[name]) for name in ("shards", "prompts", "out")))
+    inputs = read_inputs(parameters, Console(quiet=True), places)
+    report.result(_train(parameters, Console(quiet=True), places, inputs, device, ranks, report))
+
+
+def _train_with_workers(
+    parameters: Parameters, console: Console, places: Places, inputs: Inputs, cluster: Cluster
+) -> dict[str, Any]:
+    """Train in several workers, which read the same inputs once more."""
+    if parameters.encoder.identities_per_batch % cluster.workers:
+        raise InputError(
+            f"encoder.identities_per_batch = {parameters.encoder.identities_per_batch} cannot be divided among "
+            f"--workers {cluster.workers}"
+        )
+    absolute = {name: str(getattr(places, name).resolve()) for name in ("shards", "prompts", "out")}
+    plan = WorkerPlan(
+        workers=cluster.workers,
+        folder=state_folder(Path(absolute["out"])),
+        name=sha256_of_value(inputs.made_of)[:16],
+        address=cluster.address,
+        gpu=None if parameters.device == "auto" else parameters.device.startswith("cuda"),
+        threads=parameters.threads,
+        max_failures=parameters.training.max_failures,
+        modules=(str(Path(stages.__file__).parent),),
+    )
+    config = {"parameters": parameters.model_dump(mode="json"), **absolute}
+    return run_workers(_worker, config, plan, what="encoder", tell=console.say, quiet=console.quiet)
+
+
+def run(
+    parameters: Parameters,
+    console: Console,
+    shards: Path,
+    prompts_folder: Path,
+    out: Path,
+    cluster: Cluster | None = None,
+) -> dict[str, Any]:
+    """Train the encoders and write their checkpoint; returns a summary.
+
+    Raises:
+        InputError: The shards, the prompts, the model or a parameter is wrong, or a state is of another training.
+        WorkError: The loss is not finite, or workers died too often.
+    """
+    places = Places(shards, prompts_folder, out)
+    set_threads(parameters.threads)
+    device = choose_device(parameters.device) if cluster is None else "cpu"
+    inputs = read_inputs(parameters, console, places)
+    if cluster is None:
+        summary = _train(parameters, console, places, inputs, device)
+    else:
+        summary = _train_with_workers(parameters, console, places, inputs, cluster)
+    forget_progress(state_folder(out))
+    console.say(f"encoder trained for {summary['epochs']} epochs, loss {summary['loss']:.3f} -> {out}")
+    return {**summary, "out": str(out)}
