@@ -25,10 +25,10 @@ from pipeline.training.classes import (
 from pipeline.training.curves import CURVES_NAME, curves_as_csv
 from pipeline.training.engine import Engine
 from pipeline.training.loop import forget_progress
-from pipeline.training.precision import Precision
-from pipeline.training.record import RECORD_NAME
 from pipeline.training.methods import IdentityImages, find_method
+from pipeline.training.precision import Precision
 from pipeline.training.prompts import PromptData, PromptTask, train_prompts
+from pipeline.training.record import RECORD_NAME
 from stages.console import Console
 from stages.run_record import deciding, epoch_hook, record_text, state_settings, write_timings
 from stages.training_data import TrainingData, load_model, read_training_data

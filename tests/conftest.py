@@ -2,6 +2,8 @@
 
 import json
 import logging
+import multiprocessing
+import multiprocessing.context
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -36,6 +38,14 @@ def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("configs") / "tiny-clip.json"
     path.write_text(json.dumps(TINY_CLIP_CONFIG))
     return path
+
+
+@pytest.fixture(scope="session")
+def prepared_processes() -> multiprocessing.context.ForkServerContext:
+    """Processes that begin with everything imported, in milliseconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stages.encoder_run", "stages.train", "pipeline.training.trainer"])
+    return context
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_folder, read_json, sha256_of_file, write_json
 from pipeline.training.distributed import ALONE, Ranks, first_rank_says
 
@@ -143,32 +143,39 @@ class StateFolder:
 
         Raises:
             InputError: Nothing can be written there.
+            WorkError: Writing failed midway; the state before is kept.
         """
         before = self._states()
         target = self.folder / f"{PREFIX}{step:09d}"
-        with atomic_folder(target) as temporary:
-            weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-            save_file(weights, temporary / WEIGHTS_NAME)
-            save_file(optimizer_tensors(module, optimizer), temporary / OPTIMIZER_NAME)
-            if isinstance(best, Path):
-                _link_or_copy(best, temporary / BEST_NAME)
-            elif best is not None:
-                save_file(dict(best), temporary / BEST_NAME)
-            hashes = {path.name: sha256_of_file(path) for path in sorted(temporary.glob("*.safetensors"))}
-            write_json(
-                temporary / STATE_NAME,
-                {
-                    **values,
-                    "format": FORMAT,
-                    "fingerprint": self._fingerprint,
-                    "config": self._config,
-                    "sha256": hashes,
-                },
-            )
+        try:
+            with atomic_folder(target) as temporary:
+                self._write(temporary, module, optimizer, values, best)
+        except (OSError, SafetensorError) as error:
+            kept = f"{before[-1].name} is kept" if before else "there is none before it"
+            raise WorkError(f"the training state {target} cannot be written: {error}; {kept}") from error
         for old in before:
             if old != target:
                 shutil.rmtree(old, ignore_errors=True)
         return target
+
+    def _write(
+        self,
+        folder: Path,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        values: Mapping[str, Any],
+        best: Mapping[str, Tensor] | Path | None,
+    ) -> None:
+        weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+        save_file(weights, folder / WEIGHTS_NAME)
+        save_file(optimizer_tensors(module, optimizer), folder / OPTIMIZER_NAME)
+        if isinstance(best, Path):
+            _link_or_copy(best, folder / BEST_NAME)
+        elif best is not None:
+            save_file(dict(best), folder / BEST_NAME)
+        hashes = {path.name: sha256_of_file(path) for path in sorted(folder.glob("*.safetensors"))}
+        own = {"format": FORMAT, "fingerprint": self._fingerprint, "config": self._config, "sha256": hashes}
+        write_json(folder / STATE_NAME, {**values, **own})
 
     def last(self) -> Path | None:
         """The folder of the last complete state."""

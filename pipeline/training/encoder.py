@@ -18,8 +18,8 @@ from pipeline.training.checkpoints import ResumeSettings
 from pipeline.training.distributed import join_batch_norms
 from pipeline.training.engine import Engine, TrainingRun, Validation
 from pipeline.training.gradients import weighted_sum
-from pipeline.training.loop import train
 from pipeline.training.schedule import Every, ScheduleKind, by_epoch, cosine_rate, step_rate
+from pipeline.training.trainer import train
 
 
 def labels_of(batch: EncoderBatch) -> EncoderLabels:

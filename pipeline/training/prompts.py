@@ -16,8 +16,8 @@ from pipeline.training.checkpoints import ResumeSettings
 from pipeline.training.classes import NO_CLASS, Labels
 from pipeline.training.engine import Engine, Epoch, TrainingRun
 from pipeline.training.gradients import weighted_sum
-from pipeline.training.loop import train
 from pipeline.training.schedule import Every, by_epoch, cosine_rate
+from pipeline.training.trainer import train
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from pipeline.files import read_json, sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint
 from pipeline.shards.reader import ShardReader
-from pipeline.training import gradients, loop
+from pipeline.training import gradients, trainer
 from stages.cli import run
 
 
@@ -101,7 +101,7 @@ def test_an_unfinished_training_of_other_parameters_is_refused_until_restart(tra
     assert train(figures, tmp_path, "--stage", "prompts") == 0
     other = ("--stage", "encoder", "--set", "training.save_steps=3")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop._Trainer, "_end_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(trainer._Trainer, "_end_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert train(figures, tmp_path, *other, "--set", "encoder.pad=1") == 130
     capsys.readouterr()
     assert train(figures, tmp_path, *other) == 2
@@ -150,7 +150,7 @@ def test_training_with_checks_that_is_interrupted_ends_with_the_same_bytes(train
     for name in ("whole", "broken"):
         assert train(figures, tmp_path / name, "--stage", "prompts") == 0
     assert train(figures, tmp_path / "whole", *every) == 0
-    ended = loop._Trainer._end_epoch
+    ended = trainer._Trainer._end_epoch
 
     def interrupted(self, rate):
         ended(self, rate)
@@ -158,7 +158,7 @@ def test_training_with_checks_that_is_interrupted_ends_with_the_same_bytes(train
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop._Trainer, "_end_epoch", interrupted)
+        patch.setattr(trainer._Trainer, "_end_epoch", interrupted)
         assert train(figures, tmp_path / "broken", *every) == 130
     assert train(figures, tmp_path / "broken", *every) == 0
     assert files_of(tmp_path / "broken") == files_of(tmp_path / "whole")

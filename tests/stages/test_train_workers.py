@@ -1,0 +1,104 @@
+"""Stage 2 in two real Ray Train workers (gloo) is stage 2 in one process, also when a worker is killed on the way."""
+
+import csv
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.shards.cluster import ray_session
+from stages import encoder_run
+from stages.cli import run
+
+STEPS = 20
+MODEL = [
+    "--set", "model.name=walker-clip", "--set", "model.stem=conv", "--set", "model.image_size=[64,32]",
+]  # fmt: skip
+ONE_STEP_AN_EPOCH = [
+    "--set", f"encoder.epochs={STEPS}", "--set", "encoder.identities_per_batch=4",
+    "--set", "encoder.images_per_identity=8", "--set", "training.save_steps=5",
+]  # fmt: skip
+
+
+def train(dataset, folder: Path, out: str, stage: str, *more: str) -> int:
+    return run([
+        "train", "--stage", stage, "--params", str(dataset.params), "--shards", str(dataset.shards),
+        "--prompts", str(folder / "prompts"), "--out", str(folder / out), "--quiet",
+        *MODEL, *ONE_STEP_AN_EPOCH, *more,
+    ])  # fmt: skip
+
+
+def totals(folder: Path) -> list[float]:
+    with (folder / "curves.csv").open() as stream:
+        return [float(row["total"]) for row in csv.DictReader(stream)]
+
+
+def features(dataset, checkpoint: Path) -> np.ndarray:
+    out = checkpoint.with_suffix(".parquet")
+    words = ["extract", "--params", str(dataset.params), "--shards", str(dataset.shards), "--quiet", *MODEL]
+    assert run([*words, "--checkpoint", str(checkpoint), "--out", str(out)]) == 0
+    return np.stack(pq.read_table(out)["feature"].to_pylist())
+
+
+def assert_same(dataset, ours: Path, theirs: Path) -> None:
+    assert len(totals(ours)) == STEPS
+    assert totals(ours) == pytest.approx(totals(theirs), rel=0, abs=1e-5)
+    np.testing.assert_allclose(features(dataset, ours), features(dataset, theirs), rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(figures, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("workers")
+    assert train(figures, folder, "one", "prompts") == 0
+    assert train(figures, folder, "one", "encoder") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def _ray():
+    with ray_session(None, cpus=2):
+        yield
+
+
+@pytest.mark.usefixtures("_ray")
+def test_two_workers_equal_one_process(figures, alone):
+    assert train(figures, alone, "two", "encoder", "--workers", "2") == 0
+    assert_same(figures, alone / "two", alone / "one")
+    assert not (alone / "two.partial").exists()
+
+
+def dies_once(config, ranks, device, report) -> None:
+    """Stage 2, in which the second worker is killed after step 12 of the first attempt."""
+    tick, marker = report.tick, Path(config["out"]).with_name("killed")
+
+    def killing_tick(epoch, done, expected, loss):
+        tick(epoch, done, expected, loss)
+        if ranks.rank == 1 and done == 12 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    report.tick = killing_tick
+    encoder_run._worker(config, ranks, device, report)
+
+
+@pytest.mark.usefixtures("_ray")
+def test_training_goes_on_when_a_worker_is_killed(figures, alone, monkeypatch):
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    said = []
+    monkeypatch.setattr(encoder_run.Console, "say", lambda _, text: said.append(text))
+    monkeypatch.setattr(encoder_run, "_worker", dies_once)
+    assert train(figures, alone, "killed-once", "encoder", "--workers", "2") == 0
+    assert (alone / "killed").exists()
+    assert any("going on from" in text and "step-0000000" in text for text in said)
+    assert_same(figures, alone / "killed-once", alone / "one")
+
+
+def test_a_batch_that_workers_cannot_share_is_refused_before_ray_starts(figures, alone, capsys):
+    assert train(figures, alone, "three", "encoder", "--workers", "3") == 2
+    assert "identities_per_batch = 4 cannot be divided among --workers 3" in capsys.readouterr().err
