@@ -256,6 +256,4 @@ def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool) 
 
 def make_data(parameters: Parameters, inputs: Inputs, task: EncoderTask, device: str) -> EncoderData:
     """The batches, with what the task needs of them."""
-    return _make_data(
-        parameters, inputs.clip, inputs.data, inputs.prompts, task.uses_shielding_images, device
-    )
+    return _make_data(parameters, inputs.clip, inputs.data, inputs.prompts, task.uses_shielding_images, device)

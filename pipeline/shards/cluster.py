@@ -39,12 +39,13 @@ class Resources:
 
 
 @contextmanager
-def ray_session(address: str | None, cpus: int | None = None) -> Iterator[Resources]:
+def ray_session(address: str | None, cpus: int | None = None, modules: tuple[str, ...] = ()) -> Iterator[Resources]:
     """Connect to a Ray cluster, or start a quiet local one; leave it at the end. A session that is open is used.
 
     Args:
         address: Of a cluster (``auto``: the one of this machine); None: start a local one.
         cpus: CPUs of a local one at the least; None: those of the machine.
+        modules: Folders of packages that the workers of a cluster get besides this one.
 
     Raises:
         InputError: The address is of Ray Client, or no cluster answers there.
@@ -59,7 +60,7 @@ def ray_session(address: str | None, cpus: int | None = None) -> Iterator[Resour
 
     opened = not ray.is_initialized()
     if opened:
-        _connect(address, cpus)
+        _connect(address, cpus, modules)
     try:
         yield _find_resources()
     finally:
@@ -77,7 +78,7 @@ def _find_resources() -> Resources:
     )
 
 
-def _connect(address: str | None, cpus: int | None) -> None:
+def _connect(address: str | None, cpus: int | None, modules: tuple[str, ...]) -> None:
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -92,16 +93,16 @@ def _connect(address: str | None, cpus: int | None) -> None:
         )
         return
     try:
-        ray.init(address=address, runtime_env=_code_for_workers(), **quiet)
+        ray.init(address=address, runtime_env=_code_for_workers(modules), **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
 
 
-def _code_for_workers() -> dict[str, Any] | None:
+def _code_for_workers(modules: tuple[str, ...]) -> dict[str, Any] | None:
     """Runtime environment that gives this very package to workers of other machines, installed there or not.
 
     A job that was submitted with py_modules of its own has said what its workers get; Ray takes that.
     """
     if "py_modules" in os.environ.get(_JOB_VARIABLE, ""):
         return None
-    return {"py_modules": [str(Path(pipeline.__file__).parent)]}
+    return {"py_modules": [str(Path(pipeline.__file__).parent), *modules]}

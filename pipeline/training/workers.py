@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pipeline
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.files import read_json, write_json
 from pipeline.progress import Progress
@@ -45,7 +44,7 @@ class WorkerPlan:
         gpu: Each worker takes one GPU; None: if the cluster has any.
         threads: CPUs that a worker takes; 0: a local one's share of the machine, one on a cluster.
         max_failures: How often workers may die before the run fails.
-        modules: Packages that the workers import, sent to a cluster.
+        modules: Folders of packages that the workers import besides this one, sent to a cluster.
     """
 
     workers: int
@@ -171,10 +170,10 @@ def _check_resources(plan: WorkerPlan, found: Resources, gpu: bool, threads: int
     """A request that the cluster can never meet would wait for ever."""
     if gpu and found.gpus < plan.workers:
         raise InputError(f"--workers {plan.workers} need a GPU each, but Ray has {found.gpus:g}")
-    if found.cpus < plan.workers * threads:
+    if found.cpus < plan.workers * threads or found.node_cpus < threads:
         raise InputError(
-            f"--workers {plan.workers} with {threads} CPUs each (threads) need {plan.workers * threads}, "
-            f"but Ray has {found.cpus}"
+            f"--workers {plan.workers} with {threads} CPUs each (threads) need {plan.workers * threads}, but Ray has "
+            f"{found.cpus}, and {found.node_cpus} on its largest node"
         )
 
 
@@ -209,7 +208,7 @@ def run_workers(
     threads = plan.threads
     if threads == 0:
         threads = max(1, len(os.sched_getaffinity(0)) // plan.workers) if plan.address is None else 1
-    with ray_session(plan.address, cpus=plan.workers * threads) as found:
+    with ray_session(plan.address, cpus=plan.workers * threads, modules=plan.modules) as found:
         gpu = found.gpus > 0 if plan.gpu is None else plan.gpu
         _check_resources(plan, found, gpu, threads)
         with _watch(plan.folder, what, tell, quiet):
@@ -227,7 +226,6 @@ def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan,
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     resources = {"CPU": threads, **({"GPU": 1} if gpu else {})}
-    packages = [str(Path(pipeline.__file__).parent), *plan.modules]
     trainer = TorchTrainer(
         loop,
         train_loop_config=dict(config),
@@ -236,7 +234,6 @@ def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan,
             name=plan.name,
             storage_path=str(plan.folder / NOTES_NAME),
             failure_config=FailureConfig(max_failures=plan.max_failures),
-            worker_runtime_env={"py_modules": packages} if plan.address is not None else None,
         ),
     )
     try:

@@ -4,13 +4,13 @@ import csv
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.shards.cluster import ray_session
 from stages import encoder_run
 from stages.cli import run
 
@@ -61,14 +61,20 @@ def alone(figures, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def _ray():
-    with ray_session(None, cpus=2):
-        yield
+def address() -> Iterator[str]:
+    """A Ray cluster of two nodes that runs on its own and does not look for code in this tree."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONPATH", raising=False)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
+        yield cluster.address
+        cluster.shutdown()
 
 
-@pytest.mark.usefixtures("_ray")
-def test_two_workers_equal_one_process(figures, alone):
-    assert train(figures, alone, "two", "encoder", "--workers", "2") == 0
+def test_two_workers_on_two_nodes_equal_one_process(figures, alone, address):
+    assert train(figures, alone, "two", "encoder", "--workers", "2", "--address", address) == 0
     assert_same(figures, alone / "two", alone / "one")
     assert not (alone / "two.partial").exists()
 
@@ -87,15 +93,14 @@ def dies_once(config, ranks, device, report) -> None:
     encoder_run._worker(config, ranks, device, report)
 
 
-@pytest.mark.usefixtures("_ray")
-def test_training_goes_on_when_a_worker_is_killed(figures, alone, monkeypatch):
+def test_training_goes_on_when_a_worker_is_killed(figures, alone, address, monkeypatch):
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     said = []
     monkeypatch.setattr(encoder_run.Console, "say", lambda _, text: said.append(text))
     monkeypatch.setattr(encoder_run, "_worker", dies_once)
-    assert train(figures, alone, "killed-once", "encoder", "--workers", "2") == 0
+    assert train(figures, alone, "killed-once", "encoder", "--workers", "2", "--address", address) == 0
     assert (alone / "killed").exists()
     assert any("going on from" in text and "step-0000000" in text for text in said)
     assert_same(figures, alone / "killed-once", alone / "one")

@@ -57,7 +57,9 @@ def test_the_first_rank_reports_and_the_others_are_silent(tmp_path):
 
 def test_a_cluster_that_is_too_small_is_refused(tmp_path):
     with pytest.raises(InputError, match="--workers 2 need a GPU each, but Ray has 1"):
-        _check_resources(plan(tmp_path), Resources(8, 1.0), gpu=True, threads=1)
-    with pytest.raises(InputError, match=r"--workers 2 with 4 CPUs each \(threads\) need 8, but Ray has 7"):
-        _check_resources(plan(tmp_path), Resources(7, 0.0), gpu=False, threads=4)
-    _check_resources(plan(tmp_path), Resources(8, 2.0), gpu=True, threads=4)
+        _check_resources(plan(tmp_path), Resources(8, 1.0, 8), gpu=True, threads=1)
+    with pytest.raises(InputError, match=r"--workers 2 with 4 CPUs each \(threads\) need 8, but Ray has 7, and 4 on"):
+        _check_resources(plan(tmp_path), Resources(7, 0.0, 4), gpu=False, threads=4)
+    with pytest.raises(InputError, match="need 8, but Ray has 12, and 3 on its largest node"):
+        _check_resources(plan(tmp_path), Resources(12, 0.0, 3), gpu=False, threads=4)
+    _check_resources(plan(tmp_path), Resources(8, 2.0, 4), gpu=True, threads=4)
