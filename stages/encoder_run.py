@@ -72,7 +72,7 @@ def _train(
             clip=training.clip_gradients,
             ranks=ranks,
             seed=parameters.seed,
-            epoch_done=epoch_hook(parameters, places.out),
+            epoch_done=epoch_hook(parameters, places.out, settings.epochs),
             **ways,
         ),
         resume=state_settings(parameters, places.out, inputs.made_of),

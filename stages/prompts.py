@@ -172,7 +172,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
             device=device,
             clip=parameters.training.clip_gradients,
             tell=console.say,
-            epoch_done=epoch_hook(parameters, out),
+            epoch_done=epoch_hook(parameters, out, settings.epochs),
         ),
         resume=resume,
         quiet=console.quiet,

@@ -40,7 +40,7 @@ def state_settings(parameters: Parameters, out: Path, made_of: Mapping[str, Any]
     )
 
 
-def epoch_hook(parameters: Parameters, out: Path) -> Callable[[TrainingRun], None]:
+def epoch_hook(parameters: Parameters, out: Path, epochs: int) -> Callable[[TrainingRun], None]:
     """What is done after each epoch: TensorBoard's curves, if wanted.
 
     Raises:
@@ -48,7 +48,7 @@ def epoch_hook(parameters: Parameters, out: Path) -> Callable[[TrainingRun], Non
     """
     if not parameters.training.tensorboard:
         return lambda _: None
-    return EventWriter(out.with_name(f"{out.name}-tensorboard"))
+    return EventWriter(out.with_name(f"{out.name}-tensorboard"), epochs)
 
 
 def record_text(

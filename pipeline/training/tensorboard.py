@@ -12,12 +12,13 @@ class EventWriter:
 
     Args:
         folder: Of the event files; those of an interrupted run are continued.
+        epochs: Of the run; after the last one the file is complete.
 
     Raises:
         InputError: The package that writes them is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, epochs: int) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
@@ -26,6 +27,8 @@ class EventWriter:
             ) from error
         self._make: Any = SummaryWriter
         self._folder = folder
+        self._epochs = epochs
+        self._writer: Any = None
 
     def __call__(self, run: TrainingRun) -> None:
         """Write what the last epoch gave."""
@@ -33,6 +36,9 @@ class EventWriter:
         values = {name: value for name, value in run.curves[-1].items() if name not in ("epoch", "seconds")}
         if run.validations and run.validations[-1]["epoch"] == epoch:
             values |= {f"validation/{name}": value for name, value in run.validations[-1].items() if name != "epoch"}
-        with self._make(str(self._folder), purge_step=epoch) as writer:
-            for name, value in values.items():
-                writer.add_scalar(name, value, epoch)
+        if self._writer is None:  # what an interrupted run wrote of this epoch and later ones is void
+            self._writer = self._make(str(self._folder), purge_step=epoch, filename_suffix=f".from-epoch-{epoch}")
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, epoch)
+        if epoch + 1 == self._epochs:
+            self._writer.close()

@@ -114,8 +114,8 @@ def test_an_unfinished_training_of_other_parameters_is_refused_until_restart(tra
 def test_record_says_what_made_the_checkpoint_and_times_are_beside_it(trained, figures):
     record = read_json(trained / "encoder" / "record.json", "record")
     assert record["counts"] == {
-        "images": 32, "identities": 4, "images_without_clothes": 0, "images_without_clothes_class": 0,
-        "clothes_classes": 8,
+        "images": 32, "identities": 4, "images_dropped": 0, "images_without_clothes": 0,
+        "images_without_clothes_class": 0, "clothes_classes": 8,
     }  # fmt: skip
     assert record["made_of"]["shards_sha256"] == ShardReader(figures.shards).record_sha256
     assert record["made_of"]["prompts_sha256"] == sha256_of_file(trained / "prompts" / "weights.safetensors")
