@@ -11,6 +11,7 @@ from pydantic import Field
 from pipeline.config import Section
 from pipeline.parsing import backends
 from pipeline.parsing import parser as registry
+from pipeline.parsing.backends import BACKENDS
 from pipeline.parsing.listing import list_parsers, type_in_words
 
 
@@ -39,7 +40,7 @@ def test_built_in_parsers_are_listed_with_typed_settings():
     settings = {setting.name: setting for setting in listed["precomputed"].settings}
     assert (settings["root"].required, settings["root"].type) == (True, "path")
     assert (settings["kind"].default, settings["kind"].type) == ("labels", "labels or mask")
-    for parser in listed.values():
+    for parser in (listed[name] for name in BACKENDS):
         assert parser.problem or parser.about
         assert all(setting.description for setting in parser.settings), parser.name
 
