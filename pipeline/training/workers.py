@@ -5,6 +5,7 @@ States, results and progress pass through one folder that all workers see; Ray i
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -236,8 +237,11 @@ def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan,
             failure_config=FailureConfig(max_failures=plan.max_failures),
         ),
     )
+    before = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit()
+        trainer.fit()  # replaces the handler of SIGINT by one that stops the workers and then leaves Python
+    except SystemExit:
+        raise KeyboardInterrupt from None
     except TrainingFailedError as error:
         stopped = _stopped(plan.folder)
         if stopped is not None:
@@ -247,3 +251,6 @@ def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan,
             f"the workers failed more than {plan.max_failures} times (training.max_failures): {reason}; the "
             f"last state is kept in {plan.folder}, so the same command goes on from it"
         ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
