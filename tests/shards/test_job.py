@@ -256,6 +256,30 @@ def test_two_runs_do_not_write_one_folder(run: Callable[..., JobResult], tmp_pat
         run(tmp_path / "out")
 
 
+def test_a_run_that_is_refused_leaves_the_folder_of_the_other_one_bound(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with open_folder(out, "a" * 64, {"fill": "white"}, [], overwrite=False):
+        for overwrite in (False, True):
+            with (
+                pytest.raises(InputError, match="another run is writing"),
+                open_folder(out, "b" * 64, {"fill": "black"}, [], overwrite=overwrite),
+            ):
+                pass
+        assert json.loads((out / "_plan.json").read_text())["fingerprint"] == "a" * 64
+
+
+def test_replacements_of_folders_with_a_longer_name_are_not_removed(
+    run: Callable[..., JobResult], tmp_path: Path
+) -> None:
+    other = tmp_path / f".out.v2.{'0' * 16}.partial"
+    own = tmp_path / f".out.{'0' * 16}.partial"
+    other.mkdir()
+    own.mkdir()
+    run(tmp_path / "out")
+    assert other.is_dir()
+    assert not own.exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
