@@ -29,9 +29,9 @@ from stages.options import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pipeline.location import Location
     from pipeline.shards.job import JobResult, RunSettings
     from pipeline.shards.plan import ParseSettings
-    from pipeline.storage import Location
 
 RAY_ADDRESS = "RAY_ADDRESS"
 SHOWN_PROBLEMS = 10
@@ -124,7 +124,7 @@ def command(
     context = make_context(
         params, overrides, seed=seed, dataset=dataset, root=root, parser=parser, quiet=quiet, as_json=as_json
     )
-    from pipeline.storage import locate
+    from pipeline.location import locate
 
     place = locate(out or dataset_workspace(context).shards)
     if verify:
@@ -193,8 +193,9 @@ def _read_images(
     from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
     from pipeline.datasets.manifest import read_manifest
     from pipeline.datasets.tracklets import sample_frames
+    from pipeline.location import locate
     from pipeline.shards.plan import limit_manifest
-    from pipeline.storage import is_folder, locate
+    from pipeline.storage import is_folder
 
     data = context.parameters.data
     facts = load_facts(data.dataset)

@@ -12,15 +12,13 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import sync_folder
+from pipeline.location import Location, Place, locate
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
 from pipeline.storage import (
-    Location,
-    Place,
     copy_file,
     is_file,
     list_folders,
     list_names,
-    locate,
     read_json,
     remove_file,
     remove_folder,

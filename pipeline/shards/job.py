@@ -13,6 +13,7 @@ import pyarrow as pa
 
 import pipeline
 from pipeline.errors import InputError, PipelineError, WorkError
+from pipeline.location import Location, Place, locate
 from pipeline.progress import Progress
 from pipeline.shards.binding import bind_content
 from pipeline.shards.cluster import Resources, ray_session
@@ -22,7 +23,6 @@ from pipeline.shards.pool import WorkerPool
 from pipeline.shards.record import Record, build_versions, read_record, write_record
 from pipeline.shards.worker import ShardTask, WorkerSetup, build_parser
 from pipeline.shards.writer import ShardEntry, write_quarantine
-from pipeline.storage import Location, Place, locate
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import InputError, WorkError
+from pipeline.location import Location
 from pipeline.parsing.parser import Parser
 from pipeline.shards.maker import ShardMaker
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.schema import PLAN_NAME, Provenance
 from pipeline.shards.sources import add_parser_digest, read_source, sources_sha256
 from pipeline.shards.writer import QuarantineRow, ShardEntry, describe_shard
-from pipeline.storage import Location, is_folder, local_copy, read_json
+from pipeline.storage import is_folder, local_copy, read_json
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError, WorkError
+from pipeline.location import Location, Place, locate
 from pipeline.shards import folder as folder_module
 from pipeline.shards import job as job_module
 from pipeline.shards import writer as writer_module
@@ -23,7 +24,7 @@ from pipeline.shards.job import JobResult, RunSettings, choose_workers, run_job
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.verify import verify_folder
 from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
-from pipeline.storage import Location, Place, copy_file, list_folders, list_names, locate, read_bytes
+from pipeline.storage import copy_file, list_folders, list_names, read_bytes
 
 SETTINGS = ParseSettings("tiles", {}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
 
