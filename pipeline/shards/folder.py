@@ -113,6 +113,15 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     return "; ".join(shown + [f"and {len(names) - len(shown)} more"] * (len(names) > len(shown)))
 
 
+def bound_fingerprint(folder: Place) -> str | None:
+    """What a folder is bound to; None if it is not bound, or its plan is damaged."""
+    try:
+        bound = read_json(locate(folder) / PLAN_NAME, "plan of the shard folder")
+    except InputError:
+        return None
+    return str(bound.get("fingerprint")) if isinstance(bound, dict) else None
+
+
 def _check_bound(final: Location, fingerprint: str, content: dict[str, Any]) -> None:
     """Check that ``final`` is bound to ``fingerprint``.
 

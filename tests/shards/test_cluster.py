@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.errors import InputError, WorkError
 from pipeline.shards.cluster import ray_session
-from pipeline.shards.job import JobResult, RunSettings, run_job
+from pipeline.shards.job import JobResult, run_job
 from pipeline.shards.plan import ParseSettings
+from pipeline.shards.run import RunSettings
 from pipeline.shards.verify import verify_folder
 
 SETTINGS = ParseSettings("tiles", {"seconds": 0.01}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)

@@ -20,8 +20,9 @@ from pipeline.shards import writer as writer_module
 from pipeline.shards.binding import bind_content
 from pipeline.shards.cluster import Resources
 from pipeline.shards.folder import open_folder
-from pipeline.shards.job import JobResult, RunSettings, choose_workers, run_job
+from pipeline.shards.job import JobResult, run_job
 from pipeline.shards.plan import ParseSettings
+from pipeline.shards.run import RunSettings, choose_workers
 from pipeline.shards.verify import verify_folder
 from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
 from pipeline.storage import copy_file, list_folders, list_names, read_bytes
