@@ -127,8 +127,8 @@ def command(
     from pipeline.location import locate
 
     place = locate(out or dataset_workspace(context).shards)
-    if verify and plan:
-        raise InputError("--plan and --verify do not go together: --verify reads finished shards, --plan shows a run")
+    if verify and (plan or overwrite):
+        raise InputError("--verify only reads finished shards: leave out --plan and --overwrite")
     if verify:
         _verify(context, place, workers)
         return

@@ -105,15 +105,12 @@ class _Shards:
 
 @contextmanager
 def _explained(folder: ShardFolder, names: list[str], say: Callable[[str], None]) -> Iterator[None]:
-    """Say how to go on when a run is interrupted, and turn a failure to write into one line."""
+    """Say what is kept when a run is interrupted, and turn a failure to write into one line."""
     try:
         yield
     except KeyboardInterrupt:
         done = len(folder.committed(names))
-        say(
-            f"stopped: {done} of {len(names)} shards are committed in {folder.work}; "
-            f"run the same command again to go on from them"
-        )
+        say(f"stopped: {done} of {len(names)} shards are committed in {folder.work}")
         raise
     except PipelineError:
         raise

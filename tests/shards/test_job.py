@@ -1,9 +1,8 @@
-"""The logic of a job with workers in this process; the same jobs on a real Ray are in test_cluster.py."""
+"""The logic of a job with workers in this process; jobs on a real Ray are in test_faults.py."""
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from shard_jobs import InlinePool, content, run_inline
 
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, Place, locate
@@ -24,55 +24,17 @@ from pipeline.shards.job import JobResult, run_job
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.run import RunSettings, choose_workers
 from pipeline.shards.verify import verify_folder
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
+from pipeline.shards.worker import ShardWorker, WorkerSetup, build_parser
 from pipeline.storage import copy_file, list_folders, list_names, read_bytes
 
 SETTINGS = ParseSettings("tiles", {}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
-
-
-class InlinePool:
-    """One worker in this process that takes the shards from last to first: a worker's order must not matter."""
-
-    made: list[str]
-    closed = 0
-    interrupt_after: int | None = None
-
-    lost = 0
-
-    def __init__(self, setup: WorkerSetup, workers: int, *rest: Any) -> None:
-        self._worker = ShardWorker(setup)
-
-    def close(self) -> None:
-        InlinePool.closed += 1
-
-    def wait(self) -> None:
-        self._worker.prepare()
-
-    def run(
-        self, method: str, tasks: Iterator[ShardTask], report: Callable[[int], None]
-    ) -> Iterator[tuple[ShardTask, Any]]:
-        for task in reversed(list(tasks)):
-            if method == "make":
-                if len(InlinePool.made) == InlinePool.interrupt_after:
-                    raise KeyboardInterrupt
-                InlinePool.made.append(task.name)
-            yield task, getattr(self._worker, method)(task)
-
-
-@contextmanager
-def no_session(address: str | None, cpus: int | None = None) -> Iterator[Resources]:
-    yield Resources(cpus=2, gpus=0, node_cpus=2)
 
 
 @pytest.fixture
 def run(
     image_folder: Any, plugin_parser: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., JobResult]:
-    monkeypatch.setattr(job_module, "WorkerPool", InlinePool)
-    monkeypatch.setattr(job_module, "ray_session", no_session)
-    InlinePool.made = []
-    InlinePool.closed = 0
-    InlinePool.interrupt_after = None
+    run_inline(monkeypatch)
 
     def run_here(
         out: Place, settings: ParseSettings = SETTINGS, images: Path | None = None, **options: Any
@@ -82,14 +44,6 @@ def run(
         return run_job("tiny", image_folder.manifest, folder, out, settings, RunSettings(), quiet=True, **options)
 
     return run_here
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file of a shard folder; of the record, all but its timings."""
-    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-    record = json.loads(files["_record.json"])
-    del record["timings"]
-    return {**files, "_record.json": json.dumps(record, sort_keys=True).encode()}
 
 
 def test_a_run_gives_shards_quarantine_record_and_nothing_else(
@@ -115,8 +69,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(run: Callable[..., 
     InlinePool.interrupt_after = 4
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "out", say=remarks.append)
-    assert len(remarks) == 1
-    assert remarks[0].startswith(f"stopped: 4 of 10 shards are committed in {tmp_path / 'out'}; run the same command")
+    assert remarks == [f"stopped: 4 of 10 shards are committed in {tmp_path / 'out'}"]
     assert not (tmp_path / "out" / "_record.json").exists()
     (tmp_path / "out" / ".part-00003-of-00010.parquet.x1y2.tmp").write_bytes(b"half")
     (tmp_path / "out" / "part-00003-of-00099.parquet").write_bytes(b"of another plan")

@@ -90,7 +90,7 @@ def test_killed_then_interrupted_then_finished(dataset: Dataset, cluster_address
     assert result["timings"]["shards_made"] == 15 - committed
     assert result["counts"]["reasons"] == {"empty": 1, "not_an_image": 1}
     assert f"shards, quarantine.parquet and _record.json -> {out}" in remarks
-    assert "next: ccaf-pipeline train" in remarks
+    assert f"next: ccaf-pipeline train --shards {out}" in remarks
 
     make_in_this_process(dataset, tmp_path / "expected")
     expected = {path.name: path.read_bytes() for path in (tmp_path / "expected").iterdir()}
@@ -155,7 +155,9 @@ def test_the_plan_names_the_fingerprint_and_what_is_there(
     plan = json.loads(capsys.readouterr().out)
     metadata = pq.read_schema(tmp_path / "out" / "part-00000-of-00015.parquet").metadata
     assert plan["fingerprint"] == metadata[b"ccaf.fingerprint"].decode()
-    assert plan["present"] == 15
+    assert (plan["present"], plan["present_match"]) == (15, True)
+    assert run(dataset.arguments(tmp_path / "out", "--plan", "--set", "parse.fill=black")) == 0
+    assert "(15 of other content, which only --overwrite replaces, are there already)" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("plugin")
@@ -194,6 +196,8 @@ def test_a_manifest_and_its_images_can_be_named(
         (["--plan", "--set", "parse.clothes_labels=[sock]"], "label scheme lip has no label sock"),
         (["--plan", "--set", "device=cuda:7"], "device 'cuda:7' cannot be used here"),
         (["--verify"], "no finished shards in"),
+        (["--verify", "--plan"], "--verify only reads finished shards"),
+        (["--verify", "--overwrite"], "--verify only reads finished shards"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
@@ -216,7 +220,9 @@ def test_shards_of_other_parameters_are_refused(
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_lite_on_real_images(real_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lite_on_real_images(
+    real_images: Path, cluster_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The embedded parser on real pedestrians: every shard verifies, and most images have clothes."""
     from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS
 
@@ -225,7 +231,7 @@ def test_lite_on_real_images(real_images: Path, tmp_path: Path, capsys: pytest.C
     out = tmp_path / "out"
     code = run(
         ["parse", "--dataset", "pku_reid_74", "--root", str(real_images), "--out", str(out), "--limit", "12",
-         "--params", os.devnull, "--workers", "1", "--json"]
+         "--params", os.devnull, "--workers", "1", "--address", cluster_address, "--json"]
     )  # fmt: skip
     assert code == 0
     counts: dict[str, Any] = json.loads(capsys.readouterr().out)["counts"]
