@@ -151,10 +151,12 @@ def test_the_plan_names_the_fingerprint_and_what_is_there(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_in_this_process(dataset, tmp_path / "out")
+    metadata = pq.read_schema(tmp_path / "out" / "part-00000-of-00015.parquet").metadata
+    fingerprint = metadata[b"ccaf.fingerprint"].decode()
+    (tmp_path / "out" / "_plan.json").write_text(json.dumps({"fingerprint": fingerprint}))
     assert run(dataset.arguments(tmp_path / "out", "--plan", "--json")) == 0
     plan = json.loads(capsys.readouterr().out)
-    metadata = pq.read_schema(tmp_path / "out" / "part-00000-of-00015.parquet").metadata
-    assert plan["fingerprint"] == metadata[b"ccaf.fingerprint"].decode()
+    assert plan["fingerprint"] == fingerprint
     assert (plan["present"], plan["present_match"]) == (15, True)
     assert run(dataset.arguments(tmp_path / "out", "--plan", "--set", "parse.fill=black")) == 0
     assert "(15 of other content, which only --overwrite replaces, are there already)" in capsys.readouterr().out
@@ -220,9 +222,7 @@ def test_shards_of_other_parameters_are_refused(
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_lite_on_real_images(
-    real_images: Path, cluster_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lite_on_real_images(real_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The embedded parser on real pedestrians: every shard verifies, and most images have clothes."""
     from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS
 
@@ -231,7 +231,7 @@ def test_lite_on_real_images(
     out = tmp_path / "out"
     code = run(
         ["parse", "--dataset", "pku_reid_74", "--root", str(real_images), "--out", str(out), "--limit", "12",
-         "--params", os.devnull, "--workers", "1", "--address", cluster_address, "--json"]
+         "--params", os.devnull, "--workers", "1", "--json"]
     )  # fmt: skip
     assert code == 0
     counts: dict[str, Any] = json.loads(capsys.readouterr().out)["counts"]
