@@ -33,8 +33,9 @@ from pipeline.datasets.manifest import MANIFEST_SCHEMA, check_manifest
 from pipeline.images import RgbImage, decode_image
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.parsing.parser import Parser, Parsing
-from pipeline.shards.job import RunSettings, run_job
+from pipeline.shards.job import run_job
 from pipeline.shards.plan import ParseSettings
+from pipeline.shards.run import RunSettings
 from pipeline.shards.worker import build_parser
 
 BATCH = 16

@@ -1,4 +1,4 @@
-"""Places of files: a local path, or a URI of an object store or of any file system that pyarrow or fsspec knows.
+"""Files at any place (see :mod:`pipeline.location`): read, listed, removed, copied, and written atomically.
 
 Local paths keep every guarantee of :mod:`pipeline.files`. An object store has no rename, but a put is atomic: an object
 appears when all of it was sent, or not at all. Other remote file systems (HDFS, SFTP) are written beside and renamed.
@@ -9,17 +9,15 @@ Credentials and end points come from the environment or from the URI, as pyarrow
 import fnmatch
 import json
 import os
-import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
@@ -27,91 +25,13 @@ import pyarrow.fs as pa_fs
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file
 from pipeline.files import read_json as read_local_json
-
-_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
-
-_SAFE = "/!$&'()*+,;=:@ ~"
-"""Kept in file names when they become part of a URI: all but what would end its path or be taken for an escape."""
-
-_OBJECT_STORES = {
-    "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2", "b2", "hf", "memory",
-}  # fmt: skip
-"""Schemes whose writes appear at once and whole, so that no rename is needed."""
+from pipeline.location import Location, Place, locate
 
 _BLOCK_BYTES = 8 * 1024 * 1024
 
 
 class StorageError(WorkError):
     """A remote file system does not answer, or refuses; trying again later may help."""
-
-
-@dataclass(frozen=True)
-class Location:
-    """A file or a folder. Cheap to pickle: connections are made in the process that needs them.
-
-    Attributes:
-        uri: A local path, or a URI such as ``s3://bucket/folder?region=eu-west-1``.
-    """
-
-    uri: str
-
-    @property
-    def local(self) -> Path | None:
-        """The path if it is local, else None."""
-        return None if _SCHEME.match(self.uri) else Path(self.uri)
-
-    @property
-    def name(self) -> str:
-        """The last part."""
-        return PurePosixPath(unquote(urlsplit(self.uri).path)).name if self.local is None else Path(self.uri).name
-
-    @property
-    def parent(self) -> "Location":
-        """The folder that it is in."""
-        return self._with_path(lambda path: path.parent)
-
-    @property
-    def object_store(self) -> bool:
-        """Whether a write appears there at once and whole."""
-        return self.local is None and urlsplit(self.uri).scheme.lower() in _OBJECT_STORES
-
-    def __truediv__(self, name: str) -> "Location":
-        """What is called ``name`` in this folder; an absolute local path stays itself in a local folder."""
-        return self._with_path(lambda path: path / (name if self.local is not None else quote(name, safe=_SAFE)))
-
-    def __str__(self) -> str:
-        """For messages: without the credentials or the options that a URI may carry."""
-        if self.local is not None:
-            return self.uri
-        parts = urlsplit(self.uri)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
-
-    def _with_path(self, change: Any) -> "Location":
-        if self.local is not None:
-            return Location(str(change(Path(self.uri))))
-        parts = urlsplit(self.uri)
-        path = str(change(PurePosixPath(parts.path or "/")))
-        return Location(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
-
-
-Place: TypeAlias = Location | Path | str
-
-
-def locate(place: Place) -> Location:
-    """A place as users give it; ``file://`` URIs become local paths.
-
-    Raises:
-        InputError: It is no URI that can be understood.
-    """
-    if isinstance(place, Location):
-        return place
-    text = str(place)
-    if text.startswith("file://"):
-        text = urlsplit(text).path
-    damaged = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+):/[^/]", text)
-    if isinstance(place, Path) and damaged:  # pathlib makes one slash of two
-        text = text.replace(":/", "://", 1)
-    return Location(text)
 
 
 @lru_cache(maxsize=64)
@@ -241,6 +161,15 @@ def list_names(folder: Place, pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_entries(locate(folder), folders=False), pattern))
 
 
+def list_sizes(folder: Place, pattern: str = "*") -> dict[str, int]:
+    """Size in bytes of each file in a folder that fits a pattern, by its name; one question for all of them."""
+    location = locate(folder)
+    if location.local is not None:
+        return {name: (location.local / name).stat().st_size for name in list_names(location, pattern)}
+    sizes = {info.base_name: info.size for info in _remote_entries(location, pa_fs.FileType.File)}
+    return {name: sizes[name] for name in sorted(fnmatch.filter(sizes, pattern))}
+
+
 def list_folders(folder: Place, pattern: str = "*") -> list[str]:
     """Sorted names of the folders in a folder that fit a pattern; none if there is no folder."""
     return sorted(fnmatch.filter(_entries(locate(folder), folders=True), pattern))
@@ -251,11 +180,15 @@ def _entries(location: Location, folders: bool) -> list[str]:
         if not location.local.is_dir():
             return []
         return [entry.name for entry in os.scandir(location.local) if (entry.is_dir() if folders else entry.is_file())]
+    kind = pa_fs.FileType.Directory if folders else pa_fs.FileType.File
+    return [info.base_name for info in _remote_entries(location, kind)]
+
+
+def _remote_entries(location: Location, kind: pa_fs.FileType) -> list[pa_fs.FileInfo]:
     file_system, path = _remote(location)
     with _named(location):
         found = file_system.get_file_info(pa_fs.FileSelector(path, allow_not_found=True))
-    kind = pa_fs.FileType.Directory if folders else pa_fs.FileType.File
-    return [info.base_name for info in found if info.type == kind]
+    return [info for info in found if info.type == kind]
 
 
 def remove_file(place: Place) -> None:

@@ -29,7 +29,7 @@ def command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="The page. Default: inspect.html beside the shards."),
+        typer.Option("--out", help="The page. Default: inspect.html beside the shards, or here if they are remote."),
     ] = None,
     images: Annotated[
         int, typer.Option("--images", min=1, max=500, help="Images on each of the two sheets: worst first, random.")
@@ -64,7 +64,9 @@ def command(
         workspace = dataset_workspace(context)
         reader, default = ShardReader(workspace.shards, copy=False), workspace.inspection
     else:
-        reader, default = ShardReader(shards, copy=False), shards.absolute().parent / "inspect.html"
+        reader = ShardReader(shards, copy=False)
+        beside = reader.folder.local
+        default = Path("inspect.html") if beside is None else beside.absolute().parent / "inspect.html"
     page = inspect_shards(
         reader,
         title=_title(reader),

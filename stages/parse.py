@@ -29,9 +29,9 @@ from stages.options import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.shards.job import JobResult, RunSettings
+    from pipeline.location import Location
+    from pipeline.shards.job import JobResult
     from pipeline.shards.plan import ParseSettings
-    from pipeline.storage import Location
 
 RAY_ADDRESS = "RAY_ADDRESS"
 SHOWN_PROBLEMS = 10
@@ -124,15 +124,18 @@ def command(
     context = make_context(
         params, overrides, seed=seed, dataset=dataset, root=root, parser=parser, quiet=quiet, as_json=as_json
     )
-    from pipeline.storage import locate
+    from pipeline.location import locate
 
     place = locate(out or dataset_workspace(context).shards)
+    if verify and (plan or overwrite):
+        raise InputError("--verify only reads finished shards: leave out --plan and --overwrite")
     if verify:
         _verify(context, place, workers)
         return
     if images is not None and manifest is None:
         raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
-    from pipeline.shards.job import RunSettings, run_job
+    from pipeline.shards.job import run_job
+    from pipeline.shards.run import RunSettings
 
     name, table, folder = _read_images(context, manifest, images, limit)
     parse = context.parameters.parse
@@ -150,7 +153,9 @@ def command(
         shard_timeout=parse.shard_timeout,
     )
     if plan:
-        _show_plan(context.console, name, table, settings, run, place)
+        from stages.parse_plan import show_plan
+
+        show_plan(context.console, name, table, settings, run, place)
         return
     where = f"Ray at {run.address}" if run.address else "a local Ray"
     context.console.say(f"{table.num_rows:,} images of {name} in {folder}, parser {parse.parser}, on {where}")
@@ -165,7 +170,7 @@ def command(
         quiet=quiet,
         say=context.console.say,
     )
-    _conclude(context, result)
+    _conclude(context, result, ["--shards", out] if out else [])
 
 
 def _settings(parse: ParseParameters, trust: bool) -> "ParseSettings":
@@ -193,8 +198,9 @@ def _read_images(
     from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
     from pipeline.datasets.manifest import read_manifest
     from pipeline.datasets.tracklets import sample_frames
+    from pipeline.location import locate
     from pipeline.shards.plan import limit_manifest
-    from pipeline.storage import is_folder, locate
+    from pipeline.storage import is_folder
 
     data = context.parameters.data
     facts = load_facts(data.dataset)
@@ -217,58 +223,6 @@ def _read_images(
     return facts.name, table if limit is None else limit_manifest(table, limit), folder
 
 
-def _show_plan(
-    console: Console, name: str, table: "pa.Table", settings: "ParseSettings", run: "RunSettings", out: "Location"
-) -> None:
-    """Resolve all that a run would resolve first, and show it; Ray is not started."""
-    from pipeline.device import choose_device
-    from pipeline.shards.binding import bind_content
-    from pipeline.shards.estimate import estimate_run
-    from pipeline.shards.plan import check_image_ids
-    from pipeline.shards.schema import SHARD_PATTERN
-    from pipeline.shards.worker import build_parser
-    from pipeline.storage import list_names
-
-    check_image_ids(table)
-    content, provenance = bind_content(name, table, settings, build_parser(settings, "cpu"))
-    estimate = estimate_run(table.num_rows, settings, run)
-    if run.address is None:
-        device = choose_device(run.device)
-    else:
-        device = f"{run.device}, decided by the cluster at {run.address}" if run.device == "auto" else run.device
-    present = len(list_names(out, SHARD_PATTERN))
-    clothes = ", ".join(provenance.clothes_labels)
-    weights = f"weights {provenance.weights_sha256[:12]}" if provenance.weights_sha256 else "no weights"
-    console.result(
-        {
-            **asdict(estimate),
-            "out": str(out),
-            "present": present,
-            "device": str(device),
-            "parser": settings.parser,
-            "weights_sha256": provenance.weights_sha256,
-            "label_scheme": provenance.label_scheme,
-            "clothes_labels": list(provenance.clothes_labels),
-            "fingerprint": provenance.fingerprint,
-            "parameters": content,
-        },
-        "\n".join(
-            [
-                f"images    {estimate.images:,} of {name}",
-                f"parser    {settings.parser}, {weights}, on {device}",
-                f"labels    {provenance.label_scheme}; clothes are {clothes}",
-                f"shards    {estimate.shards:,} of {estimate.smallest} to {estimate.largest} images, in {out}"
-                + (f" ({present} files are there already)" if present else ""),
-                f"workers   {estimate.workers} ({'as asked' if run.workers else 'by the CPUs of this machine'}), "
-                f"{run.threads} thread(s) each, batches of {run.batch_size}",
-                f"memory    about {estimate.megabytes_per_worker:,} MB a worker for images of 256 x 128 pixels, "
-                f"{estimate.workers * estimate.megabytes_per_worker:,} MB in all",
-            ]
-        ),
-    )
-    console.say("nothing was done (--plan)")
-
-
 def _verify(context: Context, out: "Location", workers: int) -> None:
     from pipeline.progress import Progress
     from pipeline.shards.record import read_record
@@ -285,7 +239,7 @@ def _verify(context: Context, out: "Location", workers: int) -> None:
         raise WorkError(f"{len(problems)} problems in {out}: run ccaf-pipeline parse; it makes damaged shards again")
 
 
-def _conclude(context: Context, result: "JobResult") -> None:
+def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
     """Say what was done and what to do next; too many bad images are a failure, after everything was written."""
     console, record, timings = context.console, result.record, result.timings
     counts = record.counts
@@ -321,4 +275,4 @@ def _conclude(context: Context, result: "JobResult") -> None:
             f"repair the images and run again, or raise the limit"
         )
     console.say(f"look at the masks: ccaf-pipeline inspect {shlex.quote(str(result.folder))}")
-    context.say_next("train")
+    context.say_next("train", *shards)

@@ -134,7 +134,7 @@ import re, sys
 from pathlib import Path
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.shards.sources import decode_source, open_source
-from pipeline.storage import locate
+from pipeline.location import locate
 folder, limit = sys.argv[1], int(sys.argv[2])
 row = ManifestRow("bomb.png", "train", 1)
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.location import Location, locate
 from pipeline.storage import (
-    Location,
     StorageError,
     atomic_output,
     copy_file,
     file_size,
     is_folder,
     list_names,
-    locate,
+    list_sizes,
     open_input,
     read_bytes,
     read_json,
@@ -56,6 +56,9 @@ def test_files_are_written_listed_read_and_removed(folder: Location) -> None:
     assert is_folder(folder)
     assert list_names(folder) == ["a.txt", "b.txt"]
     assert list_names(folder, "b*") == ["b.txt"]
+    assert list_sizes(folder) == {"a.txt": 0, "b.txt": 4}
+    assert list_sizes(folder, "a*") == {"a.txt": 0}
+    assert list_sizes(folder / "nowhere") == {}
     assert (file_size(folder / "a.txt"), file_size(folder / "b.txt"), file_size(folder / "x")) == (0, 4, None)
     assert file_size(folder) is None
     assert read_bytes(folder / "b.txt") == b"four"

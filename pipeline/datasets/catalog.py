@@ -16,7 +16,7 @@ from pipeline.config import one_line
 from pipeline.datasets.builder import ManifestBuilder
 from pipeline.datasets.readers import Source, find_reader, reader_names
 from pipeline.errors import InputError
-from pipeline.storage import locate
+from pipeline.location import locate
 
 FACTS_FOLDER = Path("data_manifests")
 DATA_VARIABLE = "CCAF_DATA"

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file
-from pipeline.storage import Place, local_copy
+from pipeline.location import Place
+from pipeline.storage import local_copy
 
 MANIFEST_SCHEMA = pa.schema(
     [

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +11,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.location import Place, locate
 from pipeline.parsing import quality
 from pipeline.reporting.plots import histogram
 from pipeline.shards.reader import NO_ID, ShardIds, ShardReader
 from pipeline.shards.schema import QUARANTINE_NAME
+from pipeline.storage import local_copy
 
 EXAMPLES = 3
 FLAG_MEANINGS = {
@@ -123,21 +124,22 @@ def count_splits(ids: ShardIds, no_person_ids: Collection[int] = ()) -> tuple[Sp
     return tuple(counts)
 
 
-def list_quarantine(folder: Path) -> list[dict[str, str]]:
+def list_quarantine(folder: Place) -> list[dict[str, str]]:
     """``image_id``, ``reason`` and ``detail`` of every quarantined image of a shard folder, in its order.
 
     Raises:
         InputError: The table is missing or damaged.
     """
-    path = folder / QUARANTINE_NAME
+    place = locate(folder) / QUARANTINE_NAME
     try:
-        rows: list[dict[str, str]] = pq.read_table(path, columns=["image_id", "reason", "detail"]).to_pylist()
+        with local_copy(place) as path:
+            rows: list[dict[str, str]] = pq.read_table(path, columns=["image_id", "reason", "detail"]).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"quarantine table {path} cannot be read ({error}): run ccaf-pipeline parse") from error
+        raise InputError(f"quarantine table {place} cannot be read ({error}): run ccaf-pipeline parse") from error
     return rows
 
 
-def count_quarantine(folder: Path, images: int) -> tuple[Tally, ...]:
+def count_quarantine(folder: Place, images: int) -> tuple[Tally, ...]:
     """Quarantined images of a shard folder by reason, with a few examples of each.
 
     Args:

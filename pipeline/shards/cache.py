@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, locked, sha256_of_value
+from pipeline.location import Location, Place, locate
+from pipeline.shards.record import Record
 from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA
+from pipeline.storage import local_copy
 
 CACHE_VARIABLE = "CCAF_CACHE"
 BATCH_ROWS = 1024
@@ -24,37 +27,48 @@ CACHE_SCHEMA = pa.schema(
 )
 
 
-def default_cache_folder(shards: Path) -> Path:
-    """``$CCAF_CACHE`` if it is set, else ``.cache`` beside the shard folder."""
+def default_cache_folder(shards: Place) -> Path:
+    """``$CCAF_CACHE`` if it is set, else ``.cache`` beside the shard folder.
+
+    Raises:
+        InputError: It is not set, and the shards are not on this machine.
+    """
     configured = os.environ.get(CACHE_VARIABLE)
-    return Path(configured) if configured else shards.resolve().parent / ".cache"
+    if configured:
+        return Path(configured)
+    local = locate(shards).local
+    if local is None:
+        raise InputError(
+            f"shards in {locate(shards)} are read through a local copy: "
+            f"set ${CACHE_VARIABLE} to the folder of this machine that shall hold it"
+        )
+    return local.resolve().parent / ".cache"
 
 
-def _prefix(shards: Path) -> str:
-    return f"shards-{sha256_of_value(str(shards.resolve()))[:12]}-"
+def _prefix(shards: Location) -> str:
+    return f"shards-{sha256_of_value(shards.identity)[:12]}-"
 
 
-def _write(paths: Sequence[Path], target: Path) -> None:
+def _write(paths: Sequence[Location], target: Path) -> None:
     with (
         atomic_file(target) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, CACHE_SCHEMA) as writer,
     ):
-        for path in paths:
-            with pq.ParquetFile(path) as parquet:
+        for place in paths:
+            with local_copy(place) as path, pq.ParquetFile(path) as parquet:
                 for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
                     writer.write_batch(batch.select(SHARD_SCHEMA.names).cast(CACHE_SCHEMA))
 
 
-def _remove_stale(folder: Path, shards: Path) -> None:
+def _remove_stale(folder: Path, shards: Location) -> None:
     """Copies of earlier content, and what builders left that were killed (only the holder of the lock builds)."""
     for pattern in (f"{_prefix(shards)}*.arrow", f".{_prefix(shards)}*.tmp"):
         for stale in folder.glob(pattern):
             stale.unlink(missing_ok=True)
 
 
-def _check_room(folder: Path, shards: Path, paths: Sequence[Path]) -> None:
-    needed = sum(path.stat().st_size for path in paths)
+def _check_room(folder: Path, shards: Location, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise WorkError(
@@ -63,20 +77,19 @@ def _check_room(folder: Path, shards: Path, paths: Sequence[Path]) -> None:
         )
 
 
-def open_cache(shards: Path, paths: Sequence[Path], content_sha256: str, folder: Path) -> Path:
+def open_cache(shards: Location, record: Record, folder: Path) -> Path:
     """Path of the Arrow copy of a shard folder, built now if it is not there; copies of earlier content are removed.
 
     Args:
-        shards: The shard folder.
-        paths: Its shards, in order.
-        content_sha256: Hash that identifies their content (:attr:`pipeline.shards.record.Record.sha256`).
+        shards: The shard folder; if it is remote, one shard after the other is fetched.
+        record: Its record.
         folder: Where copies are kept.
 
     Raises:
         InputError: A shard cannot be read as Parquet.
-        WorkError: The copy cannot be written (no space, no permission).
+        WorkError: The copy cannot be written (no space, no permission); or a remote file system does not answer.
     """
-    target = folder / f"{_prefix(shards)}{content_sha256[:32]}.arrow"
+    target = folder / f"{_prefix(shards)}{record.sha256[:32]}.arrow"
     if target.is_file():
         return target
     try:
@@ -84,8 +97,8 @@ def open_cache(shards: Path, paths: Sequence[Path], content_sha256: str, folder:
         with locked(folder / f".{_prefix(shards)}lock"):
             if not target.is_file():
                 _remove_stale(folder, shards)
-                _check_room(folder, shards, paths)
-                _write(paths, target)
+                _check_room(folder, shards, sum(shard.bytes for shard in record.shards))
+                _write([shards / shard.name for shard in record.shards], target)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise InputError(f"shards in {shards} cannot be read: {error}; run ccaf-pipeline parse --verify") from error
     except OSError as error:

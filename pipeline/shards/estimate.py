@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.shards.job import RunSettings
 from pipeline.shards.maker import AHEAD_PIXELS
 from pipeline.shards.plan import ParseSettings, plan_shards
+from pipeline.shards.run import RunSettings
 
 BASE_MEGABYTES = 850
 """A worker with torch, torchvision, OpenCV, Arrow, Ray and the embedded parser loaded (measured: 855)."""

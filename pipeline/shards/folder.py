@@ -1,6 +1,7 @@
 """The output folder of a parse: bound to a fingerprint, locked while it is written, replaced only by a complete one."""
 
 import fcntl
+import glob
 import os
 import tempfile
 from collections.abc import Container, Iterator
@@ -11,15 +12,13 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import sync_folder
+from pipeline.location import Location, Place, locate
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
 from pipeline.storage import (
-    Location,
-    Place,
     copy_file,
     is_file,
     list_folders,
     list_names,
-    locate,
     read_json,
     remove_file,
     remove_folder,
@@ -27,6 +26,9 @@ from pipeline.storage import (
 )
 
 _SHOWN_DIFFERENCES = 4
+
+_FINGERPRINT_CHARACTERS = 16
+"""Of those in the name of a replacement; a fixed number, so that those of folder ``a.b`` are not taken for ``a``'s."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class ShardFolder:
                 _rename_into_place(self.work.local, self.final.local)
             else:
                 _copy_into_place(self.work, self.final)
-        for pattern in (f".{self.final.name}.*.partial", f".{self.final.name}.*.old"):
+        name = glob.escape(self.final.name)
+        for pattern in (f".{name}.{'?' * _FINGERPRINT_CHARACTERS}.partial", f".{name}.{'?' * 8}.old"):  # of mkdtemp: 8
             for left in list_folders(self.final.parent, pattern):
                 remove_folder(self.final.parent / left)
 
@@ -94,7 +97,7 @@ def _copy_into_place(work: Location, final: Location) -> None:
 
 
 def _replacement(final: Location, fingerprint: str) -> Location:
-    return final.parent / f".{final.name}.{fingerprint[:16]}.partial"
+    return final.parent / f".{final.name}.{fingerprint[:_FINGERPRINT_CHARACTERS]}.partial"
 
 
 def _is_complete(folder: Location) -> bool:
@@ -108,6 +111,15 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
         for name in names[:_SHOWN_DIFFERENCES]
     ]
     return "; ".join(shown + [f"and {len(names) - len(shown)} more"] * (len(names) > len(shown)))
+
+
+def bound_fingerprint(folder: Place) -> str | None:
+    """What a folder is bound to; None if it is not bound, or its plan is damaged."""
+    try:
+        bound = read_json(locate(folder) / PLAN_NAME, "plan of the shard folder")
+    except InputError:
+        return None
+    return str(bound.get("fingerprint")) if isinstance(bound, dict) else None
 
 
 def _check_bound(final: Location, fingerprint: str, content: dict[str, Any]) -> None:
@@ -133,15 +145,14 @@ def _is_empty(folder: Location) -> bool:
 def _adopt(replacement: Location, final: Location) -> None:
     """Finish what a run that ended in :meth:`ShardFolder.finish` left: its complete replacement."""
     if final.local is not None and replacement.local is not None:
-        if final.local.exists():
-            final.local.rmdir()
-        replacement.local.replace(final.local)
+        replacement.local.replace(final.local)  # an empty folder there gives way
+        sync_folder(final.local.parent)
     else:
         _copy_into_place(replacement, final)
 
 
 def _choose(final: Location, fingerprint: str, content: dict[str, Any], overwrite: bool) -> Location:
-    """The folder to write in; it need not exist."""
+    """The folder to write in; a replacement need not exist."""
     replacement = _replacement(final, fingerprint)
     # only the copying of finish() leaves a bound folder without a record beside a complete replacement
     copying = final.local is None and is_file(final / PLAN_NAME) and not is_file(final / RECORD_NAME)
@@ -164,19 +175,38 @@ def _choose(final: Location, fingerprint: str, content: dict[str, Any], overwrit
     return final
 
 
-@contextmanager
-def _locked(folders: set[Path]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for folder in sorted(folders):
-            descriptor = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"another run is writing {folder}; wait for it, or name another folder by --out"
-                ) from None
-        yield
+def _lock(folder: Path, locks: ExitStack) -> int:
+    """Lock a folder until ``locks`` end; gives the descriptor that holds the lock.
+
+    Raises:
+        InputError: Another run has it, or has put another folder in its place just now.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    locks.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
+    except BlockingIOError:
+        free = False
+    if not free:
+        raise InputError(f"another run is writing {folder}; wait for it, or name another folder by --out")
+    return descriptor
+
+
+def _choose_locked(
+    final: Location, fingerprint: str, content: dict[str, Any], overwrite: bool, locks: ExitStack
+) -> Location:
+    """As :func:`_choose`, with what is local made and locked; nothing is looked at or changed before it is locked."""
+    if final.local is None:
+        return _choose(final, fingerprint, content, overwrite)
+    final.local.mkdir(parents=True, exist_ok=True)
+    held = _lock(final.local, locks)
+    work = _choose(final, fingerprint, content, overwrite)
+    assert work.local is not None, "a replacement is beside its folder"
+    work.local.mkdir(exist_ok=True)
+    if not os.path.samestat(os.fstat(held), work.local.stat()):  # a replacement, or one that was adopted
+        _lock(work.local, locks)
+    return work
 
 
 @contextmanager
@@ -204,13 +234,11 @@ def open_folder(
     final = _resolve(locate(place))
     if is_file(final):
         raise InputError(f"{place} is a file; --out names the folder of the shards")
-    try:
-        work = _choose(final, fingerprint, content, overwrite)
-        if work.local is not None:
-            work.local.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{final} cannot be written: {error.strerror or error}") from error
-    with _locked({folder.local for folder in (final, work) if folder.local is not None and folder.local.is_dir()}):
+    with ExitStack() as locks:
+        try:
+            work = _choose_locked(final, fingerprint, content, overwrite, locks)
+        except OSError as error:
+            raise InputError(f"{final} cannot be written: {error.strerror or error}") from error
         folder = ShardFolder(final=final, work=work)
         folder.prune(names)
         if not is_file(work / PLAN_NAME):

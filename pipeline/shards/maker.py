@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import BadImageError, WorkError
 from pipeline.images import RgbImage, encode_image, encode_label_map, encode_mask
+from pipeline.location import Location, Place, locate
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.parsing.parser import Parser, Parsing
 from pipeline.parsing.quality import assess
@@ -29,7 +30,6 @@ from pipeline.shards.sources import (
     sources_sha256,
 )
 from pipeline.shards.writer import QuarantineRow, ShardEntry, ShardRow, open_shard
-from pipeline.storage import Location, Place, locate
 
 AHEAD_PIXELS = 16_000_000
 """Pixels that are decoded but not parsed yet, and as many that are parsed but not encoded yet, at the most; an image

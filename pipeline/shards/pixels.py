@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pipeline.errors import BadImageError, InputError, WorkError
 from pipeline.files import locked, sha256_of_value, sync_folder, write_json
 from pipeline.images import Mask, RgbImage, resize_image
+from pipeline.location import Place, locate
 from pipeline.parsing.masks import Fill, clothes_image, shielding_image
 from pipeline.shards.overlap import map_ahead
 
@@ -83,7 +84,7 @@ class PixelFiles:
     """
 
     folder: Path
-    shards: Path
+    shards: Place
     content_sha256: str
     rows: NDArray[np.int64]
     size: tuple[int, int]
@@ -92,7 +93,7 @@ class PixelFiles:
     @property
     def prefix(self) -> str:
         """Begins the names of all files of the shard folder, whatever its content."""
-        return f"pixels-{sha256_of_value(str(self.shards.resolve()))[:12]}-"
+        return f"pixels-{sha256_of_value(locate(self.shards).identity)[:12]}-"
 
     @property
     def content(self) -> str:

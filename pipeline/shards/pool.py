@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import PipelineError, WorkError
+from pipeline.shards.task_queue import TaskQueue
 from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
 from pipeline.storage import StorageError
 
@@ -40,38 +41,6 @@ class _Member:
     calls: deque[_Call] = field(default_factory=deque)
 
 
-class _Queue:
-    """Tasks to hand out: those that are given back first, then new ones in their order."""
-
-    def __init__(self, tasks: Iterator[ShardTask]) -> None:
-        self._tasks = tasks
-        self._again: deque[ShardTask] = deque()
-        self._next = next(tasks, None)
-        self._following = next(tasks, None)
-        self.failures: dict[str, int] = {}
-        self.alone: set[str] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._again) or self._next is not None
-
-    def take(self) -> ShardTask:
-        """The next task; there must be one."""
-        if self._again:
-            return self._again.popleft()
-        task, self._next, self._following = self._next, self._following, next(self._tasks, None)
-        assert task is not None, "there is a task"
-        return task
-
-    def take_second(self) -> ShardTask | None:
-        """A task to wait behind another: none that was given back, nor the last one, which an idle worker may take."""
-        return self.take() if not self._again and self._following is not None else None
-
-    def give_back(self, tasks: list[ShardTask]) -> None:
-        """Put lost tasks before all others. From now on they run alone, so that the culprit shows."""
-        self._again.extendleft(reversed(tasks))
-        self.alone.update(task.name for task in tasks)
-
-
 class WorkerPool:
     """A number of :class:`ShardWorker` actors.
 
@@ -80,7 +49,7 @@ class WorkerPool:
         workers: Their number.
         gpus: GPUs, or the fraction of one, for each.
         restarts: How often a shard, or the start of a worker, may cost a worker's life.
-        shard_timeout: Seconds after which a worker that makes one shard is taken for hung; 0: never.
+        shard_timeout: Seconds after which a worker that checks or makes one shard is taken for hung; 0: never.
         say: Receives remarks for the user.
     """
 
@@ -131,7 +100,7 @@ class WorkerPool:
         Raises:
             PipelineError: A worker found the input wrong or cannot work; or a shard cost too many workers.
         """
-        queue = _Queue(tasks)
+        queue = TaskQueue(tasks)
         questions: list[Any] = []
         while True:
             self._assign(method, queue)
@@ -155,8 +124,7 @@ class WorkerPool:
                         continue
                     member.deaths = 0
                     yield call.task, result
-            if method == "make":
-                self._end_hung(queue)
+            self._end_hung(queue)
             if not ready:
                 questions = _ask(questions, [member.actor for member in self._members if member.calls], report)
 
@@ -215,7 +183,7 @@ class WorkerPool:
             self._quiet_since = time.monotonic()
             self._say("waiting for a worker: the cluster has no room, or a machine is slow to start one")
 
-    def _assign(self, method: str, queue: _Queue) -> None:
+    def _assign(self, method: str, queue: TaskQueue) -> None:
         """Give every ready worker a shard, and those that have one a second to wait behind it."""
         ready = [member for member in self._members if member.starting is None]
         for member in ready:
@@ -232,13 +200,13 @@ class WorkerPool:
         ref = getattr(member.actor, method).remote(task)
         member.calls.append(_Call(ref, task, time.monotonic()))
 
-    def _end_hung(self, queue: _Queue) -> None:
+    def _end_hung(self, queue: TaskQueue) -> None:
         for member in list(self._members):
             if self._timeout and member.calls and time.monotonic() - member.calls[0].started > self._timeout:
                 reason = f"it took longer than parse.shard_timeout, {self._timeout:g} s"
                 self._lose(member, list(member.calls), queue, reason)
 
-    def _lose(self, member: _Member, calls: list[_Call], queue: _Queue, reason: str) -> None:
+    def _lose(self, member: _Member, calls: list[_Call], queue: TaskQueue, reason: str) -> None:
         """Replace a worker and give its shards to others; the first of them is taken for the cause."""
         self._replace(member)
         self._count_failure(calls[0].task, queue, f"its worker died again and again ({reason}); {_LESS}")
@@ -254,7 +222,7 @@ class WorkerPool:
         pause = min(2.0**member.deaths, LONGEST_PAUSE_SECONDS) if member.deaths else 0.0
         self._waiting.append((time.monotonic() + pause, member.deaths + 1))
 
-    def _count_failure(self, task: ShardTask, queue: _Queue, reason: str) -> None:
+    def _count_failure(self, task: ShardTask, queue: TaskQueue, reason: str) -> None:
         queue.failures[task.name] = queue.failures.get(task.name, 0) + 1
         if queue.failures[task.name] > self._restarts:
             raise WorkError(f"{task.name} failed: {reason}; {_KEPT}")

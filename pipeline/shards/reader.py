@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.images import LabelMap, Mask, RgbImage, decode_image, decode_label_map, decode_mask
+from pipeline.location import Location, Place, locate
 from pipeline.shards.cache import default_cache_folder, open_cache
 from pipeline.shards.record import Record, check_files, read_record
 from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, Provenance
+from pipeline.storage import open_input
 
 NO_ID = -1
 """Stands for a null camera, clothes or tracklet id in integer arrays."""
@@ -107,22 +109,23 @@ class _MappedCopy:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _open_shard(place: Location) -> Iterator[pq.ParquetFile]:
     try:
-        yield
+        with open_input(place) as source, pq.ParquetFile(source) as parquet:
+            yield parquet
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"shard {path} cannot be read ({error}): run ccaf-pipeline parse --verify") from error
+        raise InputError(f"shard {place} cannot be read ({error}): run ccaf-pipeline parse --verify") from error
 
 
 class _RowGroups:
     """The Parquet files themselves: a row group is read for one picture, the last one is kept."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Location]) -> None:
         self._paths = paths
-        groups: list[tuple[Path, int, int]] = []
+        groups: list[tuple[Location, int, int]] = []
         for path in paths:
-            with _readable(path):
-                metadata = pq.read_metadata(path)
+            with _open_shard(path) as parquet:
+                metadata = parquet.metadata
             groups += [(path, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
         self._groups = groups
         self._ends = np.cumsum([rows for _, _, rows in groups])
@@ -132,8 +135,8 @@ class _RowGroups:
         names = [name for name in SHARD_SCHEMA.names if name not in ENCODED_COLUMNS]
         tables = []
         for path in self._paths:
-            with _readable(path):
-                tables.append(pq.read_table(path, columns=names).replace_schema_metadata(None))
+            with _open_shard(path) as parquet:
+                tables.append(parquet.read(columns=names).replace_schema_metadata(None))
         return pa.concat_tables(tables)
 
     def encoded(self, index: int, column: str) -> bytes:
@@ -141,7 +144,7 @@ class _RowGroups:
         kept = self._kept
         if kept is None or kept[0] != position:
             path, group, _ = self._groups[position]
-            with _readable(path), pq.ParquetFile(path) as parquet:
+            with _open_shard(path) as parquet:
                 kept = position, parquet.read_row_group(group, columns=list(ENCODED_COLUMNS))
             self._kept = kept
         start = int(self._ends[position - 1]) if position else 0
@@ -154,35 +157,37 @@ class ShardReader:
     Cheap to pickle: another process opens the same copy. Reading is thread-safe.
 
     Args:
-        folder: The shard folder that ``ccaf-pipeline parse`` wrote.
-        cache: Where local copies are kept; None: ``$CCAF_CACHE`` if set, else ``.cache`` beside the folder.
+        folder: The shard folder that ``ccaf-pipeline parse`` wrote, local or remote.
+        cache: Where local copies are kept; None: ``$CCAF_CACHE`` if set, else ``.cache`` beside a local folder.
         copy: Make the local copy. Without it pictures are read from the Parquet files, a row group for each one:
             for a look at a few of many.
 
     Raises:
-        InputError: The folder holds no finished shards, or they are damaged.
-        WorkError: The local copy cannot be written.
+        InputError: The folder holds no finished shards, or they are damaged; or it is remote and nothing says where
+            the local copy shall be.
+        WorkError: The local copy cannot be written; or a remote file system does not answer.
     """
 
-    def __init__(self, folder: Path | str, cache: Path | None = None, copy: bool = True) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Place, cache: Path | None = None, copy: bool = True) -> None:
+        self.folder = locate(folder)
         self._cache = cache
         self._copy = copy
         self.record: Record = read_record(self.folder)
         paths = check_files(self.folder, self.record)
         if not paths or not self.record.counts["images"]:
             raise InputError(f"the shards in {self.folder} hold no image; see quarantine.parquet there for the reasons")
-        self.metadata = Provenance.from_metadata(pq.read_schema(paths[0]).metadata or {}, str(paths[0]))
+        with _open_shard(paths[0]) as parquet:
+            self.metadata = Provenance.from_metadata(parquet.schema_arrow.metadata or {}, str(paths[0]))
         self._pictures: _Pictures
         if copy:
             cache_folder = cache or default_cache_folder(self.folder)
-            local = open_cache(self.folder, paths, self.record.sha256, cache_folder)
+            local = open_cache(self.folder, self.record, cache_folder)
             self._pictures = _MappedCopy(local, self.record.counts["images"])
         else:
             self._pictures = _RowGroups(paths)
         self.ids = _read_ids(self._pictures.read_ids())
 
-    def __reduce__(self) -> tuple[type["ShardReader"], tuple[Path, Path | None, bool]]:
+    def __reduce__(self) -> tuple[type["ShardReader"], tuple[Location, Path | None, bool]]:
         return type(self), (self.folder, self._cache, self._copy)
 
     def __len__(self) -> int:

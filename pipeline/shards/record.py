@@ -6,14 +6,14 @@ Two runs over the same images with the same parameters give records that differ 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
+from pipeline.location import Location, Place, locate
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
 from pipeline.shards.writer import LIBRARIES, ShardEntry
-from pipeline.storage import Place, file_size, is_file, list_names, locate, read_json, write_json
+from pipeline.storage import is_file, list_names, list_sizes, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -152,27 +152,19 @@ def read_record(folder: Place) -> Record:
         raise InputError(f"shard record {path} is damaged ({error}): run ccaf-pipeline parse") from error
 
 
-def check_files(folder: Path, record: Record) -> list[Path]:
-    """Paths of the shards that the record of a local folder lists, each checked for its presence and size.
-
-    Raises:
-        InputError: A shard is missing or has another size.
-    """
-    check_sizes(folder, record)
-    return [folder / shard.name for shard in record.shards]
-
-
-def check_sizes(folder: Place, record: Record) -> None:
-    """Check that the shards which the record lists are there and have the right size.
+def check_files(folder: Place, record: Record) -> list[Location]:
+    """The shards that the record lists, each checked for its presence and size.
 
     Raises:
         InputError: A shard is missing or has another size.
         StorageError: A remote file system does not answer.
     """
+    folder = locate(folder)
+    sizes = list_sizes(folder, SHARD_PATTERN)
     for shard in record.shards:
-        path = locate(folder) / shard.name
-        size = file_size(path)
+        path, size = folder / shard.name, sizes.get(shard.name)
         if size is None:
             raise InputError(f"shard {path} is missing: run ccaf-pipeline parse")
         if size != shard.bytes:
             raise InputError(f"shard {path} has {size} bytes, its record says {shard.bytes}: run ccaf-pipeline parse")
+    return [folder / shard.name for shard in record.shards]

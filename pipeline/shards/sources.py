@@ -13,8 +13,9 @@ from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import BadImageError
 from pipeline.images import RgbImage, check_size, decode_pixels
 from pipeline.images import read_bytes as read_image_bytes
+from pipeline.location import Location
 from pipeline.parsing.parser import Parser, SourceDigest
-from pipeline.storage import Location, StorageError, read_bytes
+from pipeline.storage import StorageError, read_bytes
 
 BATCH_PIXELS = 16_000_000
 """A batch, and a window of them, ends early when it has so many pixels, so that large photographs do not pile up."""

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 from pipeline.errors import BadImageError, InputError
 from pipeline.files import sha256_of_file
 from pipeline.images import decode_image, decode_label_map, decode_mask
+from pipeline.location import Place, locate
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.shards.record import Record, ShardFile, build_counts, read_record
 from pipeline.shards.schema import QUARANTINE_NAME, QUARANTINE_SCHEMA, SHARD_PATTERN, SHARD_SCHEMA, Provenance
 from pipeline.shards.writer import ShardEntry, describe_shard
-from pipeline.storage import Place, list_names, local_copy, locate
+from pipeline.storage import list_names, local_copy
 
 
 def check_row(row: dict[str, Any], provenance: Provenance) -> str | None:

@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import InputError, WorkError
+from pipeline.location import Location
 from pipeline.parsing.parser import Parser
+from pipeline.shards.folder import bound_fingerprint
 from pipeline.shards.maker import ShardMaker
 from pipeline.shards.plan import ParseSettings
-from pipeline.shards.schema import PLAN_NAME, Provenance
+from pipeline.shards.schema import Provenance
 from pipeline.shards.sources import add_parser_digest, read_source, sources_sha256
 from pipeline.shards.writer import QuarantineRow, ShardEntry, describe_shard
-from pipeline.storage import Location, is_folder, local_copy, read_json
+from pipeline.storage import is_folder, local_copy
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -102,11 +104,7 @@ class ShardWorker:
         """
         setup = self._setup
         self._check_images()
-        try:
-            plan = read_json(setup.work / PLAN_NAME, "plan of the shard folder")
-        except InputError:
-            plan = None
-        if not isinstance(plan, dict) or plan.get("fingerprint") != setup.provenance.fingerprint:
+        if bound_fingerprint(setup.work) != setup.provenance.fingerprint:
             raise WorkError(
                 f"{platform.node()} does not see the output folder {setup.work} of this run: "
                 f"--out must lie on a file system that all machines of the cluster share"

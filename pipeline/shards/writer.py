@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.files import sha256_of_file
+from pipeline.location import Place, locate
 from pipeline.shards.schema import (
     DICTIONARY_COLUMNS,
     ENCODED_COLUMNS,
@@ -24,7 +25,7 @@ from pipeline.shards.schema import (
     VERSIONS_KEY,
     Provenance,
 )
-from pipeline.storage import Place, atomic_output, local_copy, locate
+from pipeline.storage import atomic_output, local_copy
 
 ROW_GROUP_BYTES = 64_000_000
 """A row group ends early when its pictures have so many bytes, so that memory stays flat with large photographs too."""

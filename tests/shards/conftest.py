@@ -1,4 +1,4 @@
-"""Small pictures, good and bad ones; finished shard folders; a parser of "another package"; one Ray for all tests."""
+"""Small pictures, good and bad ones; finished shard folders; and a parser of "another package"."""
 
 import io
 import os
@@ -207,15 +207,3 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["CCAF_TEST_FAULTS"] = str(folder)
     yield folder
     del os.environ["CCAF_TEST_FAULTS"]
-
-
-@pytest.fixture(scope="module")
-def local_ray(plugin_parser: Path, faults: Path) -> Iterator[None]:
-    """One Ray with two CPUs for the tests of a module; jobs use it because it is open."""
-    import ray
-
-    from pipeline.shards.cluster import ray_session
-
-    assert not ray.is_initialized()
-    with ray_session(None, cpus=2):
-        yield

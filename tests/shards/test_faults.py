@@ -1,6 +1,5 @@
 """Faults of a cluster, injected for real on a Ray of two nodes; the bytes are those of an undisturbed run."""
 
-import json
 import os
 import subprocess
 import threading
@@ -10,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shard_jobs import content
 
 from pipeline.errors import WorkError
-from pipeline.shards.job import JobResult, RunSettings, run_job
+from pipeline.shards.cluster import ray_session
+from pipeline.shards.job import JobResult, run_job
 from pipeline.shards.plan import ParseSettings
+from pipeline.shards.run import RunSettings
 from pipeline.shards.verify import verify_folder
 
 SETTINGS = ParseSettings("tiles", {"seconds": 0.05}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
@@ -35,16 +37,11 @@ def cluster(plugin_parser: Path, faults: Path) -> Iterator[Any]:
     found.shutdown()
 
 
-def run(image_folder: Any, out: Path, say: Callable[[str], None] = lambda _: None, **run_settings: Any) -> JobResult:
-    run = RunSettings(workers=2, batch_size=3, **run_settings)
+def run(
+    image_folder: Any, out: Path, say: Callable[[str], None] = lambda _: None, workers: int = 2, **run_settings: Any
+) -> JobResult:
+    run = RunSettings(workers=workers, batch_size=3, **run_settings)
     return run_job("tiny", image_folder.manifest, image_folder.folder, out, SETTINGS, run, quiet=True, say=say)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-    record = json.loads(files["_record.json"])
-    del record["timings"]
-    return {**files, "_record.json": json.dumps(record, sort_keys=True).encode()}
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +54,44 @@ def expected(cluster: Any, image_folder: Any, tmp_path_factory: pytest.TempPathF
     return content(out)
 
 
-@pytest.mark.parametrize("fault", ["killed", "hang", "frozen"])
-def test_a_lost_worker_is_replaced_and_the_bytes_are_the_same(
-    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path, fault: str
+def test_a_session_that_is_open_is_used_and_left_open(cluster: Any) -> None:
+    import ray
+
+    with ray_session(None) as resources:
+        assert resources.cpus == 2
+    assert ray.is_initialized()
+
+
+def test_lost_workers_are_replaced_and_the_bytes_are_the_same(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
 ) -> None:
-    (faults / fault).touch()
-    result = run(image_folder, tmp_path / "out", shard_timeout=0 if fault == "killed" else 6, restarts=1)
-    assert not (faults / fault).exists(), "the fault was to happen"
-    assert result.timings.workers_lost == 1
+    """One is killed, one is stopped by a signal, so that it can neither work nor end."""
+    for fault in ("killed", "frozen"):
+        (faults / fault).touch()
+    result = run(image_folder, tmp_path / "out", shard_timeout=6, restarts=2)
+    assert list(faults.iterdir()) == [], "both faults were to happen"
+    assert result.timings.workers_lost == 2
     assert content(tmp_path / "out") == expected
 
 
-def test_a_shard_that_hangs_too_often_fails_the_run_and_the_next_one_finishes(
+def test_what_cannot_go_on_is_a_clear_error_and_one_worker_finishes_to_the_same_bytes(
     cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
 ) -> None:
-    (faults / "hang").touch()
-    with pytest.raises(WorkError, match=r"part-000\d\d-of-00010.parquet failed: .*parse.shard_timeout, 2 s"):
-        run(image_folder, tmp_path / "out", shard_timeout=2, restarts=0)
-    assert not (tmp_path / "out" / "_record.json").exists()
-    run(image_folder, tmp_path / "out")
+    shard = r"part-000\d\d-of-00010.parquet failed: "
+    for fault, message in (
+        ("crash", f"{shard}its worker died again and again"),
+        ("hang", f"{shard}.*parse.shard_timeout, 2 s"),
+        ("storage", f"{shard}s3://bucket/x: the server is too busy"),
+        ("contract", "parser tiles gave 0 results"),
+    ):
+        (faults / fault).touch()
+        with pytest.raises(WorkError, match=message):
+            run(image_folder, tmp_path / "out", workers=1, shard_timeout=2 if fault == "hang" else 0, restarts=0)
+        assert not (tmp_path / "out" / "_record.json").exists()
+    (faults / "storage").touch()  # and now it may be asked again
+    result = run(image_folder, tmp_path / "out", workers=1, restarts=1)
+    assert list(faults.iterdir()) == []
+    assert (result.timings.workers, result.timings.workers_lost) == (1, 0)
     assert content(tmp_path / "out") == expected
 
 

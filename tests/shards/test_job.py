@@ -1,9 +1,8 @@
-"""The logic of a job with workers in this process; the same jobs on a real Ray are in test_cluster.py."""
+"""The logic of a job with workers in this process; jobs on a real Ray are in test_faults.py."""
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,66 +10,31 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from shard_jobs import InlinePool, content, run_inline
 
 from pipeline.errors import InputError, WorkError
+from pipeline.location import Location, Place, locate
 from pipeline.shards import folder as folder_module
 from pipeline.shards import job as job_module
 from pipeline.shards import writer as writer_module
 from pipeline.shards.binding import bind_content
 from pipeline.shards.cluster import Resources
 from pipeline.shards.folder import open_folder
-from pipeline.shards.job import JobResult, RunSettings, choose_workers, run_job
+from pipeline.shards.job import JobResult, run_job
 from pipeline.shards.plan import ParseSettings
+from pipeline.shards.run import RunSettings, choose_workers
 from pipeline.shards.verify import verify_folder
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
-from pipeline.storage import Location, Place, copy_file, list_folders, list_names, locate, read_bytes
+from pipeline.shards.worker import ShardWorker, WorkerSetup, build_parser
+from pipeline.storage import copy_file, list_folders, list_names, read_bytes
 
 SETTINGS = ParseSettings("tiles", {}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
-
-
-class InlinePool:
-    """One worker in this process that takes the shards from last to first: a worker's order must not matter."""
-
-    made: list[str]
-    closed = 0
-    interrupt_after: int | None = None
-
-    lost = 0
-
-    def __init__(self, setup: WorkerSetup, workers: int, *rest: Any) -> None:
-        self._worker = ShardWorker(setup)
-
-    def close(self) -> None:
-        InlinePool.closed += 1
-
-    def wait(self) -> None:
-        self._worker.prepare()
-
-    def run(
-        self, method: str, tasks: Iterator[ShardTask], report: Callable[[int], None]
-    ) -> Iterator[tuple[ShardTask, Any]]:
-        for task in reversed(list(tasks)):
-            if method == "make":
-                if len(InlinePool.made) == InlinePool.interrupt_after:
-                    raise KeyboardInterrupt
-                InlinePool.made.append(task.name)
-            yield task, getattr(self._worker, method)(task)
-
-
-@contextmanager
-def no_session(address: str | None, cpus: int | None = None) -> Iterator[Resources]:
-    yield Resources(cpus=2, gpus=0, node_cpus=2)
 
 
 @pytest.fixture
 def run(
     image_folder: Any, plugin_parser: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., JobResult]:
-    monkeypatch.setattr(job_module, "WorkerPool", InlinePool)
-    monkeypatch.setattr(job_module, "ray_session", no_session)
-    InlinePool.made = []
-    InlinePool.closed = 0
-    InlinePool.interrupt_after = None
+    run_inline(monkeypatch)
 
     def run_here(
         out: Place, settings: ParseSettings = SETTINGS, images: Path | None = None, **options: Any
@@ -80,14 +44,6 @@ def run(
         return run_job("tiny", image_folder.manifest, folder, out, settings, RunSettings(), quiet=True, **options)
 
     return run_here
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file of a shard folder; of the record, all but its timings."""
-    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-    record = json.loads(files["_record.json"])
-    del record["timings"]
-    return {**files, "_record.json": json.dumps(record, sort_keys=True).encode()}
 
 
 def test_a_run_gives_shards_quarantine_record_and_nothing_else(
@@ -113,8 +69,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(run: Callable[..., 
     InlinePool.interrupt_after = 4
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "out", say=remarks.append)
-    assert len(remarks) == 1
-    assert remarks[0].startswith(f"stopped: 4 of 10 shards are committed in {tmp_path / 'out'}; run the same command")
+    assert remarks == [f"stopped: 4 of 10 shards are committed in {tmp_path / 'out'}"]
     assert not (tmp_path / "out" / "_record.json").exists()
     (tmp_path / "out" / ".part-00003-of-00010.parquet.x1y2.tmp").write_bytes(b"half")
     (tmp_path / "out" / "part-00003-of-00099.parquet").write_bytes(b"of another plan")
@@ -254,6 +209,30 @@ def test_two_runs_do_not_write_one_folder(run: Callable[..., JobResult], tmp_pat
         pytest.raises(InputError, match="another run is writing"),
     ):
         run(tmp_path / "out")
+
+
+def test_a_run_that_is_refused_leaves_the_folder_of_the_other_one_bound(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with open_folder(out, "a" * 64, {"fill": "white"}, [], overwrite=False):
+        for overwrite in (False, True):
+            with (
+                pytest.raises(InputError, match="another run is writing"),
+                open_folder(out, "b" * 64, {"fill": "black"}, [], overwrite=overwrite),
+            ):
+                pass
+        assert json.loads((out / "_plan.json").read_text())["fingerprint"] == "a" * 64
+
+
+def test_replacements_of_folders_with_a_longer_name_are_not_removed(
+    run: Callable[..., JobResult], tmp_path: Path
+) -> None:
+    other = tmp_path / f".out.v2.{'0' * 16}.partial"
+    own = tmp_path / f".out.{'0' * 16}.partial"
+    other.mkdir()
+    own.mkdir()
+    run(tmp_path / "out")
+    assert other.is_dir()
+    assert not own.exists()
 
 
 @pytest.mark.parametrize(

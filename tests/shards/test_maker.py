@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from pipeline.errors import BadImageError, WorkError
 from pipeline.images import decode_image, decode_label_map, decode_mask
+from pipeline.location import locate
 from pipeline.parsing.parser import Parsing
 from pipeline.parsing.schemes import LIP
 from pipeline.shards import writer as writer_module
@@ -20,7 +21,6 @@ from pipeline.shards.maker import ShardMaker, parse_images
 from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
 from pipeline.shards.worker import build_parser
 from pipeline.shards.writer import ShardEntry, describe_shard
-from pipeline.storage import locate
 
 SETTINGS = ParseSettings(
     parser="tiles",

@@ -1,4 +1,4 @@
-"""Label files that users have, through real Ray into shards: what is missing, and what changes later."""
+"""Label files that users have, made into shards by whole jobs: what is missing, and what changes later."""
 
 import json
 from collections.abc import Callable
@@ -8,19 +8,26 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from shard_jobs import run_inline
 
 from pipeline.datasets.manifest import ManifestRow, build_manifest
 from pipeline.errors import InputError
 from pipeline.images import encode_image, encode_label_map
-from pipeline.shards.job import JobResult, RunSettings, run_job
+from pipeline.shards.job import JobResult, run_job
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.run import RunSettings
 
 IMAGES = 8
 SETTINGS = ParseSettings("precomputed", {}, None, "white", 0, False, 2, 2, 10_000, 0.02, 0.5)
-RUN = RunSettings(None, 1, "cpu", 1, 1, 4, 1.0, 1)
+RUN = RunSettings(workers=1, io_threads=1, batch_size=4)
 VALUES = {"0": "background", "5": "upper-clothes", "9": "pants", "13": "face"}
 LABELS = np.array([[0, 5, 5], [0, 13, 9]], np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_inline(monkeypatch)
 
 
 def write_images(folder: Path) -> None:
@@ -46,7 +53,6 @@ def parse(folder: Path, **settings: object) -> JobResult:
     return run_job("mine", manifest, folder / "images", folder / "shards", with_root, RUN, quiet=True)
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_shards_follow_the_label_files(tmp_path: Path) -> None:
     write_images(tmp_path)
     write_labels(tmp_path, lambda _: LABELS)
@@ -71,7 +77,6 @@ def test_shards_follow_the_label_files(tmp_path: Path) -> None:
     assert (ShardReader(tmp_path / "shards", copy=False).label_map(2) == 9).any()
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_masks_alone_make_shards_without_false_alarms(tmp_path: Path) -> None:
     write_images(tmp_path)
     write_labels(tmp_path, lambda index: np.where((LABELS == 5) & (index > 0), 255, 0).astype(np.uint8))

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import pickle
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ import pytest
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file
 from pipeline.images import decode_image
+from pipeline.location import locate
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.parsing.schemes import LIP
 from pipeline.shards import cache
 from pipeline.shards.reader import NO_ID, ShardReader
 from pipeline.shards.writer import ShardRow
+from pipeline.storage import atomic_output, remove_file
 
 
 def test_every_value_comes_back(finished_folder: Path, sample_rows: list[ShardRow]) -> None:
@@ -234,6 +237,38 @@ def test_without_a_copy_the_same_pictures_come_from_the_parquet_files(finished_f
     assert again.encoded(3) == direct.encoded(3)
     with pytest.raises(IndexError):
         direct.encoded(len(direct))
+
+
+def test_shards_in_an_object_store_give_the_same_through_a_local_copy_or_without(
+    finished_folder: Path, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = locate(s3_bucket) / tmp_path.name / "shards"
+    for path in finished_folder.iterdir():
+        with atomic_output(place / path.name) as temporary:
+            shutil.copyfile(path, temporary)
+    local = ShardReader(finished_folder, tmp_path / "other")
+    monkeypatch.delenv("CCAF_CACHE", raising=False)
+    with pytest.raises(InputError, match=rf"shards in {place} are read through a local copy: set \$CCAF_CACHE"):
+        ShardReader(str(place))
+    monkeypatch.setenv("CCAF_CACHE", str(tmp_path / "cache"))
+    remote = ShardReader(str(place))
+    assert remote.record_sha256 == local.record_sha256
+    for reader in (remote, pickle.loads(pickle.dumps(remote)), ShardReader(Path(str(place)), copy=False)):
+        assert str(reader.folder) == str(place)
+        assert reader.ids.image_id.tolist() == local.ids.image_id.tolist()
+        for index in (0, 9, 22):
+            for column in ("image", "label_map", "clothes_mask", "shielded_image"):
+                assert reader.encoded(index, column) == local.encoded(index, column)
+    (copy,) = (tmp_path / "cache").glob("*.arrow")
+
+    with atomic_output(place / "part-00001-of-00003.parquet") as temporary:
+        temporary.write_bytes(b"short")
+    with pytest.raises(InputError, match=rf"shard {place}/part-00001-of-00003.parquet has 5 bytes, its record says"):
+        ShardReader(str(place))
+    remove_file(place / "part-00001-of-00003.parquet")
+    with pytest.raises(InputError, match=rf"shard {place}/part-00001-of-00003.parquet is missing"):
+        ShardReader(str(place))
+    assert copy.is_file()
 
 
 def test_without_a_copy_damage_is_told(finished_folder: Path) -> None:

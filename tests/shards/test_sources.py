@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.images import encode_image
+from pipeline.location import locate
 from pipeline.shards.sources import (
     BATCH_PIXELS,
     Source,
@@ -20,7 +21,7 @@ from pipeline.shards.sources import (
     open_source,
     read_source,
 )
-from pipeline.storage import atomic_output, locate
+from pipeline.storage import atomic_output
 
 
 def source(height: int, width: int, bad: bool = False) -> Source:

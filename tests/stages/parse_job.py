@@ -12,10 +12,11 @@ import yaml
 
 from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.images import encode_image
+from pipeline.location import Place, locate
 from pipeline.shards.binding import bind_content
 from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
 from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
-from pipeline.storage import Place, list_names, locate
+from pipeline.storage import list_names
 
 PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
 REPOSITORY = Path(__file__).parent.parent.parent

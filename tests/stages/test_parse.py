@@ -90,7 +90,7 @@ def test_killed_then_interrupted_then_finished(dataset: Dataset, cluster_address
     assert result["timings"]["shards_made"] == 15 - committed
     assert result["counts"]["reasons"] == {"empty": 1, "not_an_image": 1}
     assert f"shards, quarantine.parquet and _record.json -> {out}" in remarks
-    assert "next: ccaf-pipeline train" in remarks
+    assert f"next: ccaf-pipeline train --shards {out}" in remarks
 
     make_in_this_process(dataset, tmp_path / "expected")
     expected = {path.name: path.read_bytes() for path in (tmp_path / "expected").iterdir()}
@@ -151,11 +151,15 @@ def test_the_plan_names_the_fingerprint_and_what_is_there(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_in_this_process(dataset, tmp_path / "out")
+    metadata = pq.read_schema(tmp_path / "out" / "part-00000-of-00015.parquet").metadata
+    fingerprint = metadata[b"ccaf.fingerprint"].decode()
+    (tmp_path / "out" / "_plan.json").write_text(json.dumps({"fingerprint": fingerprint}))
     assert run(dataset.arguments(tmp_path / "out", "--plan", "--json")) == 0
     plan = json.loads(capsys.readouterr().out)
-    metadata = pq.read_schema(tmp_path / "out" / "part-00000-of-00015.parquet").metadata
-    assert plan["fingerprint"] == metadata[b"ccaf.fingerprint"].decode()
-    assert plan["present"] == 15
+    assert plan["fingerprint"] == fingerprint
+    assert (plan["present"], plan["present_match"]) == (15, True)
+    assert run(dataset.arguments(tmp_path / "out", "--plan", "--set", "parse.fill=black")) == 0
+    assert "(15 of other content, which only --overwrite replaces, are there already)" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("plugin")
@@ -194,6 +198,8 @@ def test_a_manifest_and_its_images_can_be_named(
         (["--plan", "--set", "parse.clothes_labels=[sock]"], "label scheme lip has no label sock"),
         (["--plan", "--set", "device=cuda:7"], "device 'cuda:7' cannot be used here"),
         (["--verify"], "no finished shards in"),
+        (["--verify", "--plan"], "--verify only reads finished shards"),
+        (["--verify", "--overwrite"], "--verify only reads finished shards"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(

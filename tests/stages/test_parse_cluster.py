@@ -19,7 +19,8 @@ from parse_job import PLUGIN, REPOSITORY, Dataset, make_in_this_process, wait_fo
 from pipeline.config import load_parameters
 from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.datasets.manifest import write_manifest
-from pipeline.storage import Location, atomic_output, list_names, locate, read_bytes
+from pipeline.location import Location, locate
+from pipeline.storage import atomic_output, list_names, read_bytes
 from stages.cli import app
 
 WITHOUT_PACKAGE = """

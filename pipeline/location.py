@@ -1,0 +1,91 @@
+"""Where something lies: a local path, or a URI of any file system that pyarrow or fsspec knows."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+_SAFE = "/!$&'()*+,;=:@ ~"
+"""Kept in file names when they become part of a URI: all but what would end its path or be taken for an escape."""
+
+_OBJECT_STORES = {
+    "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2", "b2", "hf", "memory",
+}  # fmt: skip
+"""Schemes whose writes appear at once and whole, so that no rename is needed."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or a folder. Cheap to pickle: connections are made in the process that needs them.
+
+    Attributes:
+        uri: A local path, or a URI such as ``s3://bucket/folder?region=eu-west-1``.
+    """
+
+    uri: str
+
+    @property
+    def local(self) -> Path | None:
+        """The path if it is local, else None."""
+        return None if _SCHEME.match(self.uri) else Path(self.uri)
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return PurePosixPath(unquote(urlsplit(self.uri).path)).name if self.local is None else Path(self.uri).name
+
+    @property
+    def parent(self) -> "Location":
+        """The folder that it is in."""
+        return self._with_path(lambda path: path.parent)
+
+    @property
+    def object_store(self) -> bool:
+        """Whether a write appears there at once and whole."""
+        return self.local is None and urlsplit(self.uri).scheme.lower() in _OBJECT_STORES
+
+    def __truediv__(self, name: str) -> "Location":
+        """What is called ``name`` in this folder; an absolute local path stays itself in a local folder."""
+        return self._with_path(lambda path: path / (name if self.local is not None else quote(name, safe=_SAFE)))
+
+    @property
+    def identity(self) -> str:
+        """Tells it apart from other places: the absolute path, or the URI without credentials and options."""
+        return str(self if self.local is None else self.local.resolve())
+
+    def __str__(self) -> str:
+        """For messages: without the credentials or the options that a URI may carry."""
+        if self.local is not None:
+            return self.uri
+        parts = urlsplit(self.uri)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
+
+    def _with_path(self, change: Any) -> "Location":
+        if self.local is not None:
+            return Location(str(change(Path(self.uri))))
+        parts = urlsplit(self.uri)
+        path = str(change(PurePosixPath(parts.path or "/")))
+        return Location(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
+
+
+Place: TypeAlias = Location | Path | str
+
+
+def locate(place: Place) -> Location:
+    """A place as users give it; ``file://`` URIs become local paths.
+
+    Raises:
+        InputError: It is no URI that can be understood.
+    """
+    if isinstance(place, Location):
+        return place
+    text = str(place)
+    if text.startswith("file://"):
+        text = urlsplit(text).path
+    damaged = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+):/[^/]", text)
+    if isinstance(place, Path) and damaged:  # pathlib makes one slash of two
+        text = text.replace(":/", "://", 1)
+    return Location(text)
