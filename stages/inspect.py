@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.errors import InputError
 from stages.options import (
     DatasetOption,
     JsonOption,
@@ -55,6 +56,9 @@ def command(
     The page loads nothing from elsewhere. Mind that it shows images of the data set.
     """
     context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
+    if shards is not None and dataset is not None:
+        raise InputError(f"give either the folder {shards} or --dataset: the shards say which data set they are of")
+
     from pipeline import __version__
     from pipeline.reporting.inspection import Selection, inspect_shards
     from pipeline.reporting.page import write_page
@@ -87,7 +91,6 @@ def command(
 def _title(reader: "ShardReader") -> str:
     """The data set's title where it is one of the known, else its name."""
     from pipeline.datasets.catalog import load_facts
-    from pipeline.errors import InputError
 
     name = reader.metadata.dataset
     try:

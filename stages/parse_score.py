@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 HELD_OUT_EVERY = 5
 SHOWN_NAMES = 8
+LARGEST_VIEW = 4096
+"""Pixels of a view's side: more than any photograph of a person is cut to, and little enough for memory."""
 
 
 def command(
@@ -125,7 +127,10 @@ def command(
         except ValueError as error:
             if skipped.counts.total() < len(items):
                 raise
-            raise InputError(f"no image could be scored: {skipped.as_text()}") from error
+            hint = ""
+            if "label_map_values" in skipped.counts and labels_scheme is None and label_list is None:
+                hint = "; if the label maps have another scheme than the parser, name it by --labels-scheme"
+            raise InputError(f"no image could be scored: {skipped.as_text()}{hint}") from error
     skipped.say(console)
     _say_scope(scores, scored, truth.scheme, console)
     value = {
@@ -150,9 +155,12 @@ def parse_size(text: str) -> tuple[int, int]:
         InputError: It is none.
     """
     height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
-        raise InputError(f"--view {text}: expected HEIGHTxWIDTH in pixels, such as 256x128")
-    return int(height), int(width)
+    sides = [int(side) if side.isdecimal() and len(side) < 9 else 0 for side in (height, width)]
+    if not all(0 < side <= LARGEST_VIEW for side in sides):
+        raise InputError(
+            f"--view {text}: expected HEIGHTxWIDTH in pixels, each from 1 to {LARGEST_VIEW}, such as 256x128"
+        )
+    return sides[0], sides[1]
 
 
 @dataclass(frozen=True)
@@ -181,11 +189,11 @@ def _read_truth(
             raise InputError("give either --labels-scheme or --label-list, not both")
         table = read_label_table(label_list)
         named = clothes if parser.scheme.labels == LIP.labels else None
-        scheme = target_scheme(LIP.numbers_of(labels_clothes) if labels_clothes else named)
+        scheme = target_scheme(LIP.named_clothes(labels_clothes) if labels_clothes else named)
         return _Truth(scheme, lambda numbers: ccp_target(numbers, table))
     found = parser.scheme if labels_scheme is None else find_scheme(labels_scheme)
     if labels_clothes:
-        return _Truth(truth_scheme(found, found.numbers_of(labels_clothes)))
+        return _Truth(truth_scheme(found, found.named_clothes(labels_clothes)))
     if found.labels == parser.scheme.labels:
         return _Truth(truth_scheme(found, clothes))
     if not found.clothes:

@@ -1,7 +1,8 @@
 """From a network's logits to a label map of the image's own size, without holding all enlarged logits at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
@@ -48,23 +49,47 @@ def scaling_taps(inputs: int, outputs: int) -> Taps:
     return taps_at(centres * inputs / outputs - 0.5, inputs)
 
 
+Decision: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From logits (rows, columns, classes) to each pixel's class, int64, and the softmax probability of its top class."""
+
+
+def most_probable(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The decision for the class with the highest probability."""
+    top, classes = values.max(dim=2)
+    # the top probability of a softmax is 1 / sum of exp(logit - top logit)
+    return classes, 1.0 / (values - top[..., None]).exp_().sum(dim=2)
+
+
 @torch.inference_mode()
-def label_map(logits: Tensor, rows: Taps, columns: Taps, numbers: Tensor | None = None) -> Parsing:
-    """Resample logits, take the best class of each pixel, and measure how sure the network is of the person.
+def label_map(
+    logits: Tensor,
+    rows: Taps,
+    columns: Taps,
+    numbers: Tensor | None = None,
+    decide: Decision = most_probable,
+) -> Parsing:
+    """Resample logits, decide on the class of each pixel, and measure how sure the network is of the person.
+
+    Done in strips of rows: a large photograph's logits would need gigabytes, and a small one's would leave the cache.
 
     Args:
         logits: (classes, input rows, input columns), on any device.
         rows: For the image's rows.
         columns: For the image's columns.
-        numbers: int64 (classes,), label number of each class; None: the class itself. Number 0 means nobody.
+        numbers: Integers (classes,), label number of each class; None: the class itself. Number 0 means nobody.
+        decide: The class of each pixel.
 
     Returns:
-        The label map, and as confidence the mean softmax probability of the best class over the pixels of the person.
+        The label map, and as confidence the mean softmax probability of the top class over the pixels of the person.
     """
     device = logits.device
-    logits, rows, columns = logits.float(), rows.to(device), columns.to(device)
-    numbers = torch.arange(logits.shape[0], device=device) if numbers is None else numbers.to(device)
-    across = torch.lerp(logits[:, :, columns.first], logits[:, :, columns.second], columns.weight)
+    rows, columns = rows.to(device), columns.to(device)
+    numbers = torch.arange(logits.shape[0]) if numbers is None else numbers
+    numbers = numbers.to(device, torch.uint8)
+    # classes last: a position's logits are neighbours in memory, gathered and compared together
+    pixels = logits.float().permute(1, 2, 0).contiguous()
+    left, right = pixels.index_select(1, columns.first), pixels.index_select(1, columns.second)
+    across = torch.lerp(left, right, columns.weight[:, None])
     height, width = len(rows.first), len(columns.first)
     values_at_once = STRIP_VALUES if device.type == "cpu" else DEVICE_STRIP_VALUES
     step = max(1, values_at_once // (logits.shape[0] * width))
@@ -72,13 +97,11 @@ def label_map(logits: Tensor, rows: Taps, columns: Taps, numbers: Tensor | None 
     sure, person_pixels = 0.0, 0
     for start in range(0, height, step):
         strip = slice(start, min(start + step, height))
-        values = torch.lerp(across[:, rows.first[strip]], across[:, rows.second[strip]], rows.weight[strip, None])
-        top, classes = values.max(dim=0)
+        above, below = across.index_select(0, rows.first[strip]), across.index_select(0, rows.second[strip])
+        classes, probability = decide(torch.lerp(above, below, rows.weight[strip, None, None]))
         found = numbers[classes]
         person = found > 0
-        # the top probability of a softmax is 1 / sum of exp(logit - top logit)
-        probability = 1.0 / (values - top).exp_().sum(dim=0)
         sure += float(probability[person].sum(dtype=torch.float64))
         person_pixels += int(person.sum())
-        labels[strip] = found.to(torch.uint8).cpu().numpy()
+        labels[strip] = found.cpu().numpy()
     return Parsing(labels, sure / person_pixels if person_pixels else 0.0)

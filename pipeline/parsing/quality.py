@@ -21,6 +21,9 @@ FRAGMENTED: Final = "fragmented"
 FLAGS: Final = (NO_PERSON, NO_CLOTHES, ALMOST_ALL_CLOTHES, LOW_CONFIDENCE, FRAGMENTED)
 """Every flag, from the gravest to the mildest."""
 
+NO_CENTRAL_PERSON: Final = "no_central_person"
+"""Note of a parse that should have been restricted to the central person, but there was none: everything is kept."""
+
 
 @dataclass(frozen=True)
 class Quality:

@@ -48,14 +48,27 @@ class LabelScheme:
             raise InputError("the list of clothes labels is empty; name at least one label")
         return frozenset(self.labels.index(name) for name in names)
 
+    def named_clothes(self, names: list[str]) -> frozenset[int]:
+        """Numbers of labels that the user names as clothes.
+
+        Raises:
+            InputError: A name is not in the scheme or is the background's, or the list is empty.
+        """
+        numbers = self.numbers_of(names)
+        if 0 in numbers:
+            raise InputError(
+                f"label scheme {self.name}: the label {self.labels[0]} has number 0 and means nobody: it is no garment"
+            )
+        return numbers
+
     def clothes_labels(self, names: list[str] | None) -> frozenset[int]:
         """The clothes labels: those named by the user, else the scheme's default.
 
         Raises:
-            InputError: The scheme has no clothes labels and none were named.
+            InputError: The scheme has no clothes labels and none were named, or a name is unknown or the background's.
         """
         if names is not None:
-            return self.numbers_of(names)
+            return self.named_clothes(names)
         if not self.clothes:
             raise InputError(
                 f"label scheme {self.name} has body parts but no clothes labels, so a clothes mask cannot be made "
@@ -144,7 +157,4 @@ def _described(value: Any, where: str) -> LabelScheme:
     scheme = LabelScheme(description.name, tuple(description.labels), frozenset(), description.garments_only)
     if not description.clothes:
         return scheme
-    clothes = scheme.numbers_of(description.clothes)
-    if 0 in clothes:
-        raise InputError(f"{where}: the label {description.labels[0]} has number 0 and means nobody: it is no garment")
-    return replace(scheme, clothes=clothes)
+    return replace(scheme, clothes=scheme.named_clothes(description.clothes))

@@ -25,6 +25,7 @@ FLAG_MEANINGS = {
     quality.ALMOST_ALL_CLOTHES: "neither head nor limbs were found",
     quality.LOW_CONFIDENCE: "the parser is not sure",
     quality.FRAGMENTED: "the person is in several pieces",
+    quality.NO_CENTRAL_PERSON: "nobody is in the image's middle, so everybody was kept",
 }
 
 

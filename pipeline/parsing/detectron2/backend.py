@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
 from pydantic import Field
 
 from pipeline.config import Section
@@ -13,8 +12,10 @@ from pipeline.images import RgbImage
 from pipeline.parsing.detectron2.classes import PRESETS, ClassMap, load_preset, map_classes
 from pipeline.parsing.detectron2.compat import require_library
 from pipeline.parsing.detectron2.painting import Painting, confidence, label_semantic, paint_instances
-from pipeline.parsing.detectron2.person import NO_CENTRAL_PERSON, keep_group, most_central
+from pipeline.parsing.detectron2.person import keep_group, most_central
+from pipeline.parsing.forward import check_images
 from pipeline.parsing.parser import Parsing, register_parser
+from pipeline.parsing.quality import NO_CENTRAL_PERSON
 from pipeline.parsing.schemes import LabelScheme
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ class Detectron2Parser:
         Raises:
             ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
         """
-        for image in images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-                raise ValueError(f"expected uint8 (height, width, 3), got {image.dtype} {image.shape}")
+        check_images(images)
         if self._network.head == "instances":
             return [self._parse_instances(image) for image in images]
         parsings: list[Parsing | BadImageError] = []

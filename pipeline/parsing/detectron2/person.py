@@ -7,9 +7,6 @@ import numpy as np
 
 from pipeline.images import LabelMap, Mask
 
-NO_CENTRAL_PERSON: Final = "no_central_person"
-"""Note of a parse that should have been restricted to the central person, but there was none: everything is kept."""
-
 GAP: Final = 0.02
 """Pixels of one person may lie apart by about twice this share of the image's height (a belt, a bare midriff)."""
 

@@ -14,6 +14,8 @@ from pipeline.config import Section
 from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
+from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
+from pipeline.parsing.labelling import label_map, scaling_taps
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
 from pipeline.parsing.lite.encoder import fold_batch_norms
 from pipeline.parsing.lite.network import LiteNetwork
@@ -21,22 +23,15 @@ from pipeline.parsing.lite.targets import CLASSES, MIRRORED
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.schemes import LIP, LabelScheme
 
-STRIP_VALUES: Final = 200_000
-"""Most logits held at once while one image is labelled, however large it is: 0.8 MB, which stays in a core's cache."""
-
 MIRRORED_CLASSES: Final = MIRRORED[:CLASSES].tolist()
 """What each class is in a mirror: left and right of limbs and shoes change places."""
 CLOTHES: Final = len(LIP.clothes)
-CLOTHES_FIRST: Final = [*sorted(LIP.clothes), *sorted(set(range(CLASSES)) - LIP.clothes)]
+CLOTHES_FIRST: Final = torch.tensor([*sorted(LIP.clothes), *sorted(set(range(CLASSES)) - LIP.clothes)])
 """All classes, the clothes before the others."""
 
 
 class LiteParser:
     """Parses images of any size; each is squeezed to the network's input, as re-identification does with its crops.
-
-    On a CPU images go through the network one by one, on another device in batches of a fixed size that are filled
-    up with zeros: kernels, and so the last bits of their sums, may differ between batch sizes, and a label map must
-    not depend on the images that happened to come along.
 
     Each image is also parsed mirrored, and the logits' mean decides: what one view misses the other often finds.
 
@@ -62,7 +57,7 @@ class LiteParser:
         fold_batch_norms(network)
         self._network = network.to(memory_format=torch.channels_last).to(self._device)
         self._size = size
-        self._batch_size = 1 if self._device.type == "cpu" else batch_size
+        self._batch_size = images_at_once(self._device, batch_size)
         self._weights_sha256 = weights_sha256
 
     @property
@@ -81,23 +76,15 @@ class LiteParser:
         Raises:
             ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
         """
-        for image in images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-                raise ValueError(f"expected uint8 (height, width, 3), got {image.dtype} {image.shape}")
-        parsings: list[Parsing | BadImageError] = []
-        for start in range(0, len(images), self._batch_size):
-            group = images[start : start + self._batch_size]
-            logits = self._logits(group)
-            parsings += [label(logits[index], *image.shape[:2]) for index, image in enumerate(group)]
-        return parsings
+        check_images(images)
+        inputs = [torch.from_numpy(squeeze(image, self._size)) for image in images]
+        return parse_in_batches(
+            inputs, self._batch_size, self._logits, lambda logits, place: label(logits, *images[place].shape[:2])
+        )
 
     @torch.inference_mode()
-    def _logits(self, images: Sequence[RgbImage]) -> Tensor:
-        height, width = self._size
-        batch = np.zeros((self._batch_size, height, width, 3), dtype=np.uint8)
-        for index, image in enumerate(images):
-            batch[index] = squeeze(image, self._size)
-        inputs = normalise(torch.from_numpy(batch).to(self._device))
+    def _logits(self, batch: Tensor) -> Tensor:
+        inputs = normalise(batch.to(self._device))
         straight, mirrored = self._network(torch.cat([inputs, inputs.flip(3)])).float().cpu().chunk(2)
         logits: Tensor = (straight + mirrored.flip(3)[:, MIRRORED_CLASSES]) / 2
         return logits
@@ -122,48 +109,26 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() / 127.5 - 1.0).permute(0, 3, 1, 2)
 
 
-@torch.inference_mode()
 def label(logits: Tensor, height: int, width: int) -> Parsing:
     """Label map of size ``height`` x ``width`` from logits (classes, rows, columns), scaled bilinearly.
 
     Whether a pixel is clothes is decided first, by the sum of the clothes' probabilities, and its label within that
     part second: a pixel that is a coat or else a dress is clothes, however unsure which and even if the single most
     probable label is another.
-
-    Done in strips of rows: a large photograph's logits would need gigabytes, and a small one's would leave the cache.
     """
-    upper, lower, down = _taps(logits.shape[1], height)
-    left, right, across = _taps(logits.shape[2], width)
-    # classes last: a position's logits are neighbours in memory, gathered and compared together
-    pixels = logits[CLOTHES_FIRST].permute(1, 2, 0).contiguous()
-    columns = torch.lerp(pixels.index_select(1, left), pixels.index_select(1, right), across[:, None])
-    rows = max(1, STRIP_VALUES // (logits.shape[0] * width))
-    numbers = np.array(CLOTHES_FIRST, dtype=np.uint8)
-    label_map = np.empty((height, width), dtype=np.uint8)
-    sure, person_pixels = 0.0, 0
-    for start in range(0, height, rows):
-        strip = slice(start, min(start + rows, height))
-        above, below = columns.index_select(0, upper[strip]), columns.index_select(0, lower[strip])
-        values = torch.lerp(above, below, down[strip, None, None])
-        best_clothes, clothes = values[..., :CLOTHES].max(dim=2)
-        best_other, other = values[..., CLOTHES:].max(dim=2)
-        # probabilities as multiples of the highest one
-        shares = (values - torch.maximum(best_clothes, best_other)[..., None]).exp_()
-        total = shares.sum(dim=2)
-        is_clothes = 2 * shares[..., :CLOTHES].sum(dim=2) > total
-        labels = numbers[torch.where(is_clothes, clothes, other + CLOTHES).numpy()]
-        person = labels > 0
-        sure += float((1.0 / total).numpy()[person].sum(dtype=np.float64))
-        person_pixels += int(person.sum())
-        label_map[strip] = labels
-    return Parsing(label_map, sure / person_pixels if person_pixels else 0.0)
+    rows, columns = scaling_taps(logits.shape[1], height), scaling_taps(logits.shape[2], width)
+    return label_map(logits[CLOTHES_FIRST], rows, columns, CLOTHES_FIRST, _clothes_or_not)
 
 
-def _taps(inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each output position its two input positions and the weight of the second; pixel centres, edges repeated."""
-    position = ((torch.arange(outputs, dtype=torch.float64) + 0.5) * inputs / outputs - 0.5).clamp(0, inputs - 1)
-    first = position.floor().long()
-    return first, (first + 1).clamp_max(inputs - 1), (position - first).float()
+def _clothes_or_not(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The decision of :func:`label`, for classes in the order :data:`CLOTHES_FIRST`."""
+    best_clothes, clothes = values[..., :CLOTHES].max(dim=2)
+    best_other, other = values[..., CLOTHES:].max(dim=2)
+    # probabilities as multiples of the highest one
+    shares = (values - torch.maximum(best_clothes, best_other)[..., None]).exp_()
+    total = shares.sum(dim=2)
+    is_clothes = 2 * shares[..., :CLOTHES].sum(dim=2) > total
+    return torch.where(is_clothes, clothes, other + CLOTHES), 1.0 / total
 
 
 class LiteSettings(Section):

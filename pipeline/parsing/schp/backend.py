@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -13,9 +12,10 @@ from pipeline.config import Section
 from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
+from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
 from pipeline.parsing.labelling import label_map
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.precision import PRECISION_MEANING, Precision, check_images, mixed_precision
+from pipeline.parsing.precision import PRECISION_MEANING, Precision, mixed_precision
 from pipeline.parsing.schemes import LabelScheme
 from pipeline.parsing.schp.checkpoint import find_weights, load_schp
 from pipeline.parsing.schp.network import SchpNetwork
@@ -26,10 +26,6 @@ from pipeline.parsing.schp.variants import VARIANTS, VariantName
 
 class SchpParser:
     """Parses images of any size with SCHP.
-
-    On a CPU images go through the network one by one, on another device in batches of a fixed size that are filled
-    up with black: kernels, and so the last bits of their sums, may differ between batch sizes, and a label map must
-    not depend on the images that happened to come along.
 
     Args:
         network: In evaluation mode; it is changed (norms are folded into the convolutions).
@@ -62,7 +58,7 @@ class SchpParser:
         self._network = network.to(memory_format=torch.channels_last).to(self._device)
         self._size = size
         self._scheme = scheme
-        self._batch_size = 1 if self._device.type == "cpu" else batch_size
+        self._batch_size = images_at_once(self._device, batch_size)
         self._weights_sha256 = weights_sha256
 
     @property
@@ -82,23 +78,18 @@ class SchpParser:
             ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
         """
         check_images(images)
-        parsings: list[Parsing | BadImageError] = []
-        for start in range(0, len(images), self._batch_size):
-            group = images[start : start + self._batch_size]
-            logits = self._logits(group)
-            for index, image in enumerate(group):
-                height, width = image.shape[:2]
-                rows, columns = taps_back(height, width, self._size)
-                parsings.append(label_map(logits[index], rows, columns))
-        return parsings
+        inputs = [torch.from_numpy(warp_to_input(image, self._size)) for image in images]
+
+        def label(logits: Tensor, place: int) -> Parsing:
+            height, width = images[place].shape[:2]
+            return label_map(logits, *taps_back(height, width, self._size))
+
+        return parse_in_batches(inputs, self._batch_size, self._logits, label)
 
     @torch.inference_mode()
-    def _logits(self, images: Sequence[RgbImage]) -> Tensor:
-        """Fusion logits of the images, float32 (batch size, classes, size, size)."""
-        batch = np.zeros((self._batch_size, self._size, self._size, 3), dtype=np.uint8)
-        for index, image in enumerate(images):
-            batch[index] = warp_to_input(image, self._size)
-        inputs = normalise(torch.from_numpy(batch).to(self._device))
+    def _logits(self, batch: Tensor) -> Tensor:
+        """Fusion logits of images (batch, size, size, 3): float32 (batch, classes, size, size)."""
+        inputs = normalise(batch.to(self._device))
         with self._autocast:
             fusion = self._network(inputs).fusion
         return interpolate(fusion.float(), size=(self._size, self._size), mode="bilinear", align_corners=True)

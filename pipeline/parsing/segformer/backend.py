@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from pipeline.config import Section
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage
+from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
 from pipeline.parsing.labelling import label_map, scaling_taps
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.precision import PRECISION_MEANING, Precision, check_images, mixed_precision
+from pipeline.parsing.precision import PRECISION_MEANING, Precision, mixed_precision
 from pipeline.parsing.schemes import LabelScheme, find_scheme
 from pipeline.parsing.segformer.labels import ModelLabels, class_names, mapped_labels, own_labels
 from pipeline.parsing.segformer.loading import load_model
@@ -21,10 +22,6 @@ from pipeline.parsing.segformer.loading import load_model
 
 class SegformerParser:
     """Parses images of any size; the model's own image processor scales and normalises each.
-
-    On a CPU images go through the network one by one, on another device in batches of a fixed size that are filled
-    up with zeros: kernels, and so the last bits of their sums, may differ between batch sizes, and a label map must
-    not depend on the images that happened to come along.
 
     Args:
         network: In evaluation mode; called with ``pixel_values``, it returns ``logits``.
@@ -57,7 +54,7 @@ class SegformerParser:
         self._processor = processor
         self._scheme = labels.scheme
         self._numbers = torch.tensor(labels.numbers, device=self._device)
-        self._batch_size = 1 if self._device.type == "cpu" else batch_size
+        self._batch_size = images_at_once(self._device, batch_size)
         self._weights_sha256 = weights_sha256
 
     @property
@@ -78,16 +75,14 @@ class SegformerParser:
         """
         check_images(images)
         inputs = [self._input(image) for image in images]
-        parsings: dict[int, Parsing] = {}
+
+        def label(logits: Tensor, place: int) -> Parsing:
+            height, width = images[place].shape[:2]
+            rows, columns = scaling_taps(logits.shape[1], height), scaling_taps(logits.shape[2], width)
+            return label_map(logits, rows, columns, self._numbers)
+
         # a processor may leave images their own sizes or aspects: only equal inputs make a batch
-        for shape in dict.fromkeys(each.shape for each in inputs):
-            alike = [index for index, each in enumerate(inputs) if each.shape == shape]
-            for start in range(0, len(alike), self._batch_size):
-                group = alike[start : start + self._batch_size]
-                logits = self._logits([inputs[index] for index in group])
-                for place, index in enumerate(group):
-                    parsings[index] = self._label(logits[place], images[index])
-        return [parsings[index] for index in range(len(images))]
+        return parse_in_batches(inputs, self._batch_size, self._logits, label)
 
     def _input(self, image: RgbImage) -> Tensor:
         """The network's input for one image, float32 (3, height, width); processed alone, whatever comes along."""
@@ -96,18 +91,11 @@ class SegformerParser:
         return pixels
 
     @torch.inference_mode()
-    def _logits(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Logits (batch size, classes, rows, columns) of inputs of one shape."""
-        batch = torch.zeros((self._batch_size, *inputs[0].shape))
-        batch[: len(inputs)] = torch.stack(list(inputs))
+    def _logits(self, batch: Tensor) -> Tensor:
+        """Logits (batch, classes, rows, columns) of inputs (batch, 3, height, width)."""
         with self._autocast:
             logits: Tensor = self._network(pixel_values=batch.to(self._device)).logits
         return logits
-
-    def _label(self, logits: Tensor, image: RgbImage) -> Parsing:
-        height, width = image.shape[:2]
-        rows, columns = scaling_taps(logits.shape[1], height), scaling_taps(logits.shape[2], width)
-        return label_map(logits, rows, columns, self._numbers)
 
 
 class SegformerSettings(Section):

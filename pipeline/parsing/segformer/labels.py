@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.errors import InputError
@@ -82,7 +82,8 @@ def own_labels(name: str, classes: Sequence[str]) -> ModelLabels:
     # the background has number 0 in every scheme, whatever its class
     order = background + [index for index in range(len(names)) if index not in background]
     clothes = frozenset(number for number, index in enumerate(order) if is_garment(classes[index]))
-    scheme = LabelScheme(normalise_name(name), tuple(names[index] for index in order), clothes)
+    only_garments = len(clothes) == len(names) - 1
+    scheme = LabelScheme(normalise_name(name), tuple(names[index] for index in order), clothes, only_garments)
     return ModelLabels(scheme, tuple(order.index(index) for index in range(len(names))))
 
 
@@ -116,7 +117,9 @@ def mapped_labels(classes: Sequence[str], scheme: LabelScheme, labels: Mapping[s
             f"label scheme {scheme.name} has no label for the model's classes {', '.join(left)}; map each to one of "
             f"its labels in parse.settings.labels, such as {{{left[0]}: {scheme.labels[0]}}}"
         )
-    return ModelLabels(scheme, tuple(number for each in classes if (number := numbers[each]) is not None))
+    found = tuple(number for each in classes if (number := numbers[each]) is not None)
+    only_garments = scheme.garments_only or set(found) <= {0, *scheme.clothes}
+    return ModelLabels(replace(scheme, garments_only=only_garments), found)
 
 
 def class_names(id2label: Mapping[int, str]) -> list[str]:

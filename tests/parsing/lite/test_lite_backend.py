@@ -15,8 +15,8 @@ from torch.nn.functional import interpolate
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
+from pipeline.parsing import labelling
 from pipeline.parsing.backends import load_backends
-from pipeline.parsing.lite import backend
 from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, squeeze
 from pipeline.parsing.lite.checkpoint import load_lite, save_lite
 from pipeline.parsing.parser import create_parser
@@ -125,7 +125,7 @@ def test_garments_together_outvote_the_most_probable_label():
 def test_strips_make_no_difference(monkeypatch):
     logits = torch.randn(20, 8, 4, generator=torch.Generator().manual_seed(2))
     whole = label(logits, 37, 21)
-    monkeypatch.setattr(backend, "STRIP_VALUES", 20 * 21 * 5)
+    monkeypatch.setattr(labelling, "STRIP_VALUES", 20 * 21 * 5)
     striped = label(logits, 37, 21)
     assert np.array_equal(whole.label_map, striped.label_map)
     assert striped.confidence == pytest.approx(whole.confidence, abs=1e-9)
