@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError, field_validator
 
 from pipeline.errors import InputError
 from pipeline.presets import parameter_file
@@ -193,6 +193,9 @@ class EncoderParameters(Section):
     )
     alternate: tuple[int, int] | None = Field(
         None, description="examine steps and other steps in turn, [n, m]; null: one backward pass of the sum"
+    )
+    start_epochs: dict[str, NonNegativeInt] = Field(
+        default_factory=dict, description="epochs that pass before a term enters the sum, by name; 0 where not named"
     )
     target: Literal["cached", "computed"] = Field(
         "cached", description="frozen shielding features of ccaf-plus: of each image once, or of each augmented view"

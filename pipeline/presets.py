@@ -12,7 +12,8 @@ FOLDER = "presets"
 def _files() -> dict[str, Path]:
     spec = importlib.util.find_spec("data_manifests")
     folders = [] if spec is None else [Path(entry) for entry in spec.submodule_search_locations or ()]
-    return {path.stem: path for folder in folders for path in sorted((folder / FOLDER).glob("*.yaml"))}
+    # the first folder on the path wins, as in every import
+    return {path.stem: path for folder in reversed(folders) for path in sorted((folder / FOLDER).glob("*.yaml"))}
 
 
 def preset_names() -> list[str]:

@@ -53,6 +53,14 @@ def _term_weights(parameters: Parameters, prompts: Checkpoint, console: Console)
         settings.weights,
     )
     terms = find_terms(weights)
+    late = {name: start for name, start in settings.start_epochs.items() if start >= settings.epochs}
+    absent = sorted(settings.start_epochs.keys() - terms.keys())
+    if absent or late:
+        raise InputError(
+            f"encoder.start_epochs: {', '.join(absent)} is no term of this training; its terms are: {', '.join(terms)}"
+            if absent
+            else f"encoder.start_epochs: {late} is never reached in {settings.epochs} epochs (encoder.epochs)"
+        )
     if prompts.config["clothes_classes"]:
         return weights
     about_clothes = [name for name, term in terms.items() if term.needs & {"clothes_texts", "clothes_classes"}]
@@ -141,6 +149,7 @@ def _make_task(
         else None,
         targets=targets,
         alternate=settings.alternate,
+        start_epochs=settings.start_epochs,
     )
 
 

@@ -83,7 +83,7 @@ def _train(
         "epochs": settings.epochs,
         "method": settings.method,
         "clothes_feature_minimisation": bool({"disentangle", "clothes_uniform"} & inputs.weights.keys()),
-        "loss": trained.curves[-1]["total"],
+        "loss": trained.loss,
     }
     if trained.best is not None:
         summary |= {"best": trained.best, "best_chosen_by": chosen_by}

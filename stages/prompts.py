@@ -1,5 +1,6 @@
 """Stage 1 of training: reads shards, caches frozen features, learns prompts, writes the prompts checkpoint."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,9 @@ import torch
 
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
-from pipeline.models.checkpoint import save_checkpoint
+from pipeline.errors import InputError
+from pipeline.files import sha256_of_value
+from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
 from pipeline.models.clip import Clip
 from pipeline.models.extraction import encode_images
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
@@ -34,6 +37,16 @@ from stages.run_record import deciding, epoch_hook, record_text, state_settings,
 from stages.training_data import TrainingData, load_model, read_training_data
 
 FEATURE_BATCH = 128
+SUMMARY = (
+    "images",
+    "identities",
+    "clothes_source",
+    "clothes_classes",
+    "images_without_clothes_class",
+    "images_dropped",
+    "loss",
+)
+"""What the stage returns is in its checkpoint as well."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +130,27 @@ def identity_images(parameters: Parameters) -> IdentityImages:
     return find_method(parameters.encoder.method).identity_images if wanted == "auto" else wanted
 
 
-def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> dict[str, Any]:
+def _finished(out: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What :func:`run` returned when it made the prompts at ``out``; None if they are not whole or of other things."""
+    try:
+        config = read_checkpoint(out, "prompts", "ccaf-pipeline train --stage prompts").config
+    except InputError:
+        return None
+    if sha256_of_value({name: config.get(name) for name in made_of}) != sha256_of_value(made_of):
+        return None
+    return {**{name: config[name] for name in SUMMARY}, "out": str(out)}
+
+
+def run(parameters: Parameters, console: Console, shards: Path, out: Path, keep: bool = False) -> dict[str, Any]:
     """Learn the prompts and write their checkpoint; returns a summary.
+
+    Args:
+        parameters: All of them.
+        console: For remarks.
+        shards: Of the parsed data set.
+        out: Of the checkpoint.
+        keep: Learn nothing if finished prompts of the same parameters and inputs are at ``out``: an unfinished training
+            of the encoder goes on with the very prompts that it began with.
 
     Raises:
         InputError: The shards, the model or a parameter is wrong.
@@ -141,10 +173,6 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
     source = choose_clothes_source(settings.clothes_classes, data.clothes_ids)
     clip = load_model(parameters.model, parameters.seed).freeze().to(device)
     learned_from = identity_images(parameters)
-    features = _frozen_features(clip, data, learned_from, source != "none", device, console.quiet)
-    classes = _clothes_classes(parameters, source, data, features.clothes)
-    generator = torch.Generator().manual_seed(parameters.seed)
-    task = _make_task(parameters, clip, len(data.identities), len(classes.index), generator).to(device)
     made_of = {
         "shards_sha256": data.reader.record_sha256,
         "clip_sha256": clip.weights_sha256,
@@ -152,6 +180,14 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
         "identity_images": learned_from,
         **deciding(parameters, "prompts"),
     }
+    finished = _finished(out, made_of) if keep else None
+    if finished is not None:
+        console.say(f"finished prompts of the same parameters and inputs: {out}")
+        return finished
+    features = _frozen_features(clip, data, learned_from, source != "none", device, console.quiet)
+    classes = _clothes_classes(parameters, source, data, features.clothes)
+    generator = torch.Generator().manual_seed(parameters.seed)
+    task = _make_task(parameters, clip, len(data.identities), len(classes.index), generator).to(device)
     resume = state_settings(parameters, out, made_of)
     trained = train_prompts(
         task,
@@ -196,6 +232,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
     config = {
         **made_of,
         **summary,
+        "loss": trained.loss,
         "dataset": data.reader.metadata.dataset,
         "identity_ids": data.identities.ids.tolist(),
         "clothes_ids": classes.index.ids.tolist(),
@@ -212,4 +249,4 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path) -> di
         f"(clothes classes: {classes.source}; {without} of {len(data.rows)} images without one; "
         f"{data.dropped} images dropped) -> {out}"
     )
-    return {**summary, "out": str(out), "loss": trained.curves[-1]["total"]}
+    return {**summary, "out": str(out), "loss": trained.loss}

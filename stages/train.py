@@ -29,13 +29,17 @@ class Stage(StrEnum):
     ALL = "all"
 
 
-def _forget(stage: Stage, prompts: Path, out: Path) -> None:
+def _prepare(stage: Stage, prompts: Path, out: Path, restart: bool) -> None:
+    """Refuse places that hold other things before any work is done; with ``restart`` forget unfinished trainings."""
+    from pipeline.models.checkpoint import check_replaceable
     from pipeline.training.loop import forget_progress
     from stages.run_record import state_folder
 
     for part, folder in ((Stage.PROMPTS, prompts), (Stage.ENCODER, out)):
         if stage in (part, Stage.ALL):
-            forget_progress(state_folder(folder))
+            check_replaceable(folder, part.value)
+            if restart:
+                forget_progress(state_folder(folder))
 
 
 def command(
@@ -79,16 +83,21 @@ def command(
     """
     context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
     workspace = dataset_workspace(context)
+    shards_words = [] if shards is None else ["--shards", str(shards)]
+    prompts_words = [] if prompts is None else ["--prompts", str(prompts)]
+    checkpoint_words = [] if out is None else ["--checkpoint", str(out)]
     shards = shards or workspace.shards
     prompts = prompts or workspace.prompts
     out = out or workspace.encoder
     result: dict[str, Any] = {}
-    if restart:
-        _forget(stage, prompts, out)
+    _prepare(stage, prompts, out, restart)
     if stage in (Stage.PROMPTS, Stage.ALL):
+        from pipeline.training.loop import has_state
         from stages import prompts as prompts_stage
+        from stages.run_record import state_folder
 
-        result["prompts"] = prompts_stage.run(context.parameters, context.console, shards, prompts)
+        going_on = stage is Stage.ALL and has_state(state_folder(out))
+        result["prompts"] = prompts_stage.run(context.parameters, context.console, shards, prompts, keep=going_on)
     if stage in (Stage.ENCODER, Stage.ALL):
         from stages import encoder_run as encoder_stage
 
@@ -100,6 +109,6 @@ def command(
         result, "\n".join(f"{name}: loss {part['loss']:.4f}, {part['out']}" for name, part in result.items())
     )
     if stage is Stage.PROMPTS:
-        context.say_next("train", "--stage", "encoder")
+        context.say_next("train", "--stage", "encoder", *shards_words, *prompts_words)
     else:
-        context.say_next("extract")
+        context.say_next("extract", *shards_words, *checkpoint_words)

@@ -39,6 +39,21 @@ class Checkpoint:
         return {key[len(start) :]: value for key, value in self.tensors.items() if key.startswith(start)}
 
 
+def check_replaceable(folder: Path, kind: str) -> None:
+    """Refuse a folder that a checkpoint may not take the place of: whatever is in it would be deleted.
+
+    Raises:
+        InputError: It is a file, or a folder that is neither empty nor a checkpoint of this kind.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    config = read_json(folder / CONFIG_NAME, "checkpoint") if (folder / CONFIG_NAME).is_file() else None
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        raise InputError(
+            f"{folder} is there and is no {kind} checkpoint that could be replaced: choose another place, or remove it"
+        )
+
+
 def save_checkpoint(
     folder: Path,
     kind: str,
@@ -58,7 +73,11 @@ def save_checkpoint(
         metadata: Strings for the header of the safetensors file.
         files: Texts by file name, such as curves, that belong to the checkpoint.
         add: Writes more into the new folder before it takes its place.
+
+    Raises:
+        InputError: See :func:`check_replaceable`; or nothing can be written there.
     """
+    check_replaceable(folder, kind)
     with atomic_folder(folder) as temporary:
         weights = temporary / WEIGHTS_NAME
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, weights, metadata)

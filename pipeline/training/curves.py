@@ -52,7 +52,7 @@ class LossSums:
         return None
 
     def means(self) -> CurveRow:
-        """Mean of each loss over the steps that had it."""
+        """Mean of each loss over the steps that had it; without a total if no step had a sum."""
         return {name: value / self.counts[name] for name, value in self.sums.items()}
 
     def state(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pipeline.training.checkpoints import ResumeSettings
 from pipeline.training.distributed import join_batch_norms
 from pipeline.training.engine import Engine, TrainingRun, Validation
 from pipeline.training.gradients import weighted_sum
-from pipeline.training.schedule import Every, ScheduleKind, by_epoch, cosine_rate, step_rate
+from pipeline.training.schedule import Every, RateAt, ScheduleKind, by_epoch, cosine_rate, step_rate
 from pipeline.training.trainer import train
 
 
@@ -45,6 +45,7 @@ class EncoderTask(nn.Module):
         targets: Features of the shielding images of all training images by the frozen encoder, (N, D), looked up by
             the batch's ``rows``; None computes them for each view by a frozen copy of E_v, where a term needs them.
         alternate: Examine steps and other steps in turn, (n, m); None: all terms in every step.
+        start_epochs: Epoch, from 0, in which a term first enters the sum, by name; 0 where not named.
 
     Raises:
         InputError: A term is not known, or ``alternate`` is given and no term examines.
@@ -69,12 +70,14 @@ class EncoderTask(nn.Module):
         identity_clothes: Tensor | None = None,
         targets: Tensor | None = None,
         alternate: tuple[int, int] | None = None,
+        start_epochs: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self._terms = find_terms(weights)
         self._loss_weights = {name: float(weights[name]) for name in self._terms}
         self._settings = settings or LossSettings()
         self._alternate = alternate
+        self._start_epochs = dict(start_epochs or {})
         if alternate is not None and not any(term.examines for term in self._terms.values()):
             raise InputError("encoder.alternate is set, but no term of the method examines: nothing to take turns with")
         needs = {need for term in self._terms.values() for need in term.needs}
@@ -138,18 +141,21 @@ class EncoderTask(nn.Module):
         """Weight of each term in the sum (17), by name."""
         return self._loss_weights
 
-    def loss_weights_at(self, step: int) -> Mapping[str, float]:
-        """Weights of the terms that enter the sum at an optimiser step, counted from 0 over the whole run.
+    def loss_weights_at(self, epoch: int, step: int) -> Mapping[str, float]:
+        """Weights of the terms that enter the sum in an epoch at an optimiser step, both from 0 over the whole run.
 
         With ``alternate`` (n, m), n steps of the examining terms are followed by m steps of all others. Parameters that
         only absent terms move must get no gradient at that step (None, not zero), so that neither momentum nor weight
         decay moves them.
         """
+        weights = {
+            name: weight for name, weight in self._loss_weights.items() if epoch >= self._start_epochs.get(name, 0)
+        }
         if self._alternate is None:
-            return self._loss_weights
+            return weights
         examine, other = self._alternate
         examining = step % (examine + other) < examine
-        return {name: weight for name, weight in self._loss_weights.items() if self._terms[name].examines == examining}
+        return {name: weight for name, weight in weights.items() if self._terms[name].examines == examining}
 
     def _targets(self, batch: EncoderBatch) -> Tensor | None:
         if self.targets is not None:
@@ -222,6 +228,25 @@ def make_optimizer(
     return torch.optim.Adam(described, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
+def encoder_rates(
+    epochs: int,
+    learning_rate: float,
+    schedule: ScheduleKind = "cosine",
+    every: Every = "step",
+    milestones: Sequence[int] = (30, 50),
+    warmup_fraction: float = 0.1,
+) -> RateAt:
+    """The learning rate of stage 2 by position; the arguments are those of :func:`train_encoder`."""
+    warmup, start = warmup_fraction * epochs, 0.1 * learning_rate
+
+    def rate_at(position: float) -> float:
+        if schedule == "step":
+            return step_rate(position, milestones, learning_rate, warmup=warmup, warmup_start=start)
+        return cosine_rate(position, epochs, learning_rate, warmup=warmup, warmup_start=start)
+
+    return by_epoch(rate_at, every)
+
+
 def train_encoder(
     task: EncoderTask,
     data: EncoderData,
@@ -263,13 +288,6 @@ def train_encoder(
     """
     engine = replace(engine or Engine(), labels_of=labels_of)
     ranks = engine.ranks
-    warmup, start = warmup_fraction * epochs, 0.1 * learning_rate
-
-    def rate_at(position: float) -> float:
-        if schedule == "step":
-            return step_rate(position, milestones, learning_rate, warmup=warmup, warmup_start=start)
-        return cosine_rate(position, epochs, learning_rate, warmup=warmup, warmup_start=start)
-
     task.train()
     use_fast_layout(task)
     join_batch_norms(task, ranks)
@@ -278,9 +296,9 @@ def train_encoder(
         make_optimizer(task, learning_rate, weight_decay, head_factor),
         epochs,
         lambda number, start_step: data.epoch(number, start_step, ranks.rank, ranks.world),
-        by_epoch(rate_at, schedule_every),
+        encoder_rates(epochs, learning_rate, schedule, schedule_every, milestones, warmup_fraction),
         what="encoder",
-        weigh=lambda step, losses: weighted_sum(losses, task.loss_weights_at(step)),
+        weigh=lambda epoch, step, losses: weighted_sum(losses, task.loss_weights_at(epoch, step)),
         engine=engine,
         resume=resume,
         validation=validation,

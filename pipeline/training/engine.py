@@ -6,7 +6,8 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from pipeline.training.curves import CurveRow
+from pipeline.errors import WorkError
+from pipeline.training.curves import TOTAL, CurveRow
 from pipeline.training.distributed import ALONE, Ranks
 from pipeline.training.precision import Precision
 from pipeline.training.timing import Timings
@@ -88,3 +89,15 @@ class TrainingRun:
     validations: list[CurveRow] = field(default_factory=list)
     best: CurveRow | None = None
     best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def loss(self) -> float:
+        """The total of the last epoch that has one.
+
+        Raises:
+            WorkError: No step of the run had a loss to train on.
+        """
+        for row in reversed(self.curves):
+            if TOTAL in row:
+                return row[TOTAL]
+        raise WorkError("no step had a loss: no image has what the terms of this training are about")

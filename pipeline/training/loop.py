@@ -15,7 +15,16 @@ from pipeline.training.gradients import weighted_sum
 from pipeline.training.schedule import RateAt
 from pipeline.training.trainer import train
 
-__all__ = ["CURVES_NAME", "CurveRow", "Epoch", "ResumeSettings", "curves_as_csv", "forget_progress", "run_epochs"]
+__all__ = [
+    "CURVES_NAME",
+    "CurveRow",
+    "Epoch",
+    "ResumeSettings",
+    "curves_as_csv",
+    "forget_progress",
+    "has_state",
+    "run_epochs",
+]
 
 BatchT = TypeVar("BatchT")
 
@@ -29,7 +38,7 @@ def run_epochs(
     *,
     what: str,
     loss_weights: Mapping[str, float] | None = None,
-    weights_at: Callable[[int], Mapping[str, float]] | None = None,
+    weights_at: Callable[[int, int], Mapping[str, float]] | None = None,
     resume: ResumeSettings | None = None,
     quiet: bool = False,
 ) -> list[CurveRow]:
@@ -43,7 +52,7 @@ def run_epochs(
         rate_at: See :func:`train`.
         what: See :func:`train`.
         loss_weights: Weights of losses in the sum; 1 where not named.
-        weights_at: In its place: step of the run -> weights of the losses that enter the sum; the others do not.
+        weights_at: In its place: epoch, step of the run -> weights of the losses in the sum; the others are not in it.
         resume: See :func:`train`.
         quiet: See :func:`train`.
 
@@ -53,9 +62,9 @@ def run_epochs(
     """
     weights = loss_weights or {}
 
-    def weigh(step: int, losses: Mapping[str, Tensor]) -> Tensor | None:
+    def weigh(epoch: int, step: int, losses: Mapping[str, Tensor]) -> Tensor | None:
         if weights_at is not None:
-            return weighted_sum(losses, weights_at(step))
+            return weighted_sum(losses, weights_at(epoch, step))
         return weighted_sum(losses, {name: weights.get(name, 1.0) for name in losses})
 
     def from_step(number: int, start: int) -> Epoch[BatchT]:
@@ -66,6 +75,11 @@ def run_epochs(
     return train(
         task, optimizer, epochs, from_step, rate_at, what=what, weigh=weigh, engine=engine, resume=resume, quiet=quiet
     ).curves
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a training left a state there to go on from."""
+    return StateFolder(folder, "").last() is not None
 
 
 def forget_progress(folder: Path) -> None:

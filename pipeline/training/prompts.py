@@ -175,7 +175,7 @@ def train_prompts(
         from_step,
         by_epoch(rate_at, schedule_every),
         what="prompts",
-        weigh=lambda _, losses: weighted_sum(losses, dict.fromkeys(losses, 1.0)),
+        weigh=lambda _epoch, _step, losses: weighted_sum(losses, dict.fromkeys(losses, 1.0)),
         engine=engine,
         resume=resume,
         quiet=quiet,

@@ -23,7 +23,7 @@ def _blocks(encoder: ImageEncoder) -> nn.Module | None:
 def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
 def recompute_activations(encoder: ImageEncoder) -> None:

@@ -23,6 +23,9 @@ from pipeline.training.timing import PhaseTimer, Timings
 
 BatchT = TypeVar("BatchT")
 
+Weigh = Callable[[int, int, Mapping[str, Tensor]], Tensor | None]
+"""Epoch, step of the run (both from 0), losses -> their sum; None: the step does nothing."""
+
 CUDA_SETTLE_STEPS = 16
 """Steps on CUDA between two looks at the losses: each look waits for the GPU."""
 
@@ -35,7 +38,7 @@ def train(
     rate_at: RateAt,
     *,
     what: str,
-    weigh: Callable[[int, Mapping[str, Tensor]], Tensor | None],
+    weigh: Weigh,
     engine: Engine | None = None,
     resume: ResumeSettings | None = None,
     validation: Validation | None = None,
@@ -50,7 +53,7 @@ def train(
         epoch_of: Batches of an epoch by its number, from a step on; equal numbers give equal batches.
         rate_at: Learning rate by position in the run, in epochs.
         what: Name for the progress line.
-        weigh: The sum of the losses by the number of the step from 0 over the run; None: the step does nothing.
+        weigh: See :data:`Weigh`.
         engine: How steps are computed.
         resume: Keep the state, and go on from it.
         validation: Score the task between epochs and remember the best weights.
@@ -87,7 +90,7 @@ class _Trainer:
         epoch_of: Callable[[int, int], Epoch[Any]],
         rate_at: RateAt,
         what: str,
-        weigh: Callable[[int, Mapping[str, Tensor]], Tensor | None],
+        weigh: Weigh,
         engine: Engine,
         resume: ResumeSettings | None,
         validation: Validation | None,
@@ -117,8 +120,8 @@ class _Trainer:
         with Progress(self.epochs * per_epoch, self.what, "step", quiet, done=self.done) as progress:
             while self.epoch < self.epochs:
                 self._run_epoch(progress)
-        if self.best_file is not None and self.result.best_weights is None:
-            self.result.best_weights = load_file(self.best_file)
+        if self.engine.ranks.first and self.best_file is not None and self.result.best_weights is None:
+            self.result.best_weights = load_file(self.best_file)  # other ranks do not learn of newer files
         return self.result
 
     def _run_epoch(self, progress: Progress) -> None:
@@ -155,7 +158,7 @@ class _Trainer:
         if engine.seed is not None:
             torch.manual_seed(engine.seed * 1_000_003 + self.done * engine.ranks.world + engine.ranks.rank)
         losses, cached = self.gradients.losses(batch)
-        total = self.weigh(self.done, losses)
+        total = self.weigh(self.epoch, self.done, losses)
         if total is None:
             self.timer.lap("forward")
             return

@@ -170,6 +170,8 @@ def test_flip_averaging_changes_the_features_and_is_recorded(figures, tmp_path):
 @pytest.mark.parametrize(("setting", "message"), [
     ("encoder.method=clipreid", "encoder.method = 'clipreid': unknown method; methods are: baseline, clip-reid"),
     ("encoder.weights={center: 1}", "encoder.weights: center is not a term; terms are: identity"),
+    ("encoder.start_epochs={cal_adversarial: 1}", "encoder.start_epochs: cal_adversarial is no term of this training"),
+    ("encoder.start_epochs={centre: 2}", "{'centre': 2} is never reached in 2 epochs (encoder.epochs)"),
     ("encoder.alternate=[1,0]", "both numbers must be at least 1"),
     ("model.stride=40", "model.stride 40 is larger than the patch"),
 ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from itertools import count
 
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from pipeline.files import read_json, sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint
 from pipeline.shards.reader import ShardReader
 from pipeline.training import gradients, trainer
+from stages import prompts as prompts_stage
 from stages.cli import run
 
 
@@ -25,6 +27,10 @@ def train(dataset, folder, *more: str) -> int:
 def files_of(folder):
     """Every file of prompts and encoder; times are beside them, in *-timings.json."""
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*/*")) if path.is_file()}
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +103,30 @@ def test_an_interrupted_encoder_goes_on_inside_the_epoch_and_ends_with_the_same_
     assert files_of(tmp_path) == files_of(trained)
 
 
+def test_an_interrupted_training_of_both_stages_keeps_the_prompts_that_are_finished(
+    trained, figures, tmp_path, monkeypatch
+):
+    every_three = ("--set", "training.save_steps=3")
+    shutil.copytree(trained / "prompts", tmp_path / "prompts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer._Trainer, "_end_epoch", interrupt)
+        assert train(figures, tmp_path, "--stage", "encoder", *every_three) == 130
+    learned = []
+    learn = prompts_stage.train_prompts
+    monkeypatch.setattr(prompts_stage, "train_prompts", lambda *a, **k: learned.append(1) or learn(*a, **k))
+    assert train(figures, tmp_path) == 0
+    assert not learned
+    assert files_of(tmp_path) == files_of(trained)
+    assert train(figures, tmp_path) == 0  # nothing is unfinished: both stages are done anew
+    assert learned
+    assert files_of(tmp_path) == files_of(trained)
+
+
 def test_an_unfinished_training_of_other_parameters_is_refused_until_restart(trained, figures, tmp_path, capsys):
     assert train(figures, tmp_path, "--stage", "prompts") == 0
     other = ("--stage", "encoder", "--set", "training.save_steps=3")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer._Trainer, "_end_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(trainer._Trainer, "_end_epoch", interrupt)
         assert train(figures, tmp_path, *other, "--set", "encoder.pad=1") == 130
     capsys.readouterr()
     assert train(figures, tmp_path, *other) == 2
@@ -217,6 +242,33 @@ def test_a_data_set_with_an_unknown_protocol_is_refused_at_once(figures, tmp_pat
     wrong.write_text(figures.facts.read_text().replace("- sc", "- zz"))
     assert train(figures, tmp_path, "--dataset", str(wrong)) == 2
     assert "unknown protocol 'zz'" in capsys.readouterr().err
+
+
+def test_the_next_command_of_train_finds_what_it_wrote(figures, tmp_path, capsys):
+    places = ["--shards", str(figures.shards), "--params", str(figures.params)]
+    prompts, out = str(tmp_path / "prompts"), str(tmp_path / "encoder")
+    assert run(["train", "--stage", "prompts", *places, "--prompts", prompts]) == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"next: ccaf-pipeline train --stage encoder --shards {figures.shards} --prompts {prompts} " + (
+        f"--params {figures.params}"
+    )
+    assert run(["train", "--stage", "encoder", *places, "--prompts", prompts, "--out", out]) == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"next: ccaf-pipeline extract --shards {figures.shards} --checkpoint {out} --params {figures.params}"
+    )
+
+
+def test_a_folder_with_other_things_is_never_replaced(figures, tmp_path, capsys):
+    mine = tmp_path / "encoder" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    assert train(figures, tmp_path, "--stage", "prompts") == 0
+    assert train(figures, tmp_path) == 2
+    assert "encoder is there and is no encoder checkpoint that could be replaced" in capsys.readouterr().err
+    assert train(figures, tmp_path, "--stage", "prompts", "--prompts", str(mine.parent)) == 2
+    assert train(figures, tmp_path, "--stage", "encoder", "--out", str(tmp_path / "prompts")) == 2
+    assert mine.read_text() == "precious"
 
 
 def test_the_next_command_keeps_data_set_and_parameters(trained, figures, tmp_path, capsys):

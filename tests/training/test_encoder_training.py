@@ -215,9 +215,19 @@ def test_the_frozen_copy_goes_where_the_task_goes(tiny_clip_config):
 def test_alternation_takes_n_examine_steps_then_m_others(tiny_clip_config):
     task = make_task(tiny_clip_config, "ccaf", alternate=(2, 1))
     others = set(task.terms) - {"i2t_clothes"}
-    entering = [set(task.loss_weights_at(step)) for step in range(6)]
+    entering = [set(task.loss_weights_at(0, step)) for step in range(6)]
     assert entering == [{"i2t_clothes"}, {"i2t_clothes"}, others] * 2
-    assert set(make_task(tiny_clip_config, "ccaf").loss_weights_at(1)) == set(task.terms)
+    assert set(make_task(tiny_clip_config, "ccaf").loss_weights_at(0, 1)) == set(task.terms)
+
+
+def test_a_term_enters_the_sum_in_its_start_epoch(tiny_clip_config):
+    late = {"cal_classifier": 1, "cal_adversarial": 2}
+    task = make_task(tiny_clip_config, "cal", start_epochs=late)
+    entering = [set(task.loss_weights_at(epoch, 3)) for epoch in range(3)]
+    assert entering == [{"identity"}, {"identity", "cal_classifier"}, {"identity", "cal_classifier", "cal_adversarial"}]
+    both = make_task(tiny_clip_config, "cal", start_epochs=late, alternate=(1, 1))
+    assert [set(both.loss_weights_at(1, step)) for step in range(2)] == [{"cal_classifier"}, {"identity"}]
+    assert set(both.loss_weights_at(0, 0)) == set()
 
 
 def test_alternation_without_an_examining_term_is_refused(tiny_clip_config):

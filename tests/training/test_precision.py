@@ -48,12 +48,17 @@ def run_encoder(encoder, images):
     return loss, {name: parameter.grad for name, parameter in encoder.named_parameters()}, sum(kept)
 
 
-def test_recomputed_activations_give_equal_losses_and_gradients_and_keep_less(tiny_clip_config):
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_recomputed_activations_give_equal_losses_and_gradients_and_keep_less(tiny_clip_config, dropout):
     plain = load_clip(str(tiny_clip_config), image_size=(64, 32)).image_encoder.train()
+    for block in plain.tower.transformer.resblocks:
+        block.mlp.add_module("drop", torch.nn.Dropout(dropout))
     saving = deepcopy(plain)
     recompute_activations(saving)
     images = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
     loss, gradients, kept = run_encoder(plain, images)
+    torch.manual_seed(1)
     other_loss, other_gradients, other_kept = run_encoder(saving, images)
     assert torch.equal(loss, other_loss)
     assert gradients.keys() == other_gradients.keys()

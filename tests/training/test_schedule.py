@@ -1,9 +1,12 @@
 """The learning rate at points whose value is known."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
+from pipeline.config import load_parameters
+from pipeline.training.encoder import encoder_rates
 from pipeline.training.schedule import by_epoch, cosine_rate, step_rate
 
 
@@ -26,20 +29,31 @@ def test_never_rises_after_the_warm_up():
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
 
 
-def test_steps_follow_clip_reid_by_epoch():
+def test_the_preset_clip_reid_has_the_rates_of_clip_reid():
     """Its second stage: 60 epochs, a tenth at 30 and 50, ten epochs of warm-up from a tenth; epochs count from 1."""
 
     def published(epoch: int) -> float:
         factor = 0.1 * (1 - epoch / 10) + epoch / 10 if epoch < 10 else 1.0
         return 5e-6 * factor * 0.1 ** sum(epoch >= milestone for milestone in (30, 50))
 
+    preset = load_parameters(Path("preset:clip-reid")).encoder
+    rates = encoder_rates(
+        preset.epochs,
+        preset.learning_rate,
+        preset.schedule,
+        preset.schedule_every,
+        preset.milestones,
+        preset.warmup_fraction,
+    )
+    for number in range(60):
+        for within in (0.0, 0.4, 0.99):
+            assert rates(number + within) == pytest.approx(published(number + 1))
+
+
+def test_by_step_the_rate_is_read_within_an_epoch_too():
     def rate(position: float) -> float:
         return step_rate(position, (30, 50), 5e-6, warmup=10, warmup_start=5e-7)
 
-    by_epochs = by_epoch(rate, "epoch")
-    for number in range(60):
-        for within in (0.0, 0.4, 0.99):
-            assert by_epochs(number + within) == pytest.approx(published(number + 1))
     assert by_epoch(rate, "step")(4.5) == pytest.approx(5e-7 + 0.45 * 4.5e-6)
 
 

@@ -59,7 +59,7 @@ def run(task, epochs=3, engine=None, rate=1e-2, **settings):
         epoch_of,
         lambda _: rate,
         what="line",
-        weigh=lambda _, losses: torch.stack(list(losses.values())).sum(),
+        weigh=lambda _epoch, _step, losses: torch.stack(list(losses.values())).sum(),
         engine=engine or Engine(seed=7),
         quiet=True,
         **settings,
@@ -136,7 +136,7 @@ def test_gradients_are_clipped_to_their_norm():
             norms.append(torch.cat([p.grad.flatten() for p in task.parameters()]).norm().item())
             return super().step(closure)
 
-    settings = {"what": "line", "weigh": lambda _, losses: 100 * losses["error"], "quiet": True}
+    settings = {"what": "line", "weigh": lambda _epoch, _step, losses: 100 * losses["error"], "quiet": True}
     optimizer = Recording(task.parameters(), lr=0.0)
     train(task, optimizer, 1, epoch_of, lambda _: 0.0, engine=Engine(clip=0.5), **settings)
     assert norms == pytest.approx([0.5] * STEPS)
@@ -166,11 +166,14 @@ def test_a_step_without_a_sum_moves_nothing_but_counts():
     optimizer = torch.optim.Adam(task.parameters(), lr=1.0)
     found = train(
         task, optimizer, 1, epoch_of, lambda _: 1.0, what="line", quiet=True,
-        weigh=lambda step, losses: losses["error"] if step == 10 else None,
+        weigh=lambda _epoch, step, losses: losses["error"] if step == 10 else None,
     )  # fmt: skip
     assert torch.equal(task.layer.weight, before)
     assert len(task.seen) == STEPS
     assert found.timings[0]["steps"] == STEPS
+    assert "total" not in found.curves[0]
+    with pytest.raises(WorkError, match="no step had a loss"):
+        _ = found.loss
 
 
 def test_time_is_told_by_phase():
