@@ -36,7 +36,7 @@ def command(
         str,
         typer.Option("--init", help="Start: imagenet, random, or weights of an earlier train-parser."),
     ] = "imagenet",
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 50,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 72,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images in a step.")] = 16,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", min=1e-7, help="Peak of the learning rate's one cycle.")

@@ -7,11 +7,18 @@ Targets have a higher resolution than logits; a position's logits answer for eve
   :func:`gather_pixels`. Ignored pixels do not count.
 """
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
 from pipeline.parsing.lite.targets import IGNORE, SOME_CLOTHES, WIDE_TARGETS
 from pipeline.parsing.schemes import LIP
+
+RARE_LABELS: Final = tuple(
+    LIP.labels.index(name) for name in ("hat", "glove", "sunglasses", "socks", "scarf", "jumpsuits")
+)
+"""Labels so rare and small that a network left alone never gives them."""
 
 
 def gather_pixels(targets: Tensor, factor: int) -> Tensor:
@@ -21,13 +28,18 @@ def gather_pixels(targets: Tensor, factor: int) -> Tensor:
     return cells.reshape(batch, factor * factor, height // factor, width // factor)
 
 
-def wide_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Mean of -log P(target), where a wide target's probability is the sum over its labels; 0 if all are ignored."""
+def wide_cross_entropy(log_probabilities: Tensor, targets: Tensor, rare_weight: float = 1.0) -> Tensor:
+    """Mean of -log P(target), where a wide target's probability is the sum over its labels; 0 if all are ignored.
+
+    Pixels of :data:`RARE_LABELS` count ``rare_weight`` times in the sum, and once in its divisor.
+    """
     wide = [log_probabilities[:, list(labels)].logsumexp(1, keepdim=True) for labels in WIDE_TARGETS.values()]
     ignored = torch.zeros_like(log_probabilities[:, :1])
     table = torch.cat([log_probabilities, *wide, ignored], dim=1)
     counted = (targets != IGNORE).sum().clamp_min(1)
-    return -table.gather(1, targets).sum() / counted
+    weights = torch.ones(IGNORE + 1, dtype=table.dtype, device=table.device)
+    weights[list(RARE_LABELS)] = rare_weight
+    return -(weights[targets] * table.gather(1, targets)).sum() / counted
 
 
 def clothes_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class Schedule:
             should not be torn away from it.
         weight_decay: Of convolution weights; batch norms and biases have none.
         clothes_weight: Weight of the cross-entropy of clothes against all else, beside that of the labels.
+        rare_weight: Weight of rare labels' pixels in the cross-entropy of the labels.
         dice_weight: Weight of the clothes mask's Dice loss.
         small_share: Share of the epochs, the first ones, run at three quarters of the size and half the cost.
         mild_share: Share of the epochs, the last ones, with every change of the photographs half as probable.
@@ -47,6 +48,7 @@ class Schedule:
     encoder_rate: float = 0.5
     weight_decay: float = 0.05
     clothes_weight: float = 0.5
+    rare_weight: float = 4.0
     dice_weight: float = 1.0
     small_share: float = 0.7
     mild_share: float = 0.15
@@ -78,12 +80,13 @@ class LiteTask(nn.Module):
 
     seen: Tensor
 
-    def __init__(self, network: LiteNetwork, precision: Precision) -> None:
+    def __init__(self, network: LiteNetwork, precision: Precision, rare_weight: float = 1.0) -> None:
         super().__init__()
         self.network = network
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self._half = precision == "bfloat16"
+        self._rare_weight = rare_weight
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses by name of images uint8 (batch, height, width, 3) and targets uint8 (batch, height, width)."""
@@ -94,7 +97,7 @@ class LiteTask(nn.Module):
         log_probabilities = logits.float().log_softmax(1)
         labels = gather_pixels(targets, targets.shape[2] // logits.shape[3]).long()
         return {
-            "cross_entropy": wide_cross_entropy(log_probabilities, labels),
+            "cross_entropy": wide_cross_entropy(log_probabilities, labels, self._rare_weight),
             "clothes": clothes_cross_entropy(log_probabilities, labels),
             "dice": clothes_dice(log_probabilities, labels),
         }
@@ -137,7 +140,7 @@ def train_lite(
     Raises:
         WorkError: The loss is not finite.
     """
-    task = LiteTask(network, schedule.precision).to(memory_format=torch.channels_last).to(device)
+    task = LiteTask(network, schedule.precision, schedule.rare_weight).to(memory_format=torch.channels_last).to(device)
     optimizer = torch.optim.AdamW(parameter_groups(task.network, schedule), lr=schedule.learning_rate)
     decay = math.exp(-1.0 / (schedule.average_epochs * batches.steps))
 

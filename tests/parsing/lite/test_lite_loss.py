@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.parsing.lite.loss import clothes_cross_entropy, clothes_dice, gather_pixels, wide_cross_entropy
+from pipeline.parsing.lite.loss import (
+    RARE_LABELS,
+    clothes_cross_entropy,
+    clothes_dice,
+    gather_pixels,
+    wide_cross_entropy,
+)
 from pipeline.parsing.lite.targets import CLASSES, IGNORE, SOME_CLOTHES, TARGETS, WIDE_TARGETS
 from pipeline.parsing.schemes import LIP
 
@@ -32,7 +38,8 @@ def test_each_position_gets_the_pixels_it_covers():
     assert torch.equal(gather_pixels(targets, 1), targets[:, None])
 
 
-def test_cross_entropy_of_wide_targets_agrees_with_a_loop(problem):
+@pytest.mark.parametrize("rare_weight", [1.0, 4.0])
+def test_cross_entropy_of_wide_targets_agrees_with_a_loop(problem, rare_weight):
     log_probabilities, targets = problem
     probabilities = log_probabilities.exp().numpy()
     terms = []
@@ -40,8 +47,9 @@ def test_cross_entropy_of_wide_targets_agrees_with_a_loop(problem):
         target = int(targets[image, pixel, y, x])
         if target != IGNORE:
             labels = WIDE_TARGETS.get(target, (target,))
-            terms.append(-math.log(sum(probabilities[image, label, y, x] for label in labels)))
-    assert float(wide_cross_entropy(log_probabilities, targets)) == pytest.approx(np.mean(terms))
+            weight = rare_weight if target in RARE_LABELS else 1.0
+            terms.append(-weight * math.log(sum(probabilities[image, label, y, x] for label in labels)))
+    assert float(wide_cross_entropy(log_probabilities, targets, rare_weight)) == pytest.approx(np.mean(terms))
 
 
 def test_cross_entropy_of_clothes_agrees_with_a_loop(problem):
