@@ -66,8 +66,8 @@ _LIMITS = """
 - Telling garments apart that look alike: coat from upper-clothes, dress from skirt or coat, jumpsuits from either; one
   garment, most of all of somebody seen from behind, is often a patchwork of these labels. The clothes mask, which is
   their union, does not suffer from that.
-- Small and rare classes: gloves, sunglasses, hats, socks, scarves and jumpsuits are hardly ever labelled, see the
-  table; hats become hair, socks become legs or shoes, jumpsuits become other clothes.
+- Small and rare classes: gloves and jumpsuits are never labelled, socks, scarves, hats and sunglasses are often missed,
+  see the table; hats become hair, socks become legs or shoes, jumpsuits become other clothes.
 - Left and right of limbs and shoes: learned from people who face the camera, and from walkers. The sides of people seen
   from behind are often exchanged.
 - Face, arms and legs were divided by geometry in training, as the photographs have one label for skin: necks and
