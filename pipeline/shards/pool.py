@@ -20,6 +20,7 @@ POLL_SECONDS = 0.5
 WAITING_SECONDS = 60.0
 STORAGE_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_REASON = 400
 
 
 @dataclass(eq=False)
@@ -273,5 +274,7 @@ def _get(ref: Any, what: str) -> Any:
             reason = getattr(cause, "strerror", None) or cause
             raise WorkError(f"{what} failed: {reason}; {_KEPT}") from error
         raise
+    except ray.exceptions.RuntimeEnvSetupError as error:  # its first line says no more than its name
+        raise _LostError(" ".join(str(error).split())[:LONGEST_REASON]) from error
     except ray.exceptions.RayError as error:
         raise _LostError(str(error).strip().splitlines()[0]) from error
