@@ -181,7 +181,7 @@ def test_named_clothes_are_counted_instead(folders):
     assert value["mean_image_iou"] == 1.0
 
 
-@pytest.mark.parametrize("text", ["256", "256x", "0x5", "ax5", "5x-1"])
+@pytest.mark.parametrize("text", ["256", "256x", "0x5", "ax5", "5x-1", "256x9999", "9" * 5000 + "x5"])
 def test_wrong_views_are_refused(text):
     with pytest.raises(InputError, match="expected HEIGHTxWIDTH"):
         parse_size(text)
@@ -209,3 +209,12 @@ def small_lite(tmp_path):
     description = LiteDescription(widths=(4, 8, 8, 8), blocks=(1, 1, 1, 1), size=(64, 32))
     save_lite(tmp_path / "small.safetensors", description.build(), description)
     return tmp_path / "small.safetensors"
+
+
+@pytest.mark.usefixtures("red")
+def test_label_maps_of_another_numbering_are_told_how_to_name_it(folders, tmp_path):
+    labels = tmp_path / "labels"
+    for path in labels.iterdir():
+        path.write_bytes(encode_label_map(np.full((40, 20), 59, np.uint8)))
+    with pytest.raises(InputError, match="59.*lip has 0 to 19.*name it by --labels-scheme"):
+        raise run(*folders, "--parser", "red").exception or AssertionError("accepted")
