@@ -28,6 +28,7 @@ def block(language: str, holding: str) -> str:
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """The example as a package on the path."""
+    load_backends()  # so that undoing leaves the built-in parsers registered
     (tmp_path / "my_parser.py").write_text(block("python", "# my_parser.py"))
     entries = tomllib.loads(block("toml", ENTRY_POINT_GROUP))["project"]["entry-points"][ENTRY_POINT_GROUP]
     folder = tmp_path / "my_parser-1.0.dist-info"
