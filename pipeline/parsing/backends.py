@@ -21,8 +21,17 @@ ENTRY_POINT_GROUP: Final = "ccaf_pipeline.parsers"
 
 def known_backends() -> dict[str, str]:
     """Name of every parser and the module that registers it: those of other packages, and the built-in ones."""
-    others = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**others, **BACKENDS}
+    return {name: modules[0] for name, modules in _offers().items()}
+
+
+def _offers() -> dict[str, list[str]]:
+    """Modules that offer a parser, by its name; more than one where packages are at odds, the built-in one first."""
+    offers = {name: [module] for name, module in BACKENDS.items()}
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        modules = offers.setdefault(entry.name, [])
+        if entry.value not in modules:
+            modules.append(entry.value)
+    return offers
 
 
 def load_backends(name: str | None = None) -> None:
@@ -34,16 +43,21 @@ def load_backends(name: str | None = None) -> None:
         name: The parser that is wanted: only its backend is imported; None, or a name that is not known: all are.
 
     Raises:
-        InputError: A parser of another package cannot be imported.
+        InputError: A parser of another package cannot be imported, or has the name of another parser.
     """
-    known = known_backends()
-    for parser in [name] if name in known else sorted(known):
+    offers = _offers()
+    for parser in [name] if name in offers else sorted(offers):
+        if len(offers[parser]) > 1:
+            raise InputError(
+                f"several packages have a parser named {parser} ({', '.join(offers[parser])}); uninstall all but one"
+            )
+        (module,) = offers[parser]
         try:
-            import_module(known[parser])
+            import_module(module)
         except Exception as error:  # other people's code may fail in any way
             if parser in BACKENDS:
                 raise
             raise InputError(
-                f"the parser {parser} of another package ({known[parser]}) cannot be imported: {error}; "
+                f"the parser {parser} of another package ({module}) cannot be imported: {error}; "
                 f"repair or uninstall that package"
             ) from error

@@ -170,7 +170,7 @@ def count_flags(ids: ShardIds, rows: NDArray[np.int64] | None = None) -> tuple[T
     names = [*quality.FLAGS, *sorted(set(counts) - set(quality.FLAGS))]
     images = len(chosen)
     return tuple(
-        Tally(name, counts[name], counts[name] / images, tuple(filter(None, [FLAG_MEANINGS.get(name)])))
+        Tally(name, counts[name], counts[name] / images, (FLAG_MEANINGS.get(name, "a note of the parser's own"),))
         for name in names
     )
 

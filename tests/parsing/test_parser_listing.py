@@ -9,6 +9,7 @@ import pytest
 from pydantic import Field
 
 from pipeline.config import Section
+from pipeline.errors import InputError
 from pipeline.parsing import backends
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import BACKENDS
@@ -69,3 +70,13 @@ def test_parsers_of_other_packages_are_listed_and_broken_ones_spoil_nothing(monk
     assert (listed["theirs"].about, listed["theirs"].settings[0].description) == ("Their parser", "in pixels")
     assert "half installed" in listed["broken"].problem
     assert listed["lite"].problem == ""
+
+
+def test_a_name_that_two_packages_claim_is_refused_and_spoils_no_other(monkeypatch):
+    entries = [EntryPoint("lite", "their.lite", backends.ENTRY_POINT_GROUP)]
+    monkeypatch.setattr(backends, "entry_points", lambda group: entries)
+    with pytest.raises(InputError, match=r"several packages have a parser named lite \(pipeline.parsing.lite, their"):
+        backends.load_backends("lite")
+    problems = {parser.name: parser.problem for parser in list_parsers()}
+    assert "uninstall all but one" in problems["lite"]
+    assert not problems["precomputed"]

@@ -79,3 +79,9 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path):
     path.write_text("labels: [a\n")
     with pytest.raises(InputError, match="cannot be read as YAML: line 2"):
         find_scheme(str(path))
+
+
+@pytest.mark.parametrize("scheme", [LIP, PASCAL])
+def test_the_background_is_never_clothes(scheme):
+    with pytest.raises(InputError, match="background has number 0 and means nobody"):
+        scheme.clothes_labels([scheme.labels[1], "background"])

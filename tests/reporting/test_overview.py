@@ -43,6 +43,10 @@ def test_a_missing_quarantine_table_is_an_error(tmp_path):
         count_quarantine(tmp_path, 4)
 
 
+def test_every_flag_has_a_meaning(people):
+    assert all(tally.notes for tally in count_flags(people.ids))
+
+
 def test_flags_that_never_occur_are_listed_and_unknown_ones_too(people, people_rows):
     tallies = {tally.name: tally.count for tally in count_flags(people.ids)}
     expected = Counter(flag for row in people_rows for flag in row.flags)

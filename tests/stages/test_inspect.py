@@ -51,6 +51,7 @@ def test_what_cannot_be_shown_is_one_line(figures, tmp_path, capsys):
         ([str(figures.shards), "--split", "nowhere"], "has split nowhere; there are: gallery, query, train"),
         ([str(figures.shards), "--flag", "no_person"], "has flag no_person"),
         ([str(figures.shards), "--out", str(tmp_path)], "it is a folder"),
+        ([str(figures.shards), "--dataset", "prcc"], "give either"),
     ):
         assert run(["inspect", *arguments]) == 2
         error = capsys.readouterr().err

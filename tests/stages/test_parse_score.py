@@ -1,6 +1,7 @@
 """The command parse-score, against scores that are known beforehand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,16 +182,16 @@ def test_named_clothes_are_counted_instead(folders):
     assert value["mean_image_iou"] == 1.0
 
 
-@pytest.mark.parametrize("text", ["256", "256x", "0x5", "ax5", "5x-1"])
+@pytest.mark.parametrize("text", ["256", "256x", "0x5", "ax5", "5x-1", "256x9999", "9" * 5000 + "x5"])
 def test_wrong_views_are_refused(text):
     with pytest.raises(InputError, match="expected HEIGHTxWIDTH"):
         parse_size(text)
 
 
-def test_settings_on_the_command_line_reach_the_parser(folders, small_lite):
-    weights = f"parse.settings.weights={small_lite}"
+def test_settings_on_the_command_line_reach_the_parser(folders, own_lite):
+    weights = f"parse.settings.weights={own_lite}"
     value = json.loads(run(*folders, "--parser", "lite", "--set", weights, "--json").stdout)
-    assert value["weights_sha256"] == sha256_of_file(small_lite)
+    assert value["weights_sha256"] == sha256_of_file(own_lite)
 
 
 def test_held_out_needs_numbered_names(folders, tmp_path):
@@ -203,9 +204,18 @@ def test_held_out_needs_numbered_names(folders, tmp_path):
 
 
 @pytest.fixture
-def small_lite(tmp_path):
-    from pipeline.parsing.lite.checkpoint import LiteDescription, save_lite
+def own_lite(tmp_path):
+    from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite, save_lite
 
-    description = LiteDescription(widths=(4, 8, 8, 8), blocks=(1, 1, 1, 1), size=(64, 32))
-    save_lite(tmp_path / "small.safetensors", description.build(), description)
-    return tmp_path / "small.safetensors"
+    network, description = load_lite(PACKAGED_WEIGHTS)
+    save_lite(tmp_path / "own.safetensors", network, replace(description, training={"made": "here"}))
+    return tmp_path / "own.safetensors"
+
+
+@pytest.mark.usefixtures("red")
+def test_label_maps_of_another_numbering_are_told_how_to_name_it(folders, tmp_path):
+    labels = tmp_path / "labels"
+    for path in labels.iterdir():
+        path.write_bytes(encode_label_map(np.full((40, 20), 59, np.uint8)))
+    with pytest.raises(InputError, match=r"59.*lip has 0 to 19.*name it by --labels-scheme"):
+        raise run(*folders, "--parser", "red").exception or AssertionError("accepted")

@@ -80,7 +80,7 @@ def test_classes_are_mapped_to_a_scheme(atr_folder):
     image = pictures((64, 48))[0]
     own = create_segformer(str(atr_folder)).parse([image])[0]
     mapped = create_segformer(str(atr_folder), scheme="lip", labels={"Belt": "pants", "Bag": "background"})
-    assert mapped.scheme is LIP
+    assert mapped.scheme == LIP
     names = {name: name.lower() for name in ATR_LIKE} | {"Belt": "pants", "Bag": "background"}
     numbers = np.array([LIP.labels.index(names[name]) for name in ATR_LIKE])
     parsing = mapped.parse([image])[0]

@@ -120,3 +120,12 @@ def test_class_numbers_must_be_complete():
 
 def test_names_are_normalised():
     assert normalise_name(" Upper_Clothes / top ") == "upper-clothes-top"
+
+
+def test_a_model_of_garments_alone_is_not_asked_for_heads_and_limbs():
+    assert own_labels("x", ["background", "Shirt", "pants"]).scheme.garments_only
+    assert not own_labels("x", ["background", "Shirt", "face"]).scheme.garments_only
+    shirts = mapped_labels(["background", "shirt", "pants"], LIP, {"shirt": "upper-clothes"})
+    assert shirts.scheme.garments_only
+    assert shirts.scheme.labels == LIP.labels
+    assert not mapped_labels(["background", "shirt", "face"], LIP, {"shirt": "upper-clothes"}).scheme.garments_only
