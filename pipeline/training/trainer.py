@@ -225,7 +225,10 @@ class _Trainer:
             if best is None or row[validation.metric] > best[validation.metric]:
                 self.result.best = row
                 state = self.task.state_dict()
-                self.result.best_weights = {key: value.detach().cpu().clone() for key, value in state.items()}
+                self.result.best_weights = {
+                    key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                    for key, value in state.items()
+                }
                 self.best_file = None
         self.timer.lap("validation")
         self.result.timings[-1] |= {name: round(value, 4) for name, value in self.timer.take().items()}
