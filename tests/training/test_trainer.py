@@ -127,6 +127,17 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert not list((tmp_path / "p").glob("step-*"))
 
 
+def test_weights_that_the_last_step_spoiled_are_no_result():
+    def poison(_epoch, done, expected, _loss):
+        if done == expected:
+            with torch.no_grad():
+                task.layer.bias.fill_(math.nan)
+
+    task = Regression()
+    with pytest.raises(WorkError, match="the weights are not finite after epoch 3, step 0"):
+        run(task, engine=Engine(tick=poison))
+
+
 def test_gradients_are_clipped_to_their_norm():
     task = Regression()
     norms = []
