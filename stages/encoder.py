@@ -266,6 +266,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places) -> Inp
         "model": clip.spec.to_dict(),
         "camera_embedding": parameters.model.camera_embedding,
         "terms": weights,
+        **({"evaluate_feature": parameters.evaluate.feature} if parameters.training.evaluate_every else {}),
         **deciding(parameters, "encoder"),
     }
     return Inputs(prompts, data, clip, weights, made_of)
