@@ -27,6 +27,28 @@ from stages.prompts import identity_images
 from stages.run_record import deciding
 from stages.training_data import TrainingData, load_model, read_training_data
 
+_FROM_PROMPTS = {
+    "shards_sha256",
+    "clip_sha256",
+    "model",
+    "parameters",
+    "clothes_classes",
+    "clothes_source",
+    "images_without_clothes_class",
+    "identity_texts",
+    "image_clothes_classes",
+}
+"""Configuration and tensors of a prompts checkpoint that stage 2 reads."""
+
+
+def _read_prompts(folder: Path) -> Checkpoint:
+    made_by = "ccaf-pipeline train --stage prompts"
+    prompts = read_checkpoint(folder, "prompts", made_by)
+    missing = sorted(_FROM_PROMPTS - prompts.config.keys() - prompts.tensors.keys())
+    if missing:
+        raise InputError(f"the prompts in {folder} are of another version (no {', '.join(missing)}): run `{made_by}`")
+    return prompts
+
 
 def _check_prompts(prompts: Checkpoint, data: TrainingData, clip: Clip) -> None:
     """The prompts must have been learned on these shards with this CLIP, else classes and features do not fit."""
@@ -221,7 +243,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places) -> Inp
     Raises:
         InputError: The shards, the prompts, the model or a parameter is wrong.
     """
-    prompts = read_checkpoint(places.prompts, "prompts", "ccaf-pipeline train --stage prompts")
+    prompts = _read_prompts(places.prompts)
     drop = prompts.config["parameters"].get("without_clothes") == "drop"
     data = read_training_data(
         places.shards,
@@ -244,6 +266,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places) -> Inp
         "model": clip.spec.to_dict(),
         "camera_embedding": parameters.model.camera_embedding,
         "terms": weights,
+        **({"evaluate_feature": parameters.evaluate.feature} if parameters.training.evaluate_every else {}),
         **deciding(parameters, "encoder"),
     }
     return Inputs(prompts, data, clip, weights, made_of)

@@ -1,6 +1,8 @@
 """Stage 2 of training: trains the encoders, in this process or in several, and writes the encoder checkpoint."""
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,8 @@ def _write(
 
 def _worker(config: Mapping[str, Any], ranks: Ranks, device: str, report: WorkerReport) -> None:
     """Stage 2 in one of several workers."""
+    with suppress(OSError):  # paths in the parameters may be relative to where the command was given
+        os.chdir(config["folder"])
     parameters = Parameters.model_validate(config["parameters"])
     places = Places(*(Path(config[name]) for name in ("shards", "prompts", "out")))
     inputs = read_inputs(parameters, Console(quiet=True), places)
@@ -160,7 +164,7 @@ def _train_with_workers(
         max_failures=parameters.training.max_failures,
         modules=(str(Path(stages.__file__).parent),),
     )
-    config = {"parameters": parameters.model_dump(mode="json"), **absolute}
+    config = {"parameters": parameters.model_dump(mode="json"), "folder": str(Path.cwd()), **absolute}
     return run_workers(_worker, config, plan, what="encoder", tell=console.say, quiet=console.quiet)
 
 

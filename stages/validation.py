@@ -114,8 +114,11 @@ def make_validation(
     training = parameters.training
     if training.evaluate_every == 0:
         return None, {}
-    protocol = _choose_protocol(parameters)
-    rows = _choose_rows(parameters, data, protocol)
+    try:
+        protocol = _choose_protocol(parameters)
+        rows = _choose_rows(parameters, data, protocol)
+    except InputError as error:
+        raise InputError(f"training.evaluate_protocol, training.evaluate_split: {error}") from None
     checker = _Checker(encoder, spec, data, rows, protocol, parameters, device)
     checker.check()
     chosen_by = {"protocol": protocol.name, "split": training.evaluate_split, "metric": training.evaluate_metric}

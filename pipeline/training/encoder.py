@@ -18,7 +18,7 @@ from pipeline.training.checkpoints import ResumeSettings
 from pipeline.training.distributed import join_batch_norms
 from pipeline.training.engine import Engine, TrainingRun, Validation
 from pipeline.training.gradients import weighted_sum
-from pipeline.training.schedule import Every, RateAt, ScheduleKind, by_epoch, cosine_rate, step_rate
+from pipeline.training.schedule import Every, ScheduleKind, encoder_rates
 from pipeline.training.trainer import train
 
 
@@ -226,25 +226,6 @@ def make_optimizer(
             groups.setdefault(factor, []).append(parameter)
     described = [{"params": parameters, "rate_factor": factor} for factor, parameters in groups.items()]
     return torch.optim.Adam(described, lr=learning_rate, weight_decay=weight_decay, fused=True)
-
-
-def encoder_rates(
-    epochs: int,
-    learning_rate: float,
-    schedule: ScheduleKind = "cosine",
-    every: Every = "step",
-    milestones: Sequence[int] = (30, 50),
-    warmup_fraction: float = 0.1,
-) -> RateAt:
-    """The learning rate of stage 2 by position; the arguments are those of :func:`train_encoder`."""
-    warmup, start = warmup_fraction * epochs, 0.1 * learning_rate
-
-    def rate_at(position: float) -> float:
-        if schedule == "step":
-            return step_rate(position, milestones, learning_rate, warmup=warmup, warmup_start=start)
-        return cosine_rate(position, epochs, learning_rate, warmup=warmup, warmup_start=start)
-
-    return by_epoch(rate_at, every)
 
 
 def train_encoder(

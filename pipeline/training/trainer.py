@@ -120,6 +120,7 @@ class _Trainer:
         with Progress(self.epochs * per_epoch, self.what, "step", quiet, done=self.done) as progress:
             while self.epoch < self.epochs:
                 self._run_epoch(progress)
+        self._check_weights()  # the last step's loss was that of the weights before it
         if self.engine.ranks.first and self.best_file is not None and self.result.best_weights is None:
             self.result.best_weights = load_file(self.best_file)  # other ranks do not learn of newer files
         return self.result
@@ -225,7 +226,10 @@ class _Trainer:
             if best is None or row[validation.metric] > best[validation.metric]:
                 self.result.best = row
                 state = self.task.state_dict()
-                self.result.best_weights = {key: value.detach().cpu().clone() for key, value in state.items()}
+                self.result.best_weights = {
+                    key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                    for key, value in state.items()
+                }
                 self.best_file = None
         self.timer.lap("validation")
         self.result.timings[-1] |= {name: round(value, 4) for name, value in self.timer.take().items()}
@@ -242,9 +246,7 @@ class _Trainer:
         if self.states is None or not self.engine.ranks.first:
             return
         self._settle()
-        norms = torch._foreach_norm([parameter.detach() for parameter in self.task.parameters()])
-        if not bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all()):
-            raise WorkError(f"the weights are not finite after epoch {self.epoch}, step {self.step}; {self._advice()}")
+        self._check_weights()
         self.timer.start()
         values = {
             "what": self.what,
@@ -265,6 +267,11 @@ class _Trainer:
             self.best_file = folder / BEST_NAME
         self.saved_at, self.saved_steps = time.monotonic(), self.done
         self.timer.lap("saving")
+
+    def _check_weights(self) -> None:
+        norms = torch._foreach_norm([parameter.detach() for parameter in self.task.parameters()])
+        if not bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all()):
+            raise WorkError(f"the weights are not finite after epoch {self.epoch}, step {self.step}; {self._advice()}")
 
     def _take_spent(self) -> Timings:
         spent = self._spent()

@@ -216,6 +216,15 @@ def test_prompts_of_another_model_are_refused(trained, figures, tmp_path, capsys
     assert "run `ccaf-pipeline train --stage prompts` again" in capsys.readouterr().err
 
 
+def test_prompts_of_another_version_are_refused(trained, figures, tmp_path, capsys):
+    shutil.copytree(trained / "prompts", tmp_path / "prompts")
+    config = read_json(tmp_path / "prompts" / "config.json", "config")
+    del config["shards_sha256"]
+    (tmp_path / "prompts" / "config.json").write_text(json.dumps(config))
+    assert train(figures, tmp_path, "--stage", "encoder") == 2
+    assert "are of another version (no shards_sha256): run `ccaf-pipeline train" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--shards", "nowhere"], "ccaf-pipeline parse"),
     (["--dataset", "walkers"], "are of data set figures, not of walkers"),

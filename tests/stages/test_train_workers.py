@@ -73,8 +73,10 @@ def address() -> Iterator[str]:
         cluster.shutdown()
 
 
-def test_two_workers_on_two_nodes_equal_one_process(figures, alone, address):
-    assert train(figures, alone, "two", "encoder", "--workers", "2", "--address", address) == 0
+def test_two_workers_on_two_nodes_equal_one_process(figures, alone, address, monkeypatch):
+    monkeypatch.chdir(figures.facts.parent)
+    relative = ("--dataset", figures.facts.name)
+    assert train(figures, alone, "two", "encoder", "--workers", "2", "--address", address, *relative) == 0
     assert_same(figures, alone / "two", alone / "one")
     assert not (alone / "two.partial").exists()
 

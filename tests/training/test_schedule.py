@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_parameters
-from pipeline.training.encoder import encoder_rates
-from pipeline.training.schedule import by_epoch, cosine_rate, step_rate
+from pipeline.training.schedule import by_epoch, cosine_rate, encoder_rates, step_rate
 
 
 def test_warm_up_is_linear_from_its_start():

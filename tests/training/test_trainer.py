@@ -127,6 +127,17 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert not list((tmp_path / "p").glob("step-*"))
 
 
+def test_weights_that_the_last_step_spoiled_are_no_result():
+    def poison(_epoch, done, expected, _loss):
+        if done == expected:
+            with torch.no_grad():
+                task.layer.bias.fill_(math.nan)
+
+    task = Regression()
+    with pytest.raises(WorkError, match="the weights are not finite after epoch 3, step 0"):
+        run(task, engine=Engine(tick=poison))
+
+
 def test_gradients_are_clipped_to_their_norm():
     task = Regression()
     norms = []
@@ -158,6 +169,29 @@ def test_the_best_weights_are_those_of_the_highest_score():
     assert torch.equal(found.best_weights["layer.weight"], weights[1])
     assert not torch.equal(task.layer.weight, weights[1])
     assert task.training
+
+
+def test_the_best_weights_of_any_memory_layout_are_saved_and_found_again(tmp_path):
+    class Convolution(Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+
+    resume = ResumeSettings(tmp_path / "p", "f", seconds=1e9, steps=1)
+    checks = Validation(1, lambda: {"mAP": 1.0}, "mAP")  # the first check stays the best
+
+    def tick(_epoch, done, _expected, _loss):
+        if done == 2 * STEPS + 2:
+            raise KeyboardInterrupt
+
+    task = Convolution()
+    with pytest.raises(KeyboardInterrupt):
+        run(task, engine=Engine(seed=7, tick=tick), resume=resume, validation=checks)
+    best = run(Convolution(), resume=resume, validation=checks).best_weights
+    assert torch.equal(best["kernel.weight"], task.kernel.weight)
+    whole = run(Convolution(), validation=checks).best_weights
+    assert best.keys() == whole.keys()
+    assert all(torch.equal(best[key], whole[key]) for key in whole)
 
 
 def test_a_step_without_a_sum_moves_nothing_but_counts():

@@ -1,0 +1,111 @@
+"""Reads parameters from a YAML file and the command line; what is wrong comes out in one line."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config.inputs import ParseParameters
+from pipeline.config.parameters import Parameters
+from pipeline.errors import InputError
+from pipeline.presets import parameter_file
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    node = tree
+    for name in parents:
+        child = node.get(name)
+        if not isinstance(child, dict):
+            child = node[name] = {}
+        node = child
+    node[last] = value
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    problems = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "the file"
+        if item["type"] == "extra_forbidden":
+            close = get_close_matches(key, _known_keys(Parameters), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{key} is not a parameter{hint}")
+        else:
+            problems.append(f"{key} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
+    return f"{source}: " + "; ".join(problems)
+
+
+def one_line(error: Exception) -> str:
+    """An error of the YAML reader in one line: the place and the problem."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', error)}"
+
+
+def _read_override(override: str) -> tuple[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {override}: expected key=value, such as encoder.epochs=10")
+    try:
+        return key.strip(), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override}: the value is not YAML: {one_line(error)}") from error
+
+
+def _forget_other_parsers_settings(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> None:
+    """Take ``parse.settings`` out of a file's tree if the changes choose another parser than the file."""
+    parse = tree.get("parse")
+    chosen = [value for key, value in changes if key == "parse.parser"]
+    if isinstance(parse, dict) and chosen:
+        default = ParseParameters.model_fields["parser"].default
+        if chosen[-1] != parse.get("parser", default):
+            parse.pop("settings", None)
+
+
+def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> Parameters:
+    """Read parameters from a YAML file and apply ``key=value`` overrides (values are YAML).
+
+    Args:
+        path: The file, or ``preset:NAME``; None means defaults only.
+        overrides: Such as ``encoder.epochs=10``; later ones win. The file's ``parse.settings`` belong to the file's
+            parser: where the overrides choose another one, they are left out.
+
+    Raises:
+        InputError: The file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
+    """
+    tree: Any = {}
+    source = "parameters"
+    if path is not None:
+        source = str(path)
+        path = parameter_file(path)
+        try:
+            tree = yaml.safe_load(path.read_text()) or {}
+        except FileNotFoundError:
+            raise InputError(f"parameter file not found: {path}") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"parameter file {path} cannot be read as YAML: {one_line(error)}") from error
+        if not isinstance(tree, dict):
+            raise InputError(f"parameter file {path} must be a mapping of sections, not {type(tree).__name__}")
+    changes = [_read_override(override) for override in overrides]
+    _forget_other_parsers_settings(tree, changes)
+    for key, value in changes:
+        _assign(tree, key, value)
+    if overrides:
+        source = f"{source} with options"
+    try:
+        return Parameters.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_explain(error, source)) from None

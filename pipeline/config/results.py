@@ -1,0 +1,32 @@
+"""Parameters of what comes after training: features, scores, the report."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.config.section import Section
+
+
+class EvaluateParameters(Section):
+    """Features and protocols."""
+
+    protocols: list[str] | None = Field(None, description="names of protocols; null: those that the data set defines")
+    feature: Literal["concat", "projected"] = Field(
+        "concat", description="test feature: 768-d and 512-d, or 512-d only"
+    )
+    flip: bool = Field(False, description="average the feature with that of the mirrored image")
+    batch_size: int = Field(128, ge=1, description="images a forward pass")
+    bootstrap: int = Field(1000, ge=0, description="resamples of query identities for the 95% intervals; 0: none")
+    rerank: bool = Field(False, description="score the k-reciprocal re-ranking (arXiv 1701.08398) as well")
+    rerank_neighbours: int = Field(20, ge=1, description="size of its neighbourhoods, k1")
+    rerank_averaged: int = Field(6, ge=1, description="neighbours over which its weights are averaged, k2; 1: none")
+    rerank_lambda: float = Field(0.3, ge=0, le=1, description="share of the original distance")
+    rerank_gigabytes: float = Field(4.0, gt=0, description="re-ranking that may need more memory is refused")
+
+
+class ReportParameters(Section):
+    """The HTML page."""
+
+    sheet_images: int = Field(12, ge=1, description="images on the sheet of masks")
+    ranked_queries: int = Field(8, ge=1, description="queries whose ranked galleries are shown")
+    ranked_depth: int = Field(8, ge=1, description="gallery items shown a query")
