@@ -101,8 +101,14 @@ def _connect(address: str | None, cpus: int | None, modules: tuple[str, ...]) ->
 def _code_for_workers(modules: tuple[str, ...]) -> dict[str, Any] | None:
     """Runtime environment that gives this very package to workers of other machines, installed there or not.
 
-    A job that was submitted with py_modules of its own has said what its workers get; Ray takes that.
+    A job that was submitted with py_modules of its own has said what its workers get; Ray takes that. What lies in the
+    working directory of a submitted job has been sent with it: sent again it could be lost, for Ray drops a package
+    when the last job that uses it ends, even if the next one has just found it there.
     """
-    if "py_modules" in os.environ.get(_JOB_VARIABLE, ""):
+    job = os.environ.get(_JOB_VARIABLE, "")
+    if "py_modules" in job:
         return None
-    return {"py_modules": [str(Path(pipeline.__file__).parent), *modules]}
+    packages = [str(Path(pipeline.__file__).parent), *modules]
+    if "working_dir" in job:
+        packages = [path for path in packages if not Path(path).resolve().is_relative_to(Path.cwd().resolve())]
+    return {"py_modules": packages} if packages else None

@@ -136,7 +136,7 @@ def test_a_submitted_job_brings_its_code_along(
         *("--", "python", "-m", "stages", *dataset.arguments(tmp_path / "out"), "--address", "auto", "--json"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=dataset.root)
-    if "prematurely been deleted" in done.stdout + done.stderr:
+    if "runtime env failed to be created" in done.stdout + done.stderr:
         # Ray drops an uploaded package when the last job that uses it ends, even if the next one has just named it
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=dataset.root)
     assert done.returncode == 0, done.stdout + done.stderr
