@@ -244,11 +244,19 @@ def _allocated(path: Path) -> int:
     return path.stat().st_blocks * 512 if path.is_file() else 0
 
 
+def _progress(files: PixelFiles) -> Path:
+    return files.folder / f".{files.key}.progress"
+
+
 def _remove_stale(files: PixelFiles) -> None:
-    """Remove what was made of earlier content of the same shard folder, finished or not."""
+    """Remove what was made of earlier content of the same shard folder, and half-written notes of a killed build.
+
+    The caller holds the lock of these files: no other process is writing such a note.
+    """
     for path in files.folder.iterdir():
-        name = path.name.removeprefix(".")
-        if name.startswith(files.prefix) and not name.startswith(files.prefix + files.content):
+        name = path.name.lstrip(".")
+        earlier = name.startswith(files.prefix) and not name.startswith(files.prefix + files.content)
+        if earlier or path.name.startswith(f".{_progress(files).name}."):
             path.unlink(missing_ok=True)
 
 
@@ -275,7 +283,7 @@ def _build(
 ) -> None:
     header = _header(files.shape)
     one = 3 * files.size[0] * files.size[1]
-    progress = files.folder / f".{files.key}.progress"
+    progress = _progress(files)
     done = _done_before(progress, files, views, len(header) + files.bytes_of_view)
     if not done:
         progress.unlink(missing_ok=True)
