@@ -11,7 +11,9 @@ from stages import (
     evaluate,
     extract,
     inspect,
+    leakage,
     manifest,
+    oracle,
     parse,
     parse_score,
     pretrain_clip,
@@ -42,6 +44,8 @@ app.command("pretrain-clip")(pretrain_clip.command)
 app.command("train")(train.command)
 app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
+app.command("leakage")(leakage.command)
+app.command("oracle")(oracle.command)
 app.command("report")(report.command)
 
 

@@ -14,7 +14,7 @@ from pipeline.config.inputs import (
 )
 from pipeline.config.parameters import Parameters
 from pipeline.config.reading import load_parameters, one_line
-from pipeline.config.results import EvaluateParameters, ReportParameters
+from pipeline.config.results import EvaluateParameters, LeakageParameters, ReportParameters
 from pipeline.config.section import Section
 from pipeline.config.training import EncoderParameters, PromptParameters, TrainingParameters
 
@@ -22,6 +22,7 @@ __all__ = [
     "DataParameters",
     "EncoderParameters",
     "EvaluateParameters",
+    "LeakageParameters",
     "LoadingParameters",
     "ModelParameters",
     "Parameters",

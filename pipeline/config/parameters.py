@@ -10,7 +10,7 @@ from pipeline.config.inputs import (
     PretrainParameters,
     SynthParameters,
 )
-from pipeline.config.results import EvaluateParameters, ReportParameters
+from pipeline.config.results import EvaluateParameters, LeakageParameters, ReportParameters
 from pipeline.config.section import Section
 from pipeline.config.training import EncoderParameters, PromptParameters, TrainingParameters
 
@@ -31,4 +31,5 @@ class Parameters(Section):
     encoder: EncoderParameters = EncoderParameters()
     training: TrainingParameters = TrainingParameters()
     evaluate: EvaluateParameters = EvaluateParameters()
+    leakage: LeakageParameters = LeakageParameters()
     report: ReportParameters = ReportParameters()

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.evaluation.chance import expected_average_precision, harmonic_numbers
 from pipeline.evaluation.features import NO_ID, FeatureSet, Integers
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Retrieval
@@ -85,11 +86,9 @@ def chance_and_worst(good: Integers, kept: int) -> tuple[float, float]:
         good: Good items of each query, each at least 1, (Q,).
         kept: Gallery items that are ranked.
     """
-    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, kept + 1))])
-    all_ranks = harmonic[kept]
-    chance = (all_ranks + (good - 1) / max(kept - 1, 1) * (kept - all_ranks)) / kept
-    worst = 1 - (kept - good) / good * (all_ranks - harmonic[kept - good])
-    return float(chance.mean()), float(worst.mean())
+    harmonic = harmonic_numbers(kept)
+    worst = 1 - (kept - good) / good * (harmonic[kept] - harmonic[kept - good])
+    return float(expected_average_precision(good, kept).mean()), float(worst.mean())
 
 
 def swapped_warning(name: str, retrieval: Retrieval) -> str | None:

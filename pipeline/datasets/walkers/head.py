@@ -2,10 +2,26 @@
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.datasets.walkers.canvas import Canvas, Part, Point
 from pipeline.datasets.walkers.factors import FACTORS, Identity
 from pipeline.datasets.walkers.skeleton import Skeleton
+
+
+PONYTAIL_BEHIND: Final = 0.75
+"""From this facing on a ponytail is behind the head."""
+_FACE_SEEN: Final = 0.12
+
+
+def face_half_width(facing: float) -> float:
+    """Half width of the visible face in half widths of the head; 0 or less if it is turned away."""
+    return 0.56 + 0.33 * facing if facing > 0 else 0.56 + 0.75 * facing
+
+
+def shows_face(facing: float) -> bool:
+    """Whether face, beard and glasses are drawn at all; ``facing`` is 1 towards the camera, -1 away."""
+    return face_half_width(facing) > _FACE_SEEN
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ class Head:
     @property
     def face_half_width(self) -> float:
         """Half width of the visible face in half widths of the head; 0 or less if it is turned away."""
-        return 0.56 + 0.33 * self.facing if self.facing > 0 else 0.56 + 0.75 * self.facing
+        return face_half_width(self.facing)
 
     @property
     def face_shift(self) -> float:
@@ -67,7 +83,7 @@ def draw_hair_behind(canvas: Canvas, head: Head, identity: Identity) -> None:
         canvas.ellipse(head.at(shift, 2.5), head.half_width * 0.95, head.half_height * 0.3, Part.HAIR)
     elif style == "a ponytail":
         root, tip = head.at(back * 0.95, -0.45), head.at(back * 1.5 + 0.12 * (1 - abs(back)), 1.9)
-        if head.facing < 0.75:
+        if head.facing < PONYTAIL_BEHIND:
             canvas.limb(root, tip, head.half_width * 0.3, head.half_width * 0.2, Part.HAIR)
             canvas.ellipse(root, head.half_width * 0.2, head.half_height * 0.16, Part.HAIR_TIE)
 
@@ -89,7 +105,7 @@ def draw_head(canvas: Canvas, head: Head, identity: Identity, hat: bool) -> None
     cap_bottom = {"short hair": 0.12, "a ponytail": 0.2, "a bun": 0.2, "an afro": 0.3}.get(style, 0.75)
     _draw_cap_of_hair(canvas, head, cap_bottom)
     half = head.face_half_width
-    if half > 0.12:
+    if shows_face(head.facing):
         _draw_face(canvas, head, half, style)
         _draw_features(canvas, head, half, identity)
     if style in ("long hair", "a bob haircut"):

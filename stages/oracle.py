@@ -1,0 +1,101 @@
+"""``ccaf-pipeline oracle``: features made of what is true of rendered images, for the ceiling and the floor."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.config import Parameters
+from stages.console import Console
+from stages.leakage import WALKERS_READER
+from stages.options import (
+    DatasetOption,
+    JsonOption,
+    ParamsOption,
+    QuietOption,
+    RootOption,
+    SetOption,
+    make_context,
+)
+
+
+class Kind(StrEnum):
+    """What the features say; see ``pipeline/datasets/walkers/oracle.py``."""
+
+    IDENTITY = "identity"
+    VISIBLE = "visible"
+    CLOTHES = "clothes"
+
+
+def run(parameters: Parameters, console: Console, kind: str, out: Path) -> dict[str, Any]:
+    """Write the oracle's features of query and gallery; returns a summary.
+
+    Args:
+        parameters: ``data`` says the data set and where it lies.
+        console: For remarks.
+        kind: ``identity``, ``visible`` or ``clothes``.
+        out: Feature file, as extract writes it: the same image ids and roles.
+
+    Raises:
+        InputError: The data set is not rendered, or its attributes are missing; the kind is unknown.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    from pipeline.datasets.catalog import dataset_folder, load_facts
+    from pipeline.datasets.walkers.attributes import TEST_SPLITS, image_ids, read_attributes
+    from pipeline.datasets.walkers.oracle import KINDS, oracle_features
+    from pipeline.errors import InputError
+    from pipeline.evaluation.features import write_features
+
+    facts = load_facts(parameters.data.dataset)
+    if facts.reader != WALKERS_READER:
+        raise InputError(f"oracles exist for rendered data sets (reader {WALKERS_READER}), not for {facts.name}")
+    chosen = next((known for known in KINDS if known == kind), None)
+    if chosen is None:
+        raise InputError(f"there is no oracle {kind!r}; there are: {', '.join(KINDS)}")
+    folder = dataset_folder(facts, parameters.data.root, os.environ)
+    table = read_attributes(folder)
+    table = table.filter(np.isin(table["split"].to_numpy(zero_copy_only=False).astype(str), TEST_SPLITS))
+    if not table.num_rows:
+        raise InputError(f"{folder} has no query and gallery images")
+    names = image_ids(table)
+    rows = np.argsort(np.asarray(names))  # the order of the manifest
+    features = oracle_features(table, rows, chosen)
+    ids = table.select(["person_id", "camera_id", "clothes_id"]).take(rows)
+    columns = {
+        "image_id": pa.array([names[row] for row in rows]),
+        "role": table["split"].take(rows),
+        **{name: ids[name] for name in ids.column_names},
+        "tracklet_id": pa.nulls(len(rows), pa.int64()),
+        "feature": pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1]),
+    }
+    write_features(out, pa.table(columns), {"dataset": facts.name, "oracle": kind, "feature": f"oracle-{kind}"})
+    console.say(f"oracle {kind}: {len(rows)} images, {features.shape[1]} numbers each -> {out}")
+    return {"images": len(rows), "dimension": features.shape[1], "oracle": kind, "out": str(out)}
+
+
+def command(
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            "--kind",
+            help="identity: all of the person, the ceiling; visible: the named factors that the image shows; "
+            "clothes: the outfit alone, the floor.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="Where the features go.")],
+    dataset: DatasetOption = None,
+    root: RootOption = None,
+    params: ParamsOption = None,
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write features that are made of what is true of each rendered image; score them with evaluate and leakage."""
+    context = make_context(params, overrides, dataset=dataset, root=root, quiet=quiet, as_json=as_json)
+    result = run(context.parameters, context.console, kind.value, out)
+    context.say_next("evaluate", "--features", str(out))
+    context.console.result(result, f"{out}: {result['images']} rows")
