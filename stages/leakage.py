@@ -86,7 +86,7 @@ def run(parameters: Parameters, console: Console, features: Path, out: Path) -> 
         items,
         factors,
         folds=settings.folds,
-        l2=settings.l2,
+        l2=settings.penalty,
         limit=settings.images_per_outfit,
         seed=parameters.seed,
     )

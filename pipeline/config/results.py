@@ -28,7 +28,7 @@ class LeakageParameters(Section):
     """Linear probes of clothes and identity on frozen test features."""
 
     folds: int = Field(5, ge=2, description="folds by person; nobody is in both parts of a probe")
-    l2: float = Field(0.01, gt=0, description="penalty of the logistic regression on standardised features")
+    penalty: float = Field(0.01, gt=0, description="L2 penalty of the logistic regression on standardised features")
     images_per_outfit: int = Field(
         40, ge=2, description="images of one person in one outfit that probes within identities use at the most"
     )

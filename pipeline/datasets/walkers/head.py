@@ -8,7 +8,6 @@ from pipeline.datasets.walkers.canvas import Canvas, Part, Point
 from pipeline.datasets.walkers.factors import FACTORS, Identity
 from pipeline.datasets.walkers.skeleton import Skeleton
 
-
 PONYTAIL_BEHIND: Final = 0.75
 """From this facing on a ponytail is behind the head."""
 _FACE_SEEN: Final = 0.12

@@ -150,7 +150,7 @@ def fit(inputs: Matrix, labels: Labels, penalty: Matrix) -> Matrix:
         if product > 0:
             pairs = [*pairs[1 - HISTORY :], (step, change, 1 / product)]
         weights, loss, gradient = new_weights, new_loss, new_gradient
-    raise WorkError(f"a linear probe did not reach its minimum in {MAX_STEPS} steps: raise leakage.l2")
+    raise WorkError(f"a linear probe did not reach its minimum in {MAX_STEPS} steps: raise leakage.penalty")
 
 
 def predict(train: Matrix, labels: Labels, test: Matrix, penalty: Matrix) -> Labels:
