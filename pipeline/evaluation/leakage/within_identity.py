@@ -4,6 +4,9 @@ This needs no factors, only clothes ids, so that it can be measured on every clo
 person's outfits was seen by at least two cameras, each camera is tested in turn and the others are trained on.
 Otherwise the images are dealt to folds, and a camera that saw only one outfit can give the outfit away: these people
 are counted and averaged apart.
+
+Chance is the share of a person's most frequent outfit. Features that say nothing can fall below it: an outfit is rarer
+in the training part when its images are tested.
 """
 
 from dataclasses import dataclass
