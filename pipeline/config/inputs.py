@@ -28,6 +28,9 @@ class SynthParameters(Section):
         4, ge=2, le=12, description="cameras, each with its own light, colour, blur, noise and background"
     )
     pretrain_images: int = Field(7000, ge=16, description="captioned images of the separate population")
+    variant: Literal["standard", "hard"] = Field(
+        "standard", description="hard: a small pool of shared garments, stronger cameras, more occlusion"
+    )
 
 
 class ModelParameters(Section):

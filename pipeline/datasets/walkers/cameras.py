@@ -18,6 +18,56 @@ VIEWS: Final = ("front", "side", "back")
 _USUAL_VIEWS: Final = np.array((0.45, 0.28, 0.27))
 
 
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class CameraStyle:
+    """How much the cameras of a data set differ: ranges of uniform draws, and deviations of normal ones.
+
+    Attributes:
+        gain: Range of the camera's, as the next four.
+        gamma: See :class:`Camera`.
+        haze: See :class:`Camera`.
+        blur: See :class:`Camera`.
+        noise: See :class:`Camera`.
+        cast: Deviation of the logarithm of each channel's factor.
+        views: Deviation of the logarithm of each view's chance.
+        occlusion: Range of the chance.
+    """
+
+    gain: Range
+    gamma: Range
+    haze: Range
+    blur: Range
+    noise: Range
+    cast: float
+    views: float
+    occlusion: Range
+
+
+STANDARD_CAMERAS: Final = CameraStyle(
+    gain=(0.8, 1.12),
+    gamma=(0.85, 1.2),
+    haze=(0.0, 0.12),
+    blur=(0.0, 0.75),
+    noise=(1.5, 5.0),
+    cast=0.035,
+    views=0.35,
+    occlusion=(0.05, 0.25),
+)
+HARD_CAMERAS: Final = CameraStyle(
+    gain=(0.6, 1.35),
+    gamma=(0.7, 1.5),
+    haze=(0.0, 0.28),
+    blur=(0.0, 1.2),
+    noise=(2.0, 10.0),
+    cast=0.08,
+    views=0.6,
+    occlusion=(0.2, 0.5),
+)
+
+
 @dataclass(frozen=True)
 class Camera:
     """One camera.
@@ -87,28 +137,30 @@ def _draw_scene(generator: np.random.Generator, height: int, width: int) -> Floa
     return np.clip(blurred, 0, 255)
 
 
-def draw_camera(generator: np.random.Generator, number: int, height: int, width: int) -> Camera:
-    """Draw a camera for images of ``height`` x ``width`` pixels."""
-    views = _USUAL_VIEWS * np.exp(generator.normal(0, 0.35, 3))
+def draw_camera(
+    generator: np.random.Generator, number: int, height: int, width: int, style: CameraStyle = STANDARD_CAMERAS
+) -> Camera:
+    """Draw a camera for images of ``height`` x ``width`` pixels; styles differ in ranges, not in what is drawn when."""
+    views = _USUAL_VIEWS * np.exp(generator.normal(0, style.views, 3))
     views /= views.sum()
-    cast = np.exp(generator.normal(0, 0.035, 3))
+    cast = np.exp(generator.normal(0, style.cast, 3))
     cast /= cast.mean()
     occluder = generator.uniform(40, 180) + generator.normal(0, 25, 3)
     return Camera(
         number=number,
         scene=_draw_scene(generator, height * SUPERSAMPLING, width * SUPERSAMPLING * SCENE_WIDTHS),
-        gain=float(generator.uniform(0.8, 1.12)),
-        gamma=float(generator.uniform(0.85, 1.2)),
+        gain=float(generator.uniform(*style.gain)),
+        gamma=float(generator.uniform(*style.gamma)),
         cast=(float(cast[0]), float(cast[1]), float(cast[2])),
-        haze=float(generator.uniform(0.0, 0.12)),
-        blur=float(generator.uniform(0.0, 0.75)),
-        noise=float(generator.uniform(1.5, 5.0)),
+        haze=float(generator.uniform(*style.haze)),
+        blur=float(generator.uniform(*style.blur)),
+        noise=float(generator.uniform(*style.noise)),
         light=float(generator.uniform(-0.16, 0.16)),
         pitch=float(generator.uniform(0.05, 0.3)),
         lean=float(generator.normal(0, 0.012)),
         size=float(generator.uniform(0.86, 0.93)),
         views=(float(views[0]), float(views[1]), float(views[2])),
-        occlusion=float(generator.uniform(0.05, 0.25)),
+        occlusion=float(generator.uniform(*style.occlusion)),
         occluder=(float(occluder[0]), float(occluder[1]), float(occluder[2])),
     )
 

@@ -11,11 +11,20 @@ from typing import Final, Literal
 
 import numpy as np
 
-from pipeline.datasets.walkers.cameras import Camera, draw_camera
+from pipeline.datasets.walkers.cameras import HARD_CAMERAS, STANDARD_CAMERAS, Camera, draw_camera
 from pipeline.datasets.walkers.factors import Identity, draw_identity
-from pipeline.datasets.walkers.wardrobe import Outfit, Wardrobe, draw_free_outfit, draw_outfits, draw_wardrobe
+from pipeline.datasets.walkers.wardrobe import (
+    HARD_POOL,
+    STANDARD_POOL,
+    Outfit,
+    Wardrobe,
+    draw_free_outfit,
+    draw_outfits,
+    draw_wardrobe,
+)
 
 Split = Literal["train", "query", "gallery"]
+Variant = Literal["standard", "hard"]
 OUTFITS_A_PERSON: Final = 1000
 """clothes_id = person_id * OUTFITS_A_PERSON + outfit"""
 PRETRAIN_CAMERAS: Final = 24
@@ -45,6 +54,8 @@ class WalkerSettings:
         images_per_outfit: Images of a person in one outfit.
         cameras: Cameras of training and test.
         pretrain_images: Images of the separate population, each of another person.
+        variant: Garments and cameras of training and test; the population for pre-training is the same in both, so
+            that one CLIP serves both. The people of a seed are the same too.
     """
 
     seed: int
@@ -55,6 +66,7 @@ class WalkerSettings:
     images_per_outfit: int = 4
     cameras: int = 4
     pretrain_images: int = 7000
+    variant: Variant = "standard"
 
     @property
     def width(self) -> int:
@@ -105,9 +117,11 @@ def make_generator(seed: int, *key: int) -> np.random.Generator:
 @lru_cache(maxsize=4)
 def make_cameras(settings: WalkerSettings, purpose: Purpose) -> tuple[Camera, ...]:
     """The cameras of training and test, or those of pre-training."""
-    count = PRETRAIN_CAMERAS if purpose is Purpose.PRETRAIN_CAMERAS else settings.cameras
+    pretraining = purpose is Purpose.PRETRAIN_CAMERAS
+    count = PRETRAIN_CAMERAS if pretraining else settings.cameras
+    style = HARD_CAMERAS if settings.variant == "hard" and not pretraining else STANDARD_CAMERAS
     return tuple(
-        draw_camera(make_generator(settings.seed, purpose, index), index + 1, settings.height, settings.width)
+        draw_camera(make_generator(settings.seed, purpose, index), index + 1, settings.height, settings.width, style)
         for index in range(count)
     )
 
@@ -145,7 +159,8 @@ def _plan_person(settings: WalkerSettings, purpose: Purpose, index: int, person_
 @lru_cache(maxsize=2)
 def plan_walkers(settings: WalkerSettings) -> tuple[Shot, ...]:
     """All images of training and test, by person."""
-    pool = draw_wardrobe(make_generator(settings.seed, Purpose.WARDROBE))
+    size = HARD_POOL if settings.variant == "hard" else STANDARD_POOL
+    pool = draw_wardrobe(make_generator(settings.seed, Purpose.WARDROBE), size)
     shots: list[Shot] = []
     for index in range(settings.train_identities):
         shots += _plan_person(settings, Purpose.TRAIN, index, index + 1, pool)

@@ -7,8 +7,10 @@ import numpy as np
 
 from pipeline.datasets.walkers.factors import COLOURS, FACTORS, NOT_APPLICABLE, SHOE_COLOURS, TEXTURES, value_of
 
-POOL_UPPERS: Final = 36
-POOL_LOWERS: Final = 24
+STANDARD_POOL: Final = 36, 24
+"""Upper and lower garments of the pool: a garment is worn by several people, an outfit by hardly two."""
+HARD_POOL: Final = 12, 8
+"""One upper garment a colour; several people wear the same upper and lower garment together."""
 TINT: Final = 9.0
 """Standard deviation of a garment's colour around its named colour, in grey levels."""
 
@@ -144,11 +146,12 @@ def draw_lower(generator: np.random.Generator, colour: int | None = None) -> Gar
     return _draw_garment(generator, kind, 0, _LOWER_TEXTURES, colour)
 
 
-def draw_wardrobe(generator: np.random.Generator) -> Wardrobe:
-    """Draw the pool; the colours take turns, so that every colour is there equally often."""
+def draw_wardrobe(generator: np.random.Generator, pool: tuple[int, int] = STANDARD_POOL) -> Wardrobe:
+    """Draw a pool of so many upper and lower garments; the colours take turns, so that all are there equally often."""
+    uppers, lowers = pool
     return Wardrobe(
-        tuple(draw_upper(generator, index % len(COLOURS)) for index in range(POOL_UPPERS)),
-        tuple(draw_lower(generator, index % len(COLOURS)) for index in range(POOL_LOWERS)),
+        tuple(draw_upper(generator, index % len(COLOURS)) for index in range(uppers)),
+        tuple(draw_lower(generator, index % len(COLOURS)) for index in range(lowers)),
     )
 
 
