@@ -83,7 +83,7 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
         "parameters": settings.model_dump(mode="json"),
         "seed": parameters.seed,
     }
-    task = PretrainTask(clip, images.factors).to(device)
+    task = PretrainTask(clip, images.factors, parameters.seed).to(device)
     batches = PretrainBatches(
         images.part(slice(held_out, None)),
         batch_size=settings.batch_size,

@@ -1,4 +1,6 @@
-"""Position embeddings on non-square grids: resized once, from a grid that is known and never guessed."""
+"""Position embeddings on grids that need not be square: resized once, from a known grid; a smooth start."""
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -26,3 +28,25 @@ def resize_positions(positions: Tensor, source: tuple[int, int], target: tuple[i
     grid = positions[1:].T.reshape(1, -1, *source)
     resized = F.interpolate(grid, size=target, mode="bilinear", align_corners=False)
     return torch.cat([positions[:1], resized.flatten(2)[0].T])
+
+
+def waves(grid: tuple[int, int], channels: int, shortest: float = 4.0, longest: float = 40.0) -> Tensor:
+    """Sines and cosines of row and column, half the channels each: near places alike, far ones not.
+
+    Args:
+        grid: Height and width in patches.
+        channels: A multiple of 4.
+        shortest: Wave length in patches.
+        longest: Wave length in patches.
+
+    Returns:
+        (height * width, channels), between -1 and 1.
+    """
+    lengths = shortest * (longest / shortest) ** (torch.arange(channels // 4) / (channels // 4))
+
+    def along(count: int) -> Tensor:
+        angles = 2 * math.pi * torch.arange(count)[:, None] / lengths
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    rows, columns = along(grid[0])[:, None].expand(-1, grid[1], -1), along(grid[1])[None].expand(grid[0], -1, -1)
+    return torch.cat([rows, columns], dim=2).flatten(0, 1)

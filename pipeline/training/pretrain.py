@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.clip import Clip
 from pipeline.models.preprocess import normalise
+from pipeline.training.guides import Guides, start_positions
 from pipeline.training.loop import CurveRow, ResumeSettings, run_epochs
 from pipeline.training.pretrain_data import CaptionedImages, FactorPhrases, PretrainBatch, PretrainBatches
 from pipeline.training.schedule import cosine_rate
 
 WARMUP_SHARE = 0.05
-CAPTION_WEIGHT = 0.3
+LOSS_WEIGHTS = {"person": 3.0, "guide_person": 3.0, "caption": 0.1}
+"""Others have 1. People's factors are small in the image beside their clothes, and are what re-identification needs."""
 SPREAD_STEPS = 25
 SPREAD_RATE = 1e-3
 SPREAD_SHARPNESS = 5.0
@@ -27,15 +29,20 @@ class PretrainTask(nn.Module):
     Args:
         clip: What is trained.
         factors: Factors of the images, in the order of the columns of a batch's values.
+        seed: For the initial weights of the guides.
     """
 
-    def __init__(self, clip: Clip, factors: Sequence[FactorPhrases]) -> None:
+    def __init__(self, clip: Clip, factors: Sequence[FactorPhrases], seed: int = 0) -> None:
         super().__init__()
         self.image_encoder = clip.image_encoder
         self.text_encoder = clip.text_encoder
         self.logit_scale = clip.logit_scale
+        self.grid = clip.spec.grid
         self._tokenizer = clip.tokenizer
         self._factors = tuple(factors)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.guides = Guides(clip.image_encoder, clip.spec.grid, factors)
         self._phrase_tokens = clip.tokenizer([phrase for factor in factors for phrase in factor.phrases])
 
     def phrase_features(self) -> Tensor:
@@ -62,16 +69,26 @@ class PretrainTask(nn.Module):
         towards = supervised_contrastive(scaled, texts, labels, labels)
         return (towards + supervised_contrastive(texts, scaled, labels, labels)) / 2
 
-    def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
-        """Losses by name: ``person`` and ``clothes``, each the mean over its factors, and ``caption`` in some steps."""
-        images: Tensor = self.image_encoder(batch.images).projected
+    def _factor_losses(self, logits: Sequence[Tensor], values: Tensor) -> dict[str, Tensor]:
+        """Cross-entropies of logits (B, values) of each factor: means over the person's factors and the clothes'."""
         losses: dict[str, list[Tensor]] = {"person": [], "clothes": []}
-        logits = self.factor_logits(images, self.phrase_features())
-        for factor, scores, values in zip(self._factors, logits, batch.values.T, strict=True):
-            applies = (values >= 0).sum().clamp(min=1)
-            loss = F.cross_entropy(scores, values, ignore_index=-1, reduction="sum") / applies
+        for factor, scores, truth in zip(self._factors, logits, values.T, strict=True):
+            applies = (truth >= 0).sum().clamp(min=1)
+            loss = F.cross_entropy(scores, truth, ignore_index=-1, reduction="sum") / applies
             losses["clothes" if factor.of_clothes else "person"].append(loss)
-        means = {name: torch.stack(parts).mean() for name, parts in losses.items() if parts}
+        return {name: torch.stack(parts).mean() for name, parts in losses.items() if parts}
+
+    def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
+        """Losses by name.
+
+        ``person`` and ``clothes``, each the mean over its factors; ``guide_person`` and ``guide_clothes``, the same by
+        the guides; ``caption`` in some steps.
+        """
+        images: Tensor = self.image_encoder(batch.images).projected
+        means = self._factor_losses(self.factor_logits(images, self.phrase_features()), batch.values)
+        for guide in self.guides(images):
+            for name, loss in self._factor_losses(guide, batch.values).items():
+                means[f"guide_{name}"] = means.get(f"guide_{name}", 0) + loss
         if batch.captions is not None:
             means["caption"] = self._caption_loss(F.normalize(images, dim=1), batch.captions)
         return means
@@ -109,12 +126,13 @@ def pretrain(
     resume: ResumeSettings | None = None,
     quiet: bool = False,
 ) -> list[CurveRow]:
-    """Spread the phrases, then train with AdamW, a linear warm-up and a cosine decay to zero; returns the curves.
+    """Spread places and phrases, then train with AdamW, linear warm-up and cosine decay to zero; returns the curves.
 
     Raises:
         WorkError: The loss is not finite.
     """
     task.train()
+    start_positions(task.image_encoder, task.grid)
     spread_phrases(task)
     optimizer = torch.optim.AdamW(_parameter_groups(task, weight_decay), lr=learning_rate, fused=True)
     rows = run_epochs(
@@ -124,7 +142,7 @@ def pretrain(
         batches.epoch,
         lambda position: cosine_rate(position, epochs, learning_rate, warmup=WARMUP_SHARE * epochs),
         what="pretrain-clip",
-        loss_weights={"caption": CAPTION_WEIGHT},
+        loss_weights=LOSS_WEIGHTS,
         resume=resume,
         quiet=quiet,
     )

@@ -138,7 +138,7 @@ def test_a_factor_that_applies_to_no_image_costs_nothing(clip: Clip) -> None:
     values[:, 0] = -1
     losses = task(PretrainBatch(torch.randn(4, 3, *SIZE), values, None))
     assert losses["person"].item() == 0
-    assert set(losses) == {"person", "clothes"}
+    assert set(losses) == {"person", "clothes", "guide_person", "guide_clothes"}
 
 
 def test_an_epoch_shows_each_image_once_and_captions_in_turn() -> None:
