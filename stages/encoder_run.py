@@ -27,6 +27,7 @@ from stages.run_record import epoch_hook, record_text, state_folder, state_setti
 from stages.validation import make_validation
 
 BEST_FOLDER = "best"
+MINIMISE_CLOTHES = {"disentangle", "clothes_uniform", "clothes_uniform_own"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _train(
     summary: dict[str, Any] = {
         "epochs": settings.epochs,
         "method": settings.method,
-        "clothes_feature_minimisation": bool({"disentangle", "clothes_uniform"} & inputs.weights.keys()),
+        "clothes_feature_minimisation": bool(MINIMISE_CLOTHES & inputs.weights.keys()),
         "loss": trained.loss,
     }
     if trained.best is not None:

@@ -1,7 +1,8 @@
-"""ccaf-plus, in the place of L_dis: the clothes prompts should not tell an image's clothes class."""
+"""ccaf-plus, in the place of L_dis: the clothes prompts should not tell which clothes a person wears."""
 
 import math
 
+import torch
 from torch import Tensor
 
 from pipeline.losses.similarity import Similarity, similarity_logits
@@ -27,7 +28,32 @@ def clothes_uniform_loss(images: Tensor, texts: Tensor, similarity: Similarity =
     return -log_posteriors.mean() - math.log(len(texts))
 
 
-def _of_dressed(inputs: LossInputs) -> Tensor | None:
+def own_clothes_uniform_loss(
+    images: Tensor, texts: Tensor, own: Tensor, similarity: Similarity = "dot", scale: float = 1.0
+) -> Tensor:
+    """:func:`clothes_uniform_loss` with the softmax over the clothes of the image's own identity only.
+
+    A person's outfits are not to be told apart; what tells them from other people's outfits may stay, so that less of
+    the same-clothes accuracy is lost. An image whose identity has a single clothes class adds 0.
+
+    Args:
+        images: f, (B, D).
+        texts: Text features of all clothes classes, (K_c, D).
+        own: Clothes classes of each image's identity, at least one, filled up with negative numbers, (B, most).
+        similarity: See :func:`similarity_logits`.
+        scale: See :func:`similarity_logits`.
+
+    Returns:
+        A scalar, not negative.
+    """
+    known = own >= 0
+    logits = similarity_logits(images, texts, similarity, scale).gather(1, own.clamp(min=0))
+    log_posteriors = logits.masked_fill(~known, -torch.inf).log_softmax(dim=1).masked_fill(~known, 0.0)
+    counts = known.sum(dim=1).to(logits.dtype)
+    return -(log_posteriors.sum(dim=1) / counts + counts.log()).mean()
+
+
+def _of_all(inputs: LossInputs) -> Tensor | None:
     dressed = inputs.dressed()
     if dressed is None:
         return None
@@ -37,4 +63,21 @@ def _of_dressed(inputs: LossInputs) -> Tensor | None:
     )
 
 
-TERMS = {"clothes_uniform": Term(_of_dressed, needs=frozenset({"clothes_texts"}))}
+def _of_own(inputs: LossInputs) -> Tensor | None:
+    dressed = inputs.dressed()
+    if dressed is None:
+        return None
+    settings = inputs.settings
+    return own_clothes_uniform_loss(
+        inputs.features.projected[dressed],
+        present(inputs.clothes_texts),
+        present(inputs.identity_clothes)[inputs.labels.identities[dressed]],
+        settings.similarity,
+        settings.scale,
+    )
+
+
+TERMS = {
+    "clothes_uniform": Term(_of_all, needs=frozenset({"clothes_texts"})),
+    "clothes_uniform_own": Term(_of_own, needs=frozenset({"clothes_texts"})),
+}

@@ -23,5 +23,6 @@ ENCODER_CURVES = {
     "cal_adversarial": "features against CAL's clothes classifier",
     "target_alignment": "raw image to the frozen encoder's shielding image, 1 - cosine",
     "clothes_uniform": "clothes posteriors against uniform, by the clothes prompts",
+    "clothes_uniform_own": "posteriors over a person's own clothes against uniform, by the clothes prompts",
     "learning_rate": "at the last step of the epoch",
 }

@@ -50,8 +50,8 @@ METHODS: Mapping[str, Method] = {
     ),
     "cal": Method("CAL on the baseline", {**_BASELINE, "cal_classifier": 1.0, "cal_adversarial": 1.0}),
     "ccaf-plus": Method(
-        "I2T, alignment to the frozen encoder's shielding features, clothes posteriors pushed to uniform",
-        {**_I2T, "target_alignment": 1.0, "clothes_uniform": 1.0},
+        "I2T, alignment to the frozen encoder's shielding features, posteriors over a person's own clothes to uniform",
+        {**_I2T, "target_alignment": 10.0, "clothes_uniform_own": 10.0},
     ),
 }
 

@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 
 from pipeline.losses.cal import CosineClassifier, clothes_adversarial_loss, positive_clothes
 from pipeline.losses.centre_alignment import centre_alignment
-from pipeline.losses.clothes_uniform import clothes_uniform_loss
+from pipeline.losses.clothes_uniform import clothes_uniform_loss, own_clothes_uniform_loss
 from pipeline.losses.disentangle import disentangle_loss
 from pipeline.losses.identity import identity_loss
 from pipeline.losses.image_text import image_text_cross_entropy
@@ -94,6 +94,19 @@ def test_uniform_is_the_divergence_of_the_posteriors_from_uniform():
     assert clothes_uniform_loss(images, texts, "cosine", 8.0).item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_uniform_over_the_own_clothes_looks_at_no_others():
+    images, texts = features(4, 3, 3), features(5, 6, 3)
+    own = torch.tensor([[0, 1, -1], [2, 3, 4], [5, -1, -1]])
+    logits = (images @ texts.T).numpy()
+    parts = [naive_uniform(logits[[row]][:, columns]) for row, columns in enumerate(([0, 1], [2, 3, 4], [5]))]
+    assert parts[2] == 0.0
+    assert own_clothes_uniform_loss(images, texts, own).item() == pytest.approx(sum(parts) / 3, abs=1e-12)
+    every = torch.arange(6).expand(3, 6)
+    for similarity, scale in (("dot", 1.0), ("cosine", 8.0)):
+        whole = clothes_uniform_loss(images, texts, similarity, scale)
+        assert own_clothes_uniform_loss(images, texts, every, similarity, scale).item() == pytest.approx(whole.item())
+
+
 def test_target_alignment_is_one_less_the_cosine_and_leaves_the_target_alone():
     raw, target = features(6, 4, 5).requires_grad_(), features(7, 4, 5).requires_grad_()
     pairs = zip(raw.detach().numpy(), target.detach().numpy(), strict=True)
@@ -129,6 +142,7 @@ OTHER = features(20, 5, 3)
     lambda f: onehot_clothes_loss(f, LABELS),
     lambda f: clothes_adversarial_loss(f, LABELS, torch.tensor([[True, True, False]] * 4)),
     lambda f: clothes_uniform_loss(f, OTHER),
+    lambda f: own_clothes_uniform_loss(f, OTHER, torch.tensor([[0, 1, -1], [2, 3, 4], [2, 3, 4], [0, -1, -1]])),
     lambda f: target_alignment(f, OTHER[:4]),
 ])  # fmt: skip
 def test_gradients_equal_finite_differences(loss):
