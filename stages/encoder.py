@@ -118,7 +118,7 @@ def _targets(
         clip.image_encoder.to(device),
         data.store.shielding,
         data.rows.tolist(),
-        lambda features: features.projected,
+        lambda features: features.joined,
         mean=clip.spec.pixel_mean,
         std=clip.spec.pixel_std,
         device=device,

@@ -1,9 +1,9 @@
-"""ccaf-plus, in the place of I2I: the raw feature is pulled to the frozen encoder's feature of the shielding image."""
+"""ccaf-plus, in the place of I2I: raw features are pulled to the frozen encoder's features of the shielding image."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.losses.terms import Term, present
+from pipeline.losses.terms import LossInputs, Term, present
 
 
 def target_alignment(raw: Tensor, target: Tensor) -> Tensor:
@@ -19,9 +19,12 @@ def target_alignment(raw: Tensor, target: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(raw, target.detach(), dim=1).mean()
 
 
-TERMS = {
-    "target_alignment": Term(
-        lambda inputs: target_alignment(inputs.features.projected, present(inputs.features.target)),
-        needs=frozenset({"target"}),
-    )
-}
+def _of_test_features(inputs: LossInputs) -> Tensor:
+    """Mean of the alignments of the two features that retrieval compares: hidden and projected."""
+    features, target = inputs.features, present(inputs.features.target)
+    channels = features.hidden.shape[1]
+    hidden = target_alignment(features.hidden, target[:, :channels])
+    return (hidden + target_alignment(features.projected, target[:, channels:])) / 2
+
+
+TERMS = {"target_alignment": Term(_of_test_features, needs=frozenset({"target"}))}

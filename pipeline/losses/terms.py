@@ -29,7 +29,8 @@ class EncoderFeatures:
         shielding_projected: f^s = E_v^s(x_s), (B, D); None where the method has no E_v^s.
         shielding_hidden: As hidden, of E_v^s(x_s).
         shielding_earlier: As earlier, of E_v^s(x_s).
-        target: Projected feature of x_s by the frozen encoder, without gradients, (B, D); None where no term needs it.
+        target: Hidden and projected features of x_s by the frozen encoder side by side, without gradients, (B, C + D);
+            None where no term needs them.
     """
 
     projected: Tensor

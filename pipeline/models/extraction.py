@@ -22,7 +22,7 @@ def retrieval_feature(features: ImageFeatures, kind: FeatureKind) -> Tensor:
     """
     if kind == "projected":
         return F.normalize(features.projected, dim=1)
-    return F.normalize(torch.cat([features.hidden, features.projected], dim=1), dim=1)
+    return F.normalize(features.joined, dim=1)
 
 
 @torch.no_grad()

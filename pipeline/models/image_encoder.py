@@ -27,6 +27,11 @@ class ImageFeatures(NamedTuple):
     hidden: Tensor
     earlier: Tensor
 
+    @property
+    def joined(self) -> Tensor:
+        """Hidden and projected side by side, (B, C + D): what CLIP-ReID compares at test time."""
+        return torch.cat([self.hidden, self.projected], dim=1)
+
 
 class CameraEmbedding(nn.Module):
     """Side information of TransReID (He et al. 2021): one learned vector a camera, added to the class token.

@@ -199,11 +199,25 @@ def test_cached_targets_are_looked_up_and_computed_ones_are_the_frozen_encoders(
     assert not cached.uses_shielding_images
     computed = make_task(tiny_clip_config, "ccaf-plus")
     with torch.no_grad():
-        expected = computed.image_encoder.eval()(batch.shielding).projected
+        expected = computed.image_encoder.eval()(batch.shielding).joined
         for parameter in computed.image_encoder.parameters():
             parameter.add_(1.0)  # training E_v must not move the frozen copy
     torch.testing.assert_close(computed.train().encode(batch).target, expected)
     assert not any("frozen" in name for name in computed.state_dict())
+
+
+def test_alignment_is_of_both_features_that_retrieval_compares(tiny_clip_config):
+    table = torch.randn(40, 32 + 24, generator=torch.Generator().manual_seed(5))
+    task = make_task(tiny_clip_config, "ccaf-plus", targets=table).eval()
+    batch = replace(make_batch(), rows=torch.arange(16))
+    with torch.no_grad():
+        raw = task.image_encoder(batch.raw)
+    assert raw.joined.shape == (16, 56)
+    total = 0.0
+    for feature, target in ((raw.hidden, table[:16, :32]), (raw.projected, table[:16, 32:])):
+        for f, t in zip(feature, target, strict=True):
+            total += 1 - float(f @ t / f.norm() / t.norm())
+    assert task(batch)["target_alignment"].item() == pytest.approx(total / 32, abs=1e-5)
 
 
 def test_the_frozen_copy_goes_where_the_task_goes(tiny_clip_config):
