@@ -1,6 +1,8 @@
 """Ray: a quiet session on a local or a remote cluster, and what it has."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,3 +114,20 @@ def _code_for_workers(modules: tuple[str, ...]) -> dict[str, Any] | None:
     if "working_dir" in job:
         packages = [path for path in packages if not Path(path).resolve().is_relative_to(Path.cwd().resolve())]
     return {"py_modules": packages} if packages else None
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While it lasts, a request to terminate stops the run as an interruption does. Ray's own answer is to abort."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can have it so
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
