@@ -21,7 +21,7 @@ from stages.study_work import Outcome, Task, do_task, identify
 POLL_SECONDS = 1.0
 CRASHES = 2
 """How often the process of a step may die before the step has failed."""
-LOCK_NAME = ".lock"
+LOCK_NAME, STATES_NAME = ".lock", ".states"
 
 _ON_GPU: frozenset[Kind] = frozenset({"clip", "prompts", "encoder", "features"})
 
@@ -166,7 +166,8 @@ def _work(schedule: Schedule, slots: _Slots, threads: int, machines: Machines, p
                 task = Task(
                     _with_threads(step, threads, machines),
                     schedule.inputs_of(step),
-                    schedule.folder / step.name,
+                    schedule.folder / f"{step.name}.log",
+                    schedule.folder / STATES_NAME / step.name,
                     folder,
                 )
                 options = {**_demand(step, slots, threads, machines), "max_retries": CRASHES}

@@ -19,9 +19,6 @@ from pipeline.studies.plan import WALKERS
 from pipeline.studies.steps import Kind, Step
 from stages.console import Console
 
-LOG_SUFFIX = ".log"
-_BEGUN_SUFFIX = ".begun"
-
 _MODULES: Mapping[Kind, tuple[str, ...]] = {
     "population": ("pipeline.datasets.walkers.writer",),
     "data": ("pipeline.datasets.walkers.writer",),
@@ -179,13 +176,15 @@ class Task:
     Attributes:
         step: What is to be done.
         inputs: Hashes of the artifacts that it reads, by role.
-        base: Path without ending that its log and lock are named after.
+        log: File that everything it says is added to.
+        state: File without ending that its lock and the mark of its beginning are named after.
         folder: Where the command was given; paths in the parameters may be relative to it.
     """
 
     step: Step
     inputs: Mapping[str, str]
-    base: Path
+    log: Path
+    state: Path
     folder: Path
 
 
@@ -222,7 +221,7 @@ def _forget_others_progress(task: Task) -> None:
     from pipeline.training.loop import forget_progress
     from stages.run_record import state_folder
 
-    mark = task.base.with_name(f"{task.base.name}{_BEGUN_SUFFIX}")
+    mark = task.state.with_name(f"{task.state.name}.begun")
     own = sha256_of_value([task.step.fingerprint, dict(task.inputs)])
     if not mark.is_file() or mark.read_text() != own:
         forget_progress(state_folder(task.step.out))
@@ -234,17 +233,17 @@ def do_task(task: Task) -> Outcome:
 
     A worker whose driver was killed may live on for a moment: the lock lets nobody else do the same step meanwhile.
     """
-    step, log = task.step, task.base.with_name(f"{task.base.name}{LOG_SUFFIX}")
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        for path in (task.log, task.state):
+            path.parent.mkdir(parents=True, exist_ok=True)
         os.chdir(task.folder)
-        with locked(task.base.with_name(f".{task.base.name}.lock")), _output_to(log):
-            return _do(task, log)
+        with locked(task.state.with_name(f"{task.state.name}.lock")), _output_to(task.log):
+            return _do(task)
     except OSError as error:
-        return Outcome(None, 0.0, f"{step.name}: {error.strerror or error} ({error.filename})")
+        return Outcome(None, 0.0, f"{error.filename}: {error.strerror or error}")
 
 
-def _do(task: Task, log: Path) -> Outcome:
+def _do(task: Task) -> Outcome:
     step, started = task.step, time.monotonic()
     console = Console()
     console.say(f"{step.kind} {step.name}")
@@ -260,7 +259,7 @@ def _do(task: Task, log: Path) -> Outcome:
         return Outcome(None, time.monotonic() - started, str(error))
     except Exception as error:
         traceback.print_exc()
-        return Outcome(None, time.monotonic() - started, f"{type(error).__name__}: {error} (see {log})")
+        return Outcome(None, time.monotonic() - started, f"{type(error).__name__}: {error} (see {task.log})")
     seconds = time.monotonic() - started
     console.say(f"done in {seconds:.1f} s")
     return Outcome(output, seconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline.errors import InputError
+from pipeline.errors import InputError, WorkError
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # shards never pass through it: tasks and entries are small
 
@@ -51,6 +51,7 @@ def ray_session(address: str | None, cpus: int | None = None, modules: tuple[str
 
     Raises:
         InputError: The address is of Ray Client, or no cluster answers there.
+        WorkError: A local one does not start.
     """
     if address is not None and address.startswith("ray://"):
         raise InputError(
@@ -86,13 +87,18 @@ def _connect(address: str | None, cpus: int | None, modules: tuple[str, ...]) ->
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         least = max(cpus, len(os.sched_getaffinity(0))) if cpus is not None else None
-        ray.init(
-            address="local",
-            num_cpus=least,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=least,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **quiet,
+            )
+        except Exception as error:  # Ray's own, of no narrower kind, when its processes do not answer in time
+            if "timed out" not in str(error):
+                raise
+            raise WorkError(f"Ray does not start, the machine may be too busy: {str(error).splitlines()[0]}") from error
         return
     try:
         ray.init(address=address, runtime_env=_code_for_workers(modules), **quiet)
