@@ -11,8 +11,8 @@ from typing import Any
 import stages
 from pipeline.errors import InputError
 from pipeline.shards.cluster import Resources, ray_session, terminable
-from pipeline.studies.plan import Plan
 from pipeline.studies.progress import StudyProgress
+from pipeline.studies.rows import Plan
 from pipeline.studies.schedule import Schedule
 from pipeline.studies.steps import Kind, Step
 from stages.console import Console

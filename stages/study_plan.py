@@ -10,7 +10,8 @@ from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.shards.record import read_record
-from pipeline.studies.plan import WALKERS, Base, Given, common_parameters
+from pipeline.studies.builder import common_parameters
+from pipeline.studies.rows import WALKERS, Base, Given
 from pipeline.studies.study import Study
 from stages.paths import ARTIFACTS, Workspace
 

@@ -12,7 +12,8 @@ from pipeline.errors import WorkError
 from pipeline.files import atomic_file, read_json, write_json
 from pipeline.studies.blocks import make_blocks
 from pipeline.studies.formats import FORMATS, write_table
-from pipeline.studies.plan import Plan, make_plan, make_tuning_plan
+from pipeline.studies.plan import make_plan, make_tuning_plan
+from pipeline.studies.rows import Plan
 from pipeline.studies.schedule import Schedule
 from pipeline.studies.table import Table, build_table, table_as_json
 from pipeline.studies.tuning import choose, scores_of, tuning_as_json, tuning_as_markdown

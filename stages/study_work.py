@@ -13,9 +13,9 @@ from pathlib import Path
 import pipeline
 import stages
 from pipeline.errors import InputError, PipelineError
-from pipeline.files import locked, sha256_of_file, sha256_of_value
+from pipeline.files import locked, sha256_of_file, sha256_of_value, write_json
 from pipeline.studies.code import source_digest
-from pipeline.studies.plan import WALKERS
+from pipeline.studies.rows import WALKERS
 from pipeline.studies.steps import Kind, Step
 from stages.console import Console
 
@@ -28,6 +28,8 @@ _MODULES: Mapping[Kind, tuple[str, ...]] = {
     "encoder": ("stages.encoder_run",),
     "features": ("stages.extract",),
     "metrics": ("stages.evaluate",),
+    "leakage": ("stages.leakage",),
+    "oracle": ("stages.oracle",),
 }
 """The modules that do a step; what they import decides it too."""
 
@@ -52,6 +54,7 @@ _DECIDE_NOTHING = (
     "pipeline.training.tensorboard",
     "pipeline.training.timing",
     "pipeline.training.workers",
+    "pipeline.studies",
     "stages.console",
     "stages.options",
     "stages.paths",
@@ -130,6 +133,24 @@ def _metrics(step: Step, console: Console) -> None:
     evaluate.run(step.parameters, console, scored, step.out, dataset=step.parameters.data.dataset)
 
 
+def _oracle(step: Step, console: Console) -> None:
+    from stages import oracle
+
+    oracle.run(step.parameters, console, str(step.made_of["oracle"]), step.out)
+
+
+def _leakage(step: Step, console: Console) -> None:
+    from stages import leakage
+
+    try:
+        leakage.run(step.parameters, console, step.places["features"], step.out)
+    except InputError as error:
+        if "data" in step.inputs:
+            raise
+        console.say(f"without leakage: {error}")  # a data set without clothes ids has none that could be measured
+        write_json(step.out, {"headline": {}, "left_out": {"leakage": str(error)}})
+
+
 _WORK: Mapping[Kind, Callable[[Step, Console], None]] = {
     "population": _population,
     "data": _data,
@@ -139,6 +160,8 @@ _WORK: Mapping[Kind, Callable[[Step, Console], None]] = {
     "encoder": _encoder,
     "features": _features,
     "metrics": _metrics,
+    "leakage": _leakage,
+    "oracle": _oracle,
 }
 
 

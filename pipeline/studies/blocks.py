@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.studies.plan import SweepRows
+from pipeline.studies.rows import SweepRows
 from pipeline.studies.statistics import Difference, Spread
-from pipeline.studies.table import METRICS, MINUTES, Line, Table
+from pipeline.studies.table import METRICS, MINUTES, Line, Measure, Table
 
 NOTHING = "–"
 Mark = Literal["", "up", "down"]
@@ -86,7 +86,7 @@ def _last_cells(table: Table, line: Line) -> tuple[Cell, Cell, Cell]:
 def _figures(table: Table, lines: Sequence[Line], title: str, note: str) -> Block:
     header = (
         "method",
-        *(measure.title for measure in table.measures),
+        *(measure.title for measure in table.scores),
         "seeds",
         f"SE of {table.primary} Rank-1",
         "training min",
@@ -94,7 +94,7 @@ def _figures(table: Table, lines: Sequence[Line], title: str, note: str) -> Bloc
     rows = tuple(
         (
             _name_cell(line),
-            *(spread_cell(line.figures.get(measure.key)) for measure in table.measures),
+            *(spread_cell(line.figures.get(measure.key)) for measure in table.scores),
             *_last_cells(table, line),
         )
         for line in lines
@@ -102,26 +102,38 @@ def _figures(table: Table, lines: Sequence[Line], title: str, note: str) -> Bloc
     return Block(title, note, header, rows)
 
 
-def _differences(table: Table, lines: Sequence[Line], reference: str) -> Block:
+def _leakage(table: Table, lines: Sequence[Line]) -> Block:
+    header = ("method", *(measure.title for measure in table.leaks))
+    rows = [
+        (_name_cell(line), *(spread_cell(line.figures.get(measure.key)) for measure in table.leaks)) for line in lines
+    ]
+    rows.append((Cell("chance"), *(Cell(f"{table.chance[measure.name]:.1f}") for measure in table.leaks)))
+    note = (
+        "Percent. What linear probes read from the frozen test features (clothes, identity: mean over the factors), "
+        "and mAP of finding other people in the same garment. Low is good for clothes, high for identity."
+    )
+    return Block("Leakage", note, header, tuple(rows))
+
+
+def _differences(table: Table, lines: Sequence[Line], reference: str, measures: Sequence[Measure], title: str) -> Block:
     rows = []
     for line in lines:
         found = line.differences.get(reference, {})
         if found:
-            rows.append((_name_cell(line), *(difference_cell(found.get(measure.key)) for measure in table.measures)))
+            rows.append((_name_cell(line), *(difference_cell(found.get(measure.key)) for measure in measures)))
     note = "Points, the mean over the seeds that both have, and its 95% interval by Student's t."
-    header = ("method", *(measure.title for measure in table.measures))
-    return Block(f"Difference to {reference}", note, header, tuple(rows))
+    return Block(title, note, ("method", *(measure.title for measure in measures)), tuple(rows))
 
 
 def _sweep(table: Table, sweep: SweepRows) -> Block:
     rows = []
     for value, name in sweep.points:
         line = table.line(name)
-        cells = (spread_cell(line.figures.get(measure.key)) for measure in table.measures)
+        cells = (spread_cell(line.figures.get(measure.key)) for measure in table.scores)
         rows.append((Cell(f"{value}"), *cells, *_last_cells(table, line)))
     header = (
         sweep.parameter,
-        *(measure.title for measure in table.measures),
+        *(measure.title for measure in table.scores),
         "seeds",
         f"SE of {table.primary} Rank-1",
         "training min",
@@ -144,10 +156,18 @@ def _paper(paper: Mapping[str, Mapping[str, tuple[float, float]]]) -> Block:
 
 def make_blocks(table: Table) -> list[Block]:
     """All blocks, in the order of the page."""
-    lines = [line for line in table.lines if line.row.kind in ("frozen", "method")]
+    lines = [line for line in table.lines if line.row.kind in ("oracle", "frozen", "method")]
     note = "Percent, mean ± standard deviation over the seeds. SE: standard error of the mean."
     blocks = [_figures(table, lines, "Results", note)]
-    blocks += [block for name in table.references if (block := _differences(table, lines, name)).rows]
+    compared = [line for line in lines if line.row.kind != "oracle"]
+    blocks += [_differences(table, compared, name, table.scores, f"Difference to {name}") for name in table.references]
+    if table.leaks:
+        blocks.append(_leakage(table, lines))
+        blocks += [
+            _differences(table, compared, name, table.leaks, f"Leakage: difference to {name}")
+            for name in table.references
+        ]
+    blocks = [block for block in blocks if block.rows]
     blocks += [_sweep(table, sweep) for sweep in table.plan.sweeps]
     if table.study.paper:
         blocks.append(_paper(table.study.paper))

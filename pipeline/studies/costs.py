@@ -35,5 +35,7 @@ def estimate(kind: Kind, parameters: Parameters) -> float:
         "shards": 5.0 + 0.01 * (train + test) * scale,
         "features": 0.004 * test * scale,
         "metrics": 0.001 * test,
+        "leakage": 0.02 * test,
+        "oracle": 0.0,
     }
     return 1.0 + seconds[kind]

@@ -16,7 +16,7 @@ from pipeline.reporting.origin import Fact
 from pipeline.reporting.page import render_page
 from pipeline.reporting.plots import sweep as plot_sweep
 from pipeline.studies.blocks import Block, Cell, make_blocks
-from pipeline.studies.plan import SweepRows
+from pipeline.studies.rows import SweepRows
 from pipeline.studies.table import METRICS, Table, table_as_json
 
 FORMATS = ("json", "csv", "md", "html")

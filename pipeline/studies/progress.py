@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import TextIO
 
-from pipeline.studies.plan import Plan
+from pipeline.studies.rows import Plan
 from pipeline.studies.schedule import Schedule
 
 PLAIN_SECONDS = 10.0

@@ -9,7 +9,7 @@ from pipeline.config import Parameters
 from pipeline.files import sha256_of_value
 from pipeline.training.methods import IdentityImages, find_method
 
-Kind = Literal["population", "clip", "data", "shards", "prompts", "encoder", "features", "metrics"]
+Kind = Literal["population", "clip", "data", "shards", "prompts", "encoder", "features", "metrics", "leakage", "oracle"]
 
 _ONLY_HOW = {
     "training": {
@@ -135,6 +135,10 @@ def deciding(kind: Kind, parameters: Parameters, given_clip: str | None = None) 
             "model": model_of(parameters, given_clip),
             "evaluate": {key: evaluate[key] for key in ("feature", "flip")},
         }
+    if kind == "leakage":
+        return {**seed, "leakage": section(parameters, "leakage")}
+    if kind == "oracle":
+        return {}
     evaluate = section(parameters, "evaluate")
     unused = {"feature", "flip", "batch_size", "rerank_gigabytes"}
     return {**seed, "evaluate": {key: value for key, value in evaluate.items() if key not in unused}}

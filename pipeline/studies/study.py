@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.config import Section, one_line
+from pipeline.datasets.walkers.oracle import OracleKind
 from pipeline.errors import InputError
 from pipeline.presets import packaged_files
 
@@ -90,6 +91,10 @@ class Study(Section):
     )
     sweeps: tuple[Sweep, ...] = ()
     frozen: bool = Field(True, description="also a row for the CLIP before training")
+    oracles: tuple[OracleKind, ...] = Field(
+        ("clothes", "visible"), description="also rows of features of what is true of walkers: floor and ceiling"
+    )
+    leakage: bool = Field(True, description="also probe what the features tell of clothes and of the person")
     quick: Quick | None = None
     tuning: Tuning | None = None
     paper: dict[str, dict[str, tuple[float, float]]] = Field(
@@ -110,8 +115,10 @@ class Study(Section):
     @classmethod
     def _are_names(cls, methods: dict[str, Changes | None]) -> dict[str, Changes | None]:
         for name in methods:
-            if not _NAME.fullmatch(name) or name == "frozen":
-                raise ValueError(f"{name!r} cannot be the name of a method: letters, digits and + . _ - only")
+            if not _NAME.fullmatch(name) or name == "frozen" or name.startswith("oracle-"):
+                raise ValueError(
+                    f"{name!r} cannot be the name of a method: letters, digits, + . _ -, no other row's name"
+                )
         return methods
 
     @model_validator(mode="after")

@@ -7,13 +7,15 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import read_json, sha256_of_value
-from pipeline.studies.plan import Plan, Row
+from pipeline.studies.rows import Plan, Row
 from pipeline.studies.schedule import Note
-from pipeline.studies.statistics import Difference, Spread, paired_difference, spread_of
+from pipeline.studies.statistics import Difference, Spread, mean_of, paired_difference, spread_of
 from pipeline.studies.study import Study
 
 METRICS = {"rank1": "Rank-1", "mAP": "mAP"}
 MINUTES = ("training", "minutes")
+LEAKAGE = "leakage"
+_FIRST = ("clothes", "identity", "upper_colour")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Table:
         references: Rows that the others are compared with.
         made_by: Version and digests of the program, hash of the CLIP, and of the study.
         failures: What failed, a sentence each; empty when the table is complete.
+        chance: Chance level of each leakage figure.
     """
 
     study: Study
@@ -78,6 +81,17 @@ class Table:
     references: tuple[str, ...]
     made_by: Mapping[str, Any]
     failures: tuple[str, ...] = ()
+    chance: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> tuple[Measure, ...]:
+        """Columns of protocols."""
+        return tuple(measure for measure in self.measures if measure.group != LEAKAGE)
+
+    @property
+    def leaks(self) -> tuple[Measure, ...]:
+        """Columns of leakage."""
+        return tuple(measure for measure in self.measures if measure.group == LEAKAGE)
 
     def line(self, name: str) -> Line:
         """The line of a row."""
@@ -110,6 +124,22 @@ def read_protocols(path: Path) -> dict[str, dict[str, float]]:
         raise InputError(f"metrics {path} are not what ccaf-pipeline evaluate writes: {error!r}") from None
 
 
+def read_leakage(path: Path) -> dict[str, tuple[float, float]]:
+    """Headline figures of a leakage file with their chance levels.
+
+    Raises:
+        InputError: It is missing or of another form.
+    """
+    found = read_json(path, "leakage")
+    try:
+        return {
+            name: (float(entry["mAP"] if "mAP" in entry else entry["accuracy"]), float(entry["chance"]))
+            for name, entry in found["headline"].items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"leakage {path} is not what ccaf-pipeline leakage writes: {error!r}") from None
+
+
 def _values_of(plan: Plan, row: Row, notes: Mapping[str, Note]) -> dict[tuple[str, str], dict[int, float]]:
     """Values of a row by measure and seed, of those runs that are finished."""
     values: dict[tuple[str, str], dict[int, float]] = {}
@@ -119,6 +149,9 @@ def _values_of(plan: Plan, row: Row, notes: Mapping[str, Note]) -> dict[tuple[st
         for protocol, figures in read_protocols(plan.steps[run.metrics].out).items():
             for metric, value in figures.items():
                 values.setdefault((protocol, metric), {})[seed] = value
+        if run.leakage is not None and run.leakage in notes:
+            for name, (value, _) in read_leakage(plan.steps[run.leakage].out).items():
+                values.setdefault((LEAKAGE, name), {})[seed] = value
         if run.encoder is not None:
             values.setdefault(MINUTES, {})[seed] = round(notes[run.encoder].seconds / 60, 2)
     return values
@@ -141,11 +174,14 @@ def build_table(
         InputError: A metrics file is damaged.
     """
     values = {row.name: _values_of(plan, row, notes) for row in plan.rows}
-    found = list(dict.fromkeys(group for each in values.values() for group, name in each if (group, name) != MINUTES))
+    keys = list(dict.fromkeys(key for each in values.values() for key in each))
+    found = list(dict.fromkeys(group for group, name in keys if group not in (MINUTES[0], LEAKAGE)))
     protocols = order_protocols(found, study.protocols)
     measures = [
         Measure(protocol, metric, f"{protocol} {title}") for protocol in protocols for metric, title in METRICS.items()
     ]
+    leaks = sorted((name for group, name in keys if group == LEAKAGE), key=lambda name: (name not in _FIRST, name))
+    measures += [Measure(LEAKAGE, name, name.replace("_", " ")) for name in leaks]
     references = tuple(name for name in study.reference if values.get(name))
     lines = []
     for row in plan.rows:
@@ -174,7 +210,18 @@ def build_table(
         references=references,
         made_by={"study_sha256": sha256_of_value(study.model_dump(mode="json")), "code": code, **made_by},
         failures=tuple(failures),
+        chance=_chance(plan, notes),
     )
+
+
+def _chance(plan: Plan, notes: Mapping[str, Note]) -> dict[str, float]:
+    """Chance levels of the leakage figures: they are the data's, not the method's; mean over all runs."""
+    levels: dict[str, list[float]] = {}
+    for name, step in plan.steps.items():
+        if step.kind == "leakage" and name in notes:
+            for measure, (_, chance) in read_leakage(step.out).items():
+                levels.setdefault(measure, []).append(chance)
+    return {name: mean_of(values) for name, values in levels.items()}
 
 
 def _spread_value(spread: Spread) -> dict[str, Any]:
@@ -232,6 +279,7 @@ def table_as_json(table: Table) -> dict[str, Any]:
         "seeds": list(table.plan.seeds),
         "measures": [list(measure.key) for measure in table.measures],
         "primary_protocol": table.primary,
+        "chance": {LEAKAGE: dict(table.chance)} if table.chance else {},
         "references": list(table.references),
         "rows": rows,
         "sweeps": [

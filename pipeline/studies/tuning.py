@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.studies.plan import GridPoint, Plan
+from pipeline.studies.plan import GridPoint
+from pipeline.studies.rows import Plan
 from pipeline.studies.schedule import Note
 from pipeline.studies.statistics import Spread, spread_of
 from pipeline.studies.study import Study, Tuning

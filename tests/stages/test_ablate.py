@@ -35,6 +35,7 @@ STUDY = {
             "similarity": "cosine", "pad": 2,
         },
         "evaluate": {"bootstrap": 0},
+        "leakage": {"folds": 2},
     },
     "seeds": [0, 1],
     "reference": "baseline",
@@ -103,15 +104,18 @@ def finished(study_file, killed, cluster):
 def test_a_killed_study_goes_on_and_writes_its_table(finished):
     table = json.loads((finished / "table.json").read_text())
     assert table["complete"]
-    assert [row["name"] for row in table["rows"]] == ["frozen", "baseline", "ccaf"]
+    assert [row["name"] for row in table["rows"]] == ["oracle-clothes", "oracle-visible", "frozen", "baseline", "ccaf"]
     for row in table["rows"]:
-        place = "frozen" if row["name"] == "frozen" else f"methods/{row['name']}"
+        name, oracle = row["name"], row["name"].removeprefix("oracle-")
+        place = name if name == "frozen" else f"methods/{name}" if name == oracle else f"oracles/{oracle}"
         for seed in (0, 1):
             metrics = json.loads((finished / f"seed-{seed}/{place}/metrics.json").read_text())["protocols"]
             for protocol in ("cc", "sc"):
                 for name in ("rank1", "mAP"):
                     assert row["figures"][protocol][name]["values"][str(seed)] == metrics[protocol][name]
-    assert table["rows"][2]["parameters"] == {"encoder.method": "ccaf", "encoder.lambda_con": 0.3}
+        leakage = json.loads((finished / f"seed-1/{place}/leakage.json").read_text())["headline"]
+        assert row["figures"]["leakage"]["upper_colour"]["values"]["1"] == leakage["upper_colour"]["accuracy"]
+    assert table["rows"][4]["parameters"] == {"encoder.method": "ccaf", "encoder.lambda_con": 0.3}
     clip = json.loads((finished / "clip/config.json").read_text())
     assert table["made_by"]["clip"] == clip["weights_sha256"]
 
@@ -130,7 +134,7 @@ def test_a_second_call_does_nothing_and_writes_the_same_bytes(finished, study_fi
     before = files_of(finished, *endings)
     capsys.readouterr()
     assert ablate(study_file, finished) == 0
-    assert "24 of 24 steps are finished already" in capsys.readouterr().err
+    assert "40 of 40 steps are finished already" in capsys.readouterr().err
     assert files_of(finished, *endings) == before
 
 
@@ -188,6 +192,7 @@ def test_any_other_data_set_runs_with_parameters_of_its_own(figures, study_file,
     assert not (tmp_path / "out" / "clip").exists()
     config = json.loads((tmp_path / "out/seed-1/methods/baseline/encoder/config.json").read_text())
     assert (config["seed"], config["parameters"]["learning_rate"]) == (1, 0.0001)
+    assert value["chance"]["leakage"]["within_identity"] > 0  # the outfits of figures have ids
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from pipeline.errors import InputError
-from pipeline.studies.plan import Base, make_plan
+from pipeline.studies.plan import make_plan
+from pipeline.studies.rows import Base
 from pipeline.studies.study import dotted, load_study, merged, study_names
 
 STUDY = {
@@ -78,6 +79,7 @@ def test_the_papers_tables_stand_beside():
         ({"sweeps": [{"parameter": "encoder.pad", "values": [1, 2], "method": "x"}]}, "sweeps: x is none"),
         ({"sweeps": [{"parameter": "encoder.pad", "values": [1], "method": "ccaf"}]}, "sweeps.0.values"),
         ({"methods": {"a/b": None}}, "'a/b' cannot be the name of a method"),
+        ({"methods": {"oracle-x": None}}, "'oracle-x' cannot be the name of a method"),
         ({"methods": {"frozen": None}}, "'frozen' cannot be the name of a method"),
         ({"colour": "blue"}, "colour: there is no such key"),
     ],

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.files import sha256_of_value
-from pipeline.studies.plan import Base, Given, make_plan, make_tuning_plan
+from pipeline.studies.plan import make_plan, make_tuning_plan
+from pipeline.studies.rows import Base, Given
 from pipeline.studies.schedule import Schedule
 from pipeline.studies.study import Study
 
@@ -51,8 +52,9 @@ def test_what_runs_share_is_in_the_plan_once():
 
 def test_a_point_of_a_sweep_that_equals_a_method_is_the_methods_run():
     rows = {row.name: row for row in plan_of().rows}
-    assert rows["ccaf@encoder.lambda_con=0.1"].runs == rows["ccaf"].runs
-    assert rows["ccaf@encoder.lambda_con=0.5"].runs != rows["ccaf"].runs
+    for seed in (0, 1):
+        assert rows["ccaf@encoder.lambda_con=0.1"].runs[seed].metrics == rows["ccaf"].runs[seed].metrics
+        assert rows["ccaf@encoder.lambda_con=0.5"].runs[seed].metrics != rows["ccaf"].runs[seed].metrics
 
 
 def test_every_step_comes_after_its_inputs_and_reads_their_artifacts():
@@ -124,6 +126,27 @@ def test_what_a_data_set_brings_is_part_of_what_made_a_run(change):
         assert changed == (step.kind in ("prompts", "encoder", "features"))
 
 
+def test_leakage_is_measured_of_methods_and_oracles_but_not_of_sweeps():
+    plan = plan_of()
+    measured = {row.name: {run.leakage is not None for run in row.runs.values()} for row in plan.rows}
+    assert measured == {
+        **dict.fromkeys(["oracle-clothes", "oracle-visible", "frozen", "baseline", "clip-reid", "ccaf"], {True}),
+        "ccaf@encoder.lambda_con=0.1": {False},
+        "ccaf@encoder.lambda_con=0.5": {False},
+    }
+    step = plan.steps["seed-1/methods/ccaf/leakage.json"]
+    assert step.inputs == {"features": "seed-1/methods/ccaf/features.parquet", "data": "seed-1/data"}
+    assert step.parameters.data.root == str(FOLDER / "seed-1" / "data")
+    assert not names(plan_of(make_study(leakage=False)), "leakage")
+
+
+def test_oracles_are_of_the_rendering_of_their_seed():
+    plan = plan_of(make_study(oracles=["identity"]))
+    assert names(plan, "oracle") == [f"seed-{seed}/oracles/identity/features.parquet" for seed in (0, 1)]
+    step = plan.steps["seed-1/oracles/identity/features.parquet"]
+    assert (step.inputs, step.made_of) == ({"data": "seed-1/data"}, {"oracle": "identity"})
+
+
 def test_tuning_runs_the_grid_on_seeds_of_its_own_with_the_same_clip():
     study = make_study()
     plan, points = make_tuning_plan(study, FOLDER, Base(), {})
@@ -153,6 +176,8 @@ DECIDES = {
     ("training.evaluate_every", 1): {"encoder"},
     ("evaluate.flip", True): {"features"},
     ("evaluate.bootstrap", 7): {"metrics"},
+    ("leakage.folds", 3): {"leakage"},
+    ("synth.variant", "hard"): {"data", "population"},
     ("training.save_minutes", 9.0): set(),
     ("parse.io_threads", 7): set(),
     ("evaluate.batch_size", 7): set(),
@@ -261,7 +286,7 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path):
     broken = "seed-0/methods/ccaf/encoder"
     done, schedule = World(tmp_path).run(plan, broken=[broken])
     stem = broken.removesuffix("/encoder")
-    lost = {broken, f"{stem}/features.parquet", f"{stem}/metrics.json"}
+    lost = {broken, f"{stem}/features.parquet", f"{stem}/metrics.json", f"{stem}/leakage.json"}
     assert set(schedule.failures) == lost
     assert set(schedule.failures.values()) == {f"{broken} is broken"}
     assert set(done) == set(plan.steps) - lost

@@ -15,7 +15,8 @@ from pipeline.errors import InputError
 from pipeline.files import write_json
 from pipeline.studies.blocks import make_blocks
 from pipeline.studies.formats import table_as_csv, table_as_html, table_as_markdown, write_table
-from pipeline.studies.plan import Base, GridPoint, make_plan
+from pipeline.studies.plan import GridPoint, make_plan
+from pipeline.studies.rows import Base
 from pipeline.studies.schedule import Note
 from pipeline.studies.statistics import spread_of
 from pipeline.studies.study import Study
@@ -53,6 +54,12 @@ def plan(tmp_path):
                 for protocol in ("general", "cc", "sc")
             }
             write_json(plan.steps[run.metrics].out, {"protocols": protocols})
+            if run.leakage is not None:
+                headline = {
+                    "upper_colour": {"accuracy": figure(run.leakage, seed, "upper", "accuracy"), "chance": 8.0 + seed},
+                    "retrieval_upper_colour": {"mAP": figure(run.leakage, seed, "upper", "mAP"), "chance": 12.5},
+                }
+                write_json(plan.steps[run.leakage].out, {"headline": headline})
     return plan
 
 
@@ -71,7 +78,8 @@ def table(plan):
 
 def test_figures_are_those_of_the_metrics_files(plan, table):
     rows = {row["name"]: row for row in table_as_json(table)["rows"]}
-    assert list(rows) == ["frozen", "baseline", "ccaf", "ccaf@encoder.lambda_con=0.1", "ccaf@encoder.lambda_con=0.5"]
+    points = ["ccaf@encoder.lambda_con=0.1", "ccaf@encoder.lambda_con=0.5"]
+    assert list(rows) == ["oracle-clothes", "oracle-visible", "frozen", "baseline", "ccaf", *points]
     for row in plan.rows:
         for protocol in ("cc", "sc"):
             for metric in ("rank1", "mAP"):
@@ -167,20 +175,32 @@ def test_markdown_and_page_show_the_same_cells_and_these_are_the_jsons_rounded(t
     parser.feed(table_as_html(table))
     shown = markdown_tables(table_as_markdown(table))
     assert shown == parser.tables
-    titles = ["Results", "Difference to baseline", "encoder.lambda_con", "The paper's figures"]
+    leakage = ["Leakage", "Leakage: difference to baseline"]
+    titles = ["Results", "Difference to baseline", *leakage, "encoder.lambda_con", "The paper's figures"]
     assert [block.title for block in make_blocks(table)] == titles
     results = {row[0]: row for row in shown[0]}
     value = {row["name"]: row for row in table_as_json(table)["rows"]}
     for name in ("frozen", "baseline", "ccaf"):
-        for column, (protocol, metric) in enumerate(table_as_json(table)["measures"], start=1):
+        for column, (protocol, metric) in enumerate(table_as_json(table)["measures"][:4], start=1):
             spread = value[name]["figures"][protocol][metric]
             assert results[name][column] == f"{spread['mean']:.1f} ± {spread['sd']:.1f}"
         assert results[name][-3:-1] == ["3", f"{value[name]['figures']['cc']['rank1']['se']:.2f}"]
     difference = value["ccaf"]["differences"]["baseline"]["sc"]["rank1"]
     texts = [f"{difference[end]:+.1f}".replace("-", "−") for end in ("mean", "low", "high")]
     assert {row[0]: row for row in shown[1]}["ccaf"][3] == f"{texts[0]} [{texts[1]}, {texts[2]}]"
-    assert shown[3][2] == ["ccaf", "70.4", "63.7", "42.9", "20.1"]
-    assert shown[3][1] == ["baseline", "62.9", "59.1", "–", "–"]
+    assert shown[5][2] == ["ccaf", "70.4", "63.7", "42.9", "20.1"]
+    assert shown[5][1] == ["baseline", "62.9", "59.1", "–", "–"]
+
+
+def test_leakage_stands_beside_its_chance_levels(plan, table):
+    value = table_as_json(table)
+    assert value["measures"][4:] == [["leakage", "upper_colour"], ["leakage", "retrieval_upper_colour"]]
+    assert value["chance"]["leakage"] == {"upper_colour": 9.0, "retrieval_upper_colour": 12.5}
+    row = next(row for row in value["rows"] if row["name"] == "ccaf")
+    path = "seed-2/methods/ccaf/leakage.json"
+    assert row["figures"]["leakage"]["upper_colour"]["values"]["2"] == figure(path, 2, "upper", "accuracy")
+    assert row["figures"]["leakage"]["retrieval_upper_colour"]["values"]["2"] == figure(path, 2, "upper", "mAP")
+    assert markdown_tables(table_as_markdown(table))[2][-1] == ["chance", "9.0", "12.5"]
 
 
 def test_the_page_needs_nothing_else_and_escapes_what_comes_from_outside(table):
@@ -189,7 +209,8 @@ def test_the_page_needs_nothing_else_and_escapes_what_comes_from_outside(table):
     assert "Small &amp; &lt;quick&gt;" in page
     assert "<quick>" not in page
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
 
 
 def test_what_made_it_is_in_every_format_that_people_read(table):
