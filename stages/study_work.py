@@ -267,7 +267,7 @@ def do_task(task: Task) -> Outcome:
 
 
 def _do(task: Task) -> Outcome:
-    step, started = task.step, time.monotonic()
+    step, started, worked = task.step, time.monotonic(), time.process_time()
     console = Console()
     console.say(f"{step.kind} {step.name}")
     try:
@@ -284,5 +284,5 @@ def _do(task: Task) -> Outcome:
         traceback.print_exc()
         return Outcome(None, time.monotonic() - started, f"{type(error).__name__}: {error} (see {task.log})")
     seconds = time.monotonic() - started
-    console.say(f"done in {seconds:.1f} s")
+    console.say(f"done in {seconds:.1f} s, of which this process worked {time.process_time() - worked:.1f} s")
     return Outcome(output, seconds)

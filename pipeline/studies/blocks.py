@@ -6,10 +6,10 @@ from typing import Literal
 
 from pipeline.studies.rows import SweepRows
 from pipeline.studies.statistics import Difference, Spread
-from pipeline.studies.table import METRICS, MINUTES, Line, Measure, Table
+from pipeline.studies.table import LEAKAGE, METRICS, MINUTES, Line, Measure, Table
 
 NOTHING = "–"
-Mark = Literal["", "up", "down"]
+Mark = Literal["", "up", "down", "clear"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Cell:
     Attributes:
         text: What counts.
         more: Interval or spread, smaller.
-        mark: ``up`` or ``down`` where an interval excludes zero.
+        mark: Where an interval excludes zero: ``up`` or ``down`` for scores, ``clear`` for what is neither good nor bad.
     """
 
     text: str
@@ -58,13 +58,14 @@ def spread_cell(spread: Spread | None) -> Cell:
     return Cell(f"{spread.mean:.1f}", "" if spread.deviation is None else f"± {spread.deviation:.1f}")
 
 
-def difference_cell(difference: Difference | None) -> Cell:
-    """Mean and 95% interval."""
+def difference_cell(difference: Difference | None, judged: bool = True) -> Cell:
+    """Mean and 95% interval; ``judged``: more is better."""
     if difference is None:
         return Cell(NOTHING)
     if difference.low is None or difference.high is None:
         return Cell(signed(difference.mean))
-    mark: Mark = "" if not difference.clear else "up" if difference.mean > 0 else "down"
+    way: Mark = "clear" if not judged else "up" if difference.mean > 0 else "down"
+    mark: Mark = way if difference.clear else ""
     return Cell(signed(difference.mean), f"[{signed(difference.low)}, {signed(difference.high)}]", mark)
 
 
@@ -120,7 +121,12 @@ def _differences(table: Table, lines: Sequence[Line], reference: str, measures: 
     for line in lines:
         found = line.differences.get(reference, {})
         if found:
-            rows.append((_name_cell(line), *(difference_cell(found.get(measure.key)) for measure in measures)))
+            rows.append(
+                (
+                    _name_cell(line),
+                    *(difference_cell(found.get(measure.key), measure.group != LEAKAGE) for measure in measures),
+                )
+            )
     note = "Points, the mean over the seeds that both have, and its 95% interval by Student's t."
     return Block(title, note, ("method", *(measure.title for measure in measures)), tuple(rows))
 

@@ -11,7 +11,7 @@ import yaml
 from markupsafe import Markup
 
 from pipeline import __version__
-from pipeline.files import atomic_file, write_json
+from pipeline.files import atomic_file, sha256_of_value, write_json
 from pipeline.reporting.origin import Fact
 from pipeline.reporting.page import render_page
 from pipeline.reporting.plots import sweep as plot_sweep
@@ -70,13 +70,12 @@ def _seeds(table: Table) -> str:
 def made_by_facts(table: Table) -> list[Fact]:
     """What made the table, for people."""
     made = table.made_by
-    codes = [code[:8] for digests in made["code"].values() for code in digests]
     mixed = any(len(digests) > 1 for digests in made["code"].values())
     facts = [
         Fact("data set", table.plan.dataset),
         Fact("seeds", _seeds(table)),
         Fact("study", f"{table.name}, sha256 {made['study_sha256'][:12]}"),
-        Fact("program", f"ccaf-pipeline {made['version']}, code {', '.join(dict.fromkeys(codes))}"),
+        Fact("program", f"ccaf-pipeline {made['version']}, code {sha256_of_value(made['code'])[:12]}"),
         Fact("CLIP", made["clip"] or NOT_MADE),
     ]
     if mixed:

@@ -129,11 +129,8 @@ def test_what_a_data_set_brings_is_part_of_what_made_a_run(change):
 def test_leakage_is_measured_of_methods_and_oracles_but_not_of_sweeps():
     plan = plan_of()
     measured = {row.name: {run.leakage is not None for run in row.runs.values()} for row in plan.rows}
-    assert measured == {
-        **dict.fromkeys(["oracle-clothes", "oracle-visible", "frozen", "baseline", "clip-reid", "ccaf"], {True}),
-        "ccaf@encoder.lambda_con=0.1": {False},
-        "ccaf@encoder.lambda_con=0.5": {False},
-    }
+    for name, found in measured.items():
+        assert found == {not name.startswith("ccaf@")}
     step = plan.steps["seed-1/methods/ccaf/leakage.json"]
     assert step.inputs == {"features": "seed-1/methods/ccaf/features.parquet", "data": "seed-1/data"}
     assert step.parameters.data.root == str(FOLDER / "seed-1" / "data")
