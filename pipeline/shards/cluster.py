@@ -14,6 +14,8 @@ from pipeline.errors import InputError, WorkError
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # shards never pass through it: tasks and entries are small
 
+START_ATTEMPTS = 2
+
 _RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would otherwise report usage to its makers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, without its warning
@@ -86,7 +88,20 @@ def _connect(address: str | None, cpus: int | None, modules: tuple[str, ...]) ->
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        least = max(cpus, len(os.sched_getaffinity(0))) if cpus is not None else None
+        _start(cpus, quiet)
+        return
+    try:
+        ray.init(address=address, runtime_env=_code_for_workers(modules), **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
+
+
+def _start(cpus: int | None, quiet: dict[str, Any]) -> None:
+    """Start a local cluster; a busy machine gets a second chance, for Ray waits only half a minute for itself."""
+    import ray
+
+    least = max(cpus, len(os.sched_getaffinity(0))) if cpus is not None else None
+    for attempt in range(START_ATTEMPTS):
         try:
             ray.init(
                 address="local",
@@ -95,15 +110,15 @@ def _connect(address: str | None, cpus: int | None, modules: tuple[str, ...]) ->
                 object_store_memory=OBJECT_STORE_BYTES,
                 **quiet,
             )
-        except Exception as error:  # Ray's own, of no narrower kind, when its processes do not answer in time
+        except Exception as error:  # Ray has no narrower kind for this
             if "timed out" not in str(error):
                 raise
-            raise WorkError(f"Ray does not start, the machine may be too busy: {str(error).splitlines()[0]}") from error
-        return
-    try:
-        ray.init(address=address, runtime_env=_code_for_workers(modules), **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
+            ray.shutdown()
+            if attempt + 1 == START_ATTEMPTS:
+                reason = str(error).splitlines()[0]
+                raise WorkError(f"Ray does not start here, the machine may be too busy: {reason}") from error
+        else:
+            return
 
 
 def _code_for_workers(modules: tuple[str, ...]) -> dict[str, Any] | None:
