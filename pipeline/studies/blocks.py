@@ -19,7 +19,7 @@ class Cell:
     Attributes:
         text: What counts.
         more: Interval or spread, smaller.
-        mark: Where an interval excludes zero: ``up`` or ``down`` for scores, ``clear`` for what is neither good nor bad.
+        mark: Where an interval excludes zero: ``up`` or ``down`` for scores, ``clear`` for leakage.
     """
 
     text: str

@@ -206,7 +206,7 @@ def test_any_other_data_set_runs_with_parameters_of_its_own(figures, study_file,
         (["--study", "walkers", "--dataset", "prcc"], "the parameters of study walkers are for walkers"),
         (["--study", "walkers", "--root", "x"], "walkers are rendered by the study"),
         (["--study", "walkers", "--set", "encoder.epoch=3"], "did you mean encoder.epochs"),
-        (["--study", "table3", "--tune"], "--tune: the study has no section tuning"),
+        (["--study", "walkers", "--set", "synth.height=8"], "synth.height"),
     ],
 )
 def test_what_the_user_gets_wrong_is_told_in_one_line(words, message, tmp_path, monkeypatch, capsys):

@@ -144,3 +144,40 @@ def test_sections_and_dotted_keys_are_the_same():
     assert dict(dotted({"encoder": {"pad": 1}, "seed": 2})) == dict(dotted({"encoder.pad": 1, "seed": 2}))
     assert merged({"encoder": {"pad": 1, "epochs": 2}}, {"encoder.pad": 3}) == {"encoder.pad": 3, "encoder.epochs": 2}
     assert dict(dotted({"encoder": {"weights": {"i2t": 2}}})) == {"encoder.weights": {"i2t": 2}}
+
+
+def test_a_study_has_the_setting_of_the_one_that_it_is_like(load, tmp_path):
+    load(
+        parameters={"encoder": {"epochs": 9, "pad": 3}},
+        tuned={"ccaf": {"encoder.learning_rate": 0.5}, "baseline": {"encoder.learning_rate": 0.25}},
+        quick={"seeds": [1], "parameters": {"encoder": {"epochs": 1}}},
+    )
+    own = {
+        "title": "Mine", "source": "a test", "like": "small.yaml", "methods": {"ccaf": None, "i2t": None},
+        "parameters": {"encoder.pad": 4}, "tuned": {"i2t": {"encoder.learning_rate": 0.1}},
+        "quick": {"parameters": {"prompts.epochs": 2}},
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
+    study = load_study(str(tmp_path / "mine.yaml"))
+    assert dict(dotted(study.parameters)) == {"encoder.epochs": 9, "encoder.pad": 4}
+    assert study.tuned == {"ccaf": {"encoder.learning_rate": 0.5}, "i2t": {"encoder.learning_rate": 0.1}}
+    assert (study.seeds, study.quick.seeds, study.tuning.seeds) == ((0, 1), (1,), (100, 101))
+    assert dict(dotted(study.quick.parameters)) == {"encoder.epochs": 1, "prompts.epochs": 2}
+    assert (study.title, list(study.methods), study.reference) == ("Mine", ["ccaf", "i2t"], ())
+
+
+def test_studies_that_are_like_each_other_are_refused(tmp_path):
+    for name, like in (("a", "b.yaml"), ("b", "a.yaml")):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"title": name, "like": like}))
+    with pytest.raises(InputError, match="leads back to itself"):
+        load_study(str(tmp_path / "a.yaml"))
+
+
+def test_the_papers_studies_have_the_setting_of_walkers():
+    walkers = load_study("walkers")
+    for name in ("table3", "table4", "fig4"):
+        study = load_study(name)
+        assert study.parameters == walkers.parameters
+        assert study.clip_seed == walkers.clip_seed
+        shared = study.tuned.keys() & walkers.tuned.keys()
+        assert {key: study.tuned[key] for key in shared} == {key: walkers.tuned[key] for key in shared}
