@@ -9,16 +9,17 @@ PREFIX = "preset:"
 FOLDER = "presets"
 
 
-def _files() -> dict[str, Path]:
+def packaged_files(folder: str) -> dict[str, Path]:
+    """YAML files of a folder of ``data_manifests`` by their names without ``.yaml``."""
     spec = importlib.util.find_spec("data_manifests")
     folders = [] if spec is None else [Path(entry) for entry in spec.submodule_search_locations or ()]
     # the first folder on the path wins, as in every import
-    return {path.stem: path for folder in reversed(folders) for path in sorted((folder / FOLDER).glob("*.yaml"))}
+    return {path.stem: path for entry in reversed(folders) for path in sorted((entry / folder).glob("*.yaml"))}
 
 
 def preset_names() -> list[str]:
     """Names of all presets, sorted."""
-    return sorted(_files())
+    return sorted(packaged_files(FOLDER))
 
 
 def parameter_file(path: Path) -> Path:
@@ -31,7 +32,7 @@ def parameter_file(path: Path) -> Path:
     if not text.startswith(PREFIX):
         return path
     name = text.removeprefix(PREFIX)
-    files = _files()
+    files = packaged_files(FOLDER)
     if name not in files:
         raise InputError(f"preset {name!r} is not known; presets are: {', '.join(sorted(files))}")
     return files[name]

@@ -7,6 +7,7 @@ import typer
 
 from pipeline.errors import PipelineError
 from stages import (
+    ablate,
     datasets,
     evaluate,
     extract,
@@ -46,6 +47,7 @@ app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
 app.command("leakage")(leakage.command)
 app.command("oracle")(oracle.command)
+app.command("ablate")(ablate.command)
 app.command("report")(report.command)
 
 

@@ -1,12 +1,14 @@
 """``ccaf-pipeline evaluate``: scores features under named protocols and writes metrics.json."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.config import Parameters
+from stages.console import Console
 from stages.options import (
-    Context,
     DatasetOption,
     JsonOption,
     ParamsOption,
@@ -23,6 +25,24 @@ if TYPE_CHECKING:
     from pipeline.evaluation.per_query import ScoredQueries
     from pipeline.evaluation.protocols import Protocol
     from pipeline.evaluation.rerank import Reranking
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Features to score: one file, or queries and gallery apart.
+
+    Attributes:
+        features: Both in one file.
+        query: The queries alone.
+        gallery: The gallery alone.
+        train: Features of the training images: shared identities are warned of.
+    """
+
+    features: Path | None = None
+    query: Path | None = None
+    gallery: Path | None = None
+    train: Path | None = None
+
 
 COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 
@@ -134,9 +154,10 @@ def _score(
     items: "FeatureSet",
     train: "FeatureSet",
     protocol: "Protocol",
-    context: Context,
+    parameters: Parameters,
     reranking: "Reranking | None",
     depth: int,
+    quiet: bool,
 ) -> "tuple[list[dict[str, Any]], list[str], list[ScoredQueries]]":
     """Entries of one protocol (plain, and re-ranked if asked for), warnings, and the results of its queries."""
     from pipeline.evaluation import checks
@@ -144,7 +165,6 @@ def _score(
     from pipeline.evaluation.per_query import ScoredQueries
     from pipeline.evaluation.protocols import select
 
-    settings = context.parameters.evaluate
     query, gallery = select(items, protocol)
     checks.check_shared_images(query, gallery, protocol)
     warnings = [
@@ -158,11 +178,11 @@ def _score(
             query,
             gallery,
             protocol,
-            settings.bootstrap,
-            context.parameters.seed,
+            parameters.evaluate.bootstrap,
+            parameters.seed,
             reranking=method,
             depth=0 if protocol.single_shot else depth,
-            quiet=context.console.quiet,
+            quiet=quiet,
         )
         entries.append(entry)
         if method is None:
@@ -224,6 +244,52 @@ def command(
     if features is None and query is None and gallery is None:
         features = dataset_workspace(context).features
         dataset = context.parameters.data.dataset
+    target = out or _default_target(features or query or Path("features.parquet"))
+    result = run(
+        context.parameters,
+        context.console,
+        Scored(features, query, gallery, train_features),
+        target,
+        dataset=dataset,
+        protocols=protocols,
+        rerank=rerank,
+        per_query=per_query,
+    )
+    reranked = result.get("reranked", {})
+    entries = [part[name] for name in result["protocols"] for part in (result["protocols"], reranked) if name in part]
+    context.console.result(result, _table(entries))
+    context.console.say(f"metrics -> {target}")
+    if per_query is not None:
+        context.console.say(f"results of each query -> {per_query}")
+    context.say_next("report")
+
+
+def run(
+    parameters: Parameters,
+    console: Console,
+    scored: Scored,
+    out: Path,
+    *,
+    dataset: str | None = None,
+    protocols: list[str] | None = None,
+    rerank: bool = False,
+    per_query: Path | None = None,
+) -> dict[str, Any]:
+    """Score features and write metrics.json; returns what it holds.
+
+    Args:
+        parameters: All of them.
+        console: For remarks.
+        scored: What to score.
+        out: Metrics file to write.
+        dataset: Name or file of the data set; None: the one that the features name.
+        protocols: Names; None: as the parameters say, else those of the data set.
+        rerank: Score the re-ranking as well.
+        per_query: File for each query's results.
+
+    Raises:
+        InputError: The features, a protocol or a parameter is wrong.
+    """
     from pipeline.device import set_threads
     from pipeline.evaluation.features import CHECKPOINT_KEY, read_features
     from pipeline.evaluation.per_query import DEPTH, write_per_query
@@ -231,10 +297,10 @@ def command(
     from pipeline.evaluation.rerank import Reranking
     from pipeline.files import write_json
 
-    settings = context.parameters.evaluate
-    set_threads(context.parameters.threads)
+    settings = parameters.evaluate
+    set_threads(parameters.threads)
     tested = [role for known in PROTOCOLS.values() for role in (*known.query_roles, *known.gallery_roles)]
-    items, metadata = _read(features, query, gallery)
+    items, metadata = _read(scored.features, scored.query, scored.gallery)
     facts = _facts(dataset, metadata)
     problems: list[str] = []
     named = protocols or settings.protocols
@@ -242,37 +308,39 @@ def command(
         chosen = _protocols(named, facts)
     else:
         chosen, problems = _possible_protocols(items, facts)
-    train = items if train_features is None else read_features(train_features, "train", tested)[0]
+    train = items if scored.train is None else read_features(scored.train, "train", tested)[0]
     reranking = None
     if rerank or settings.rerank:
         reranking = Reranking(
             settings.rerank_neighbours, settings.rerank_averaged, settings.rerank_lambda, settings.rerank_gigabytes
         )
-    entries, scored = [], []
+    entries, results = [], []
     for protocol in chosen:
         new, warnings, queries = _score(
-            items, train.with_role("train"), protocol, context, reranking, DEPTH if per_query else 0
+            items,
+            train.with_role("train"),
+            protocol,
+            parameters,
+            reranking,
+            DEPTH if per_query else 0,
+            console.quiet,
         )
         entries += new
         problems += warnings
-        scored += queries
+        results += queries
     result: dict[str, Any] = {
         "dataset": facts.name if facts else metadata.get("dataset"),
         CHECKPOINT_KEY: metadata.get(CHECKPOINT_KEY),
-        "seed": context.parameters.seed,
+        "seed": parameters.seed,
         "bootstrap": settings.bootstrap,
         "protocols": {entry["name"]: entry for entry in entries if "reranking" not in entry},
         "warnings": problems,
     }
     if reranking is not None:
         result["reranked"] = {entry["name"]: entry for entry in entries if "reranking" in entry}
-    target = out or _default_target(features or query or Path("features.parquet"))
-    write_json(target, result)
+    write_json(out, result)
     for problem in problems:
-        context.console.say(f"warning: {problem}")
-    context.console.result(result, _table(entries))
-    context.console.say(f"metrics -> {target}")
+        console.say(f"warning: {problem}")
     if per_query is not None:
-        write_per_query(per_query, scored)
-        context.console.say(f"results of each query -> {per_query}")
-    context.say_next("report")
+        write_per_query(per_query, results)
+    return result

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.config import Parameters
+from stages.console import Console
 from stages.options import (
-    Context,
     DatasetOption,
     JsonOption,
     ParamsOption,
@@ -39,10 +40,10 @@ def _trained_encoder(folder: Path) -> "tuple[ImageEncoder, ClipSpec, str]":
     return encoder, spec, checkpoint.sha256
 
 
-def _frozen_encoder(context: Context) -> "tuple[ImageEncoder, ClipSpec, str]":
+def _frozen_encoder(parameters: Parameters) -> "tuple[ImageEncoder, ClipSpec, str]":
     from stages.training_data import load_model
 
-    clip = load_model(context.parameters.model, context.parameters.seed)
+    clip = load_model(parameters.model, parameters.seed)
     return clip.image_encoder, clip.spec, clip.weights_sha256
 
 
@@ -79,21 +80,53 @@ def command(
     """
     context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
     workspace = dataset_workspace(context)
+    target = out or (workspace.frozen_features if frozen else workspace.features)
+    result = run(
+        context.parameters,
+        context.console,
+        shards or workspace.shards,
+        None if frozen else checkpoint or workspace.encoder,
+        target,
+        roles,
+    )
+    context.console.result(result, f"{target}: {result['images']} rows")
+    context.say_next("evaluate", "--features", str(target))
+
+
+def run(
+    parameters: Parameters,
+    console: Console,
+    shards: Path,
+    checkpoint: Path | None,
+    out: Path,
+    roles: list[str] | None = None,
+) -> dict[str, Any]:
+    """Encode the images of some roles and write the feature file; returns a summary.
+
+    Args:
+        parameters: All of them.
+        console: For remarks.
+        shards: Of the parsed data set.
+        checkpoint: The encoder; None: the CLIP of the parameters, before any training.
+        out: Feature file to write.
+        roles: Of the images; None: query and gallery.
+
+    Raises:
+        InputError: The shards, the checkpoint, a role or a parameter is wrong.
+    """
     from pipeline.device import choose_device, set_threads
     from pipeline.evaluation.features import write_features
     from pipeline.models.extraction import encode_images, retrieval_feature
+    from pipeline.training.store import open_store
     from stages.feature_rows import feature_rows, feature_table
     from stages.training_data import open_shards
 
-    settings = context.parameters.evaluate
-    set_threads(context.parameters.threads)
-    device = choose_device(context.parameters.device)
-    reader = open_shards(shards or workspace.shards, context.parameters.data.dataset)
-    rows = feature_rows(reader, context.parameters.data.dataset, roles or DEFAULT_ROLES)
-    encoder, spec, digest = _frozen_encoder(context) if frozen else _trained_encoder(checkpoint or workspace.encoder)
-    from pipeline.training.store import open_store
-
-    loading = context.parameters.loading
+    settings, loading = parameters.evaluate, parameters.loading
+    set_threads(parameters.threads)
+    device = choose_device(parameters.device)
+    reader = open_shards(shards, parameters.data.dataset)
+    rows = feature_rows(reader, parameters.data.dataset, roles or DEFAULT_ROLES)
+    encoder, spec, digest = _frozen_encoder(parameters) if checkpoint is None else _trained_encoder(checkpoint)
     store = open_store(
         reader,
         rows.index,
@@ -102,7 +135,7 @@ def command(
         policy=loading.pixels,
         limit_gigabytes=loading.gigabytes,
         build=False,
-        quiet=quiet,
+        quiet=console.quiet,
     )
     features = encode_images(
         encoder.to(device),
@@ -115,9 +148,8 @@ def command(
         flip=settings.flip,
         batch_size=settings.batch_size,
         device=device,
-        quiet=quiet,
+        quiet=console.quiet,
     )
-    target = out or (workspace.frozen_features if frozen else workspace.features)
     metadata = {
         "checkpoint_sha256": digest,
         "dataset": reader.metadata.dataset,
@@ -125,9 +157,6 @@ def command(
         "feature": settings.feature,
         "flip": json.dumps(settings.flip),
     }
-    write_features(target, feature_table(reader, rows, features.numpy()), metadata)
-    context.console.say(f"features of {len(features)} images, {features.shape[1]} numbers each -> {target}")
-    context.say_next("evaluate", "--features", str(target))
-    context.console.result(
-        {"images": len(features), "dimension": features.shape[1], "out": str(target)}, f"{target}: {len(features)} rows"
-    )
+    write_features(out, feature_table(reader, rows, features.numpy()), metadata)
+    console.say(f"features of {len(features)} images, {features.shape[1]} numbers each -> {out}")
+    return {"images": len(features), "dimension": features.shape[1], "out": str(out)}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.config import ParseParameters
 from pipeline.errors import InputError, WorkError
 from stages.console import Console
 from stages.options import (
@@ -23,15 +22,11 @@ from stages.options import (
     TrustOption,
     dataset_workspace,
     make_context,
-    trusting,
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from pipeline.location import Location
     from pipeline.shards.job import JobResult
-    from pipeline.shards.plan import ParseSettings
 
 RAY_ADDRESS = "RAY_ADDRESS"
 SHOWN_PROBLEMS = 10
@@ -134,93 +129,18 @@ def command(
         return
     if images is not None and manifest is None:
         raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
-    from pipeline.shards.job import run_job
-    from pipeline.shards.run import RunSettings
+    from stages.parse_run import parse_settings, parse_source, read_images, run_settings
 
-    name, table, folder = _read_images(context, manifest, images, limit)
-    parse = context.parameters.parse
-    settings = _settings(parse, trust)
-    run = RunSettings(
-        address=address or os.environ.get(RAY_ADDRESS),
-        workers=workers,
-        device=context.parameters.device,
-        threads=threads or context.parameters.threads or 1,
-        io_threads=parse.io_threads,
-        batch_size=parse.batch_size,
-        bucket_batches=parse.bucket_batches,
-        gpus_per_worker=parse.gpus_per_worker,
-        restarts=parse.restarts,
-        shard_timeout=parse.shard_timeout,
-    )
+    source = read_images(context.parameters, context.console, manifest, images, limit)
+    settings = parse_settings(context.parameters.parse, trust)
+    how = run_settings(context.parameters, workers, threads, address or os.environ.get(RAY_ADDRESS))
     if plan:
         from stages.parse_plan import show_plan
 
-        show_plan(context.console, name, table, settings, run, place)
+        show_plan(context.console, source.dataset, source.manifest, settings, how, place)
         return
-    where = f"Ray at {run.address}" if run.address else "a local Ray"
-    context.console.say(f"{table.num_rows:,} images of {name} in {folder}, parser {parse.parser}, on {where}")
-    result = run_job(
-        dataset=name,
-        manifest=table,
-        images=folder,
-        out=place,
-        settings=settings,
-        run=run,
-        overwrite=overwrite,
-        quiet=quiet,
-        say=context.console.say,
-    )
+    result = parse_source(context.console, source, settings, how, place, overwrite)
     _conclude(context, result, ["--shards", out] if out else [])
-
-
-def _settings(parse: ParseParameters, trust: bool) -> "ParseSettings":
-    from pipeline.shards.plan import ParseSettings
-
-    return ParseSettings(
-        parser=parse.parser,
-        parser_settings=trusting(parse.parser, dict(parse.settings), trust),
-        clothes_labels=None if parse.clothes_labels is None else tuple(parse.clothes_labels),
-        fill=parse.fill,
-        dilate=parse.dilate,
-        fill_holes=parse.fill_holes,
-        shard_rows=parse.shard_rows,
-        row_group_rows=parse.row_group_rows,
-        max_pixels=parse.max_pixels,
-        min_person_fraction=parse.min_person_fraction,
-        low_confidence=parse.low_confidence,
-    )
-
-
-def _read_images(
-    context: Context, manifest: str | None, images: str | None, limit: int | None
-) -> "tuple[str, pa.Table, Location]":
-    """Name of the data set, its manifest, and the folder that paths are relative to."""
-    from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
-    from pipeline.datasets.manifest import read_manifest
-    from pipeline.datasets.tracklets import sample_frames
-    from pipeline.location import locate
-    from pipeline.shards.plan import limit_manifest
-    from pipeline.storage import is_folder
-
-    data = context.parameters.data
-    facts = load_facts(data.dataset)
-    if manifest is not None:
-        table = read_manifest(manifest)
-        folder = locate(images or dataset_folder(facts, data.root, os.environ))
-        if not is_folder(folder):
-            raise InputError(f"there is no folder {folder} with the images of {locate(manifest)}; name it by --images")
-    else:
-        local = dataset_folder(facts, data.root, os.environ)
-        folder = locate(local)
-        listing = read_dataset(facts, local)
-        table = listing.manifest
-        notes = [*listing.problems]
-        if listing.unmatched:
-            notes.append(f"{len(listing.unmatched)} names do not follow the layout and were left out")
-        for note in notes:
-            context.console.say(f"warning: {note} (ccaf-pipeline manifest tells more)")
-    table = sample_frames(table, data.frames_per_tracklet)
-    return facts.name, table if limit is None else limit_manifest(table, limit), folder
 
 
 def _verify(context: Context, out: "Location", workers: int) -> None:
@@ -267,12 +187,8 @@ def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
         "\n".join(lines),
     )
     console.say(f"shards, quarantine.parquet and _record.json -> {result.folder}")
-    limit = context.parameters.parse.max_bad
-    if share > limit:
-        raise WorkError(
-            f"{bad} of {total} images were quarantined ({100 * share:.1f}%; the limit parse.max_bad is "
-            f"{100 * limit:g}%); the reasons are in {result.folder / 'quarantine.parquet'}; "
-            f"repair the images and run again, or raise the limit"
-        )
+    from stages.parse_run import check_bad
+
+    check_bad(context.parameters, result)
     console.say(f"look at the masks: ccaf-pipeline inspect {shlex.quote(str(result.folder))}")
     context.say_next("train", *shards)

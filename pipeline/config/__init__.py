@@ -13,7 +13,13 @@ from pipeline.config.inputs import (
     SynthParameters,
 )
 from pipeline.config.parameters import Parameters
-from pipeline.config.reading import load_parameters, one_line
+from pipeline.config.reading import (
+    build_parameters,
+    load_parameters,
+    one_line,
+    read_overrides,
+    read_parameter_tree,
+)
 from pipeline.config.results import EvaluateParameters, LeakageParameters, ReportParameters
 from pipeline.config.section import Section
 from pipeline.config.training import EncoderParameters, PromptParameters, TrainingParameters
@@ -33,6 +39,9 @@ __all__ = [
     "Section",
     "SynthParameters",
     "TrainingParameters",
+    "build_parameters",
     "load_parameters",
     "one_line",
+    "read_overrides",
+    "read_parameter_tree",
 ]

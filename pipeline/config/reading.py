@@ -1,6 +1,7 @@
 """Reads parameters from a YAML file and the command line; what is wrong comes out in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,58 @@ def _forget_other_parsers_settings(tree: dict[str, Any], changes: Sequence[tuple
             parse.pop("settings", None)
 
 
+def read_parameter_tree(path: Path) -> dict[str, Any]:
+    """Sections of a parameter file as they stand there, unchecked.
+
+    Args:
+        path: The file, or ``preset:NAME``.
+
+    Raises:
+        InputError: The file is missing or no YAML mapping.
+    """
+    path = parameter_file(path)
+    try:
+        tree: Any = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise InputError(f"parameter file not found: {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"parameter file {path} cannot be read as YAML: {one_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"parameter file {path} must be a mapping of sections, not {type(tree).__name__}")
+    return tree
+
+
+def read_overrides(overrides: Sequence[str]) -> list[tuple[str, Any]]:
+    """Keys and values of ``key=value`` texts; values are YAML.
+
+    Raises:
+        InputError: A text has no key, or its value is no YAML.
+    """
+    return [_read_override(override) for override in overrides]
+
+
+def build_parameters(tree: Mapping[str, Any], changes: Sequence[tuple[str, Any]], source: str) -> Parameters:
+    """Parameters of a tree of sections with changes by dotted key; later ones win.
+
+    Args:
+        tree: Sections; not changed. Its ``parse.settings`` belong to its parser: where the changes choose another one,
+            they are left out.
+        changes: Such as ``("encoder.epochs", 10)``.
+        source: Where they come from, for messages.
+
+    Raises:
+        InputError: A key is unknown, or a value is not allowed.
+    """
+    changed = deepcopy(dict(tree))
+    _forget_other_parsers_settings(changed, changes)
+    for key, value in changes:
+        _assign(changed, key, value)
+    try:
+        return Parameters.model_validate(changed)
+    except ValidationError as error:
+        raise InputError(_explain(error, source)) from None
+
+
 def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> Parameters:
     """Read parameters from a YAML file and apply ``key=value`` overrides (values are YAML).
 
@@ -86,26 +139,6 @@ def load_parameters(path: Path | None = None, overrides: Sequence[str] = ()) -> 
     Raises:
         InputError: The file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
     """
-    tree: Any = {}
-    source = "parameters"
-    if path is not None:
-        source = str(path)
-        path = parameter_file(path)
-        try:
-            tree = yaml.safe_load(path.read_text()) or {}
-        except FileNotFoundError:
-            raise InputError(f"parameter file not found: {path}") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"parameter file {path} cannot be read as YAML: {one_line(error)}") from error
-        if not isinstance(tree, dict):
-            raise InputError(f"parameter file {path} must be a mapping of sections, not {type(tree).__name__}")
-    changes = [_read_override(override) for override in overrides]
-    _forget_other_parsers_settings(tree, changes)
-    for key, value in changes:
-        _assign(tree, key, value)
-    if overrides:
-        source = f"{source} with options"
-    try:
-        return Parameters.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(_explain(error, source)) from None
+    source = "parameters" if path is None else str(path)
+    tree = {} if path is None else read_parameter_tree(path)
+    return build_parameters(tree, read_overrides(overrides), f"{source} with options" if overrides else source)

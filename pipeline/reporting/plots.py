@@ -111,3 +111,28 @@ def histogram(title: str, values: Sequence[float], bins: int = 25) -> Markup:
         axes.set_xlim(0, 1)
 
     return _draw(title, numbers, plot)
+
+
+def sweep(title: str, labels: Sequence[str], means: Sequence[float], deviations: Sequence[float]) -> Markup:
+    """Means with bars of one standard deviation to either side, over evenly spaced values of a parameter.
+
+    Args:
+        title: What is drawn, for readers that cannot see it.
+        labels: Of the values.
+        means: One for each value.
+        deviations: As many.
+
+    Raises:
+        ValueError: The lengths differ, or there is nothing to draw.
+    """
+    if not labels or not len(labels) == len(means) == len(deviations):
+        raise ValueError(f"{title}: {len(labels)} labels, {len(means)} means and {len(deviations)} deviations")
+    positions = range(len(labels))
+
+    def plot(axes: Any) -> None:
+        axes.errorbar(
+            positions, means, deviations, color=_LINE, linewidth=1.4, marker="o", markersize=3, elinewidth=0.8
+        )
+        axes.set_xticks(positions, list(labels))
+
+    return _draw(title, [list(labels), list(means), list(deviations)], plot)

@@ -1,6 +1,8 @@
 """Ray: a quiet session on a local or a remote cluster, and what it has."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline.errors import InputError
+from pipeline.errors import InputError, WorkError
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # shards never pass through it: tasks and entries are small
+
+START_ATTEMPTS = 2
 
 _RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would otherwise report usage to its makers
@@ -49,6 +53,7 @@ def ray_session(address: str | None, cpus: int | None = None, modules: tuple[str
 
     Raises:
         InputError: The address is of Ray Client, or no cluster answers there.
+        WorkError: A local one does not start.
     """
     if address is not None and address.startswith("ray://"):
         raise InputError(
@@ -83,19 +88,37 @@ def _connect(address: str | None, cpus: int | None, modules: tuple[str, ...]) ->
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        least = max(cpus, len(os.sched_getaffinity(0))) if cpus is not None else None
-        ray.init(
-            address="local",
-            num_cpus=least,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+        _start(cpus, quiet)
         return
     try:
         ray.init(address=address, runtime_env=_code_for_workers(modules), **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
+
+
+def _start(cpus: int | None, quiet: dict[str, Any]) -> None:
+    """Start a local cluster; a busy machine gets a second chance, for Ray waits only half a minute for itself."""
+    import ray
+
+    least = max(cpus, len(os.sched_getaffinity(0))) if cpus is not None else None
+    for attempt in range(START_ATTEMPTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=least,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **quiet,
+            )
+        except Exception as error:  # Ray has no narrower kind for this
+            if "timed out" not in str(error):
+                raise
+            ray.shutdown()
+            if attempt + 1 == START_ATTEMPTS:
+                reason = str(error).splitlines()[0]
+                raise WorkError(f"Ray does not start here, the machine may be too busy: {reason}") from error
+        else:
+            return
 
 
 def _code_for_workers(modules: tuple[str, ...]) -> dict[str, Any] | None:
@@ -112,3 +135,20 @@ def _code_for_workers(modules: tuple[str, ...]) -> dict[str, Any] | None:
     if "working_dir" in job:
         packages = [path for path in packages if not Path(path).resolve().is_relative_to(Path.cwd().resolve())]
     return {"py_modules": packages} if packages else None
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While it lasts, a request to terminate stops the run as an interruption does. Ray's own answer is to abort."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can have it so
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

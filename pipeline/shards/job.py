@@ -1,8 +1,6 @@
 """The parse job: plan, bind the folder, reuse what is committed, make the rest on Ray, write quarantine and record."""
 
 import platform
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,7 +14,7 @@ from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.location import Location, Place, locate
 from pipeline.progress import Progress
 from pipeline.shards.binding import bind_content
-from pipeline.shards.cluster import ray_session
+from pipeline.shards.cluster import ray_session, terminable
 from pipeline.shards.folder import ShardFolder, open_folder
 from pipeline.shards.plan import ParseSettings, ShardSpec, check_image_ids, plan_shards, rows_of
 from pipeline.shards.pool import WorkerPool
@@ -121,23 +119,6 @@ def _explained(folder: ShardFolder, names: list[str], say: Callable[[str], None]
         ) from error
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """While it lasts, a request to terminate stops the run as an interruption does. Ray's own answer is to abort."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can have it so
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-
-
 def _absolute(location: Location) -> Location:
     """Workers have other current folders."""
     return location if location.local is None else locate(location.local.resolve())
@@ -207,7 +188,7 @@ def _work(
 ) -> tuple[dict[str, ShardEntry], Timings]:
     """On Ray: check what is committed, make the rest; entries by file name."""
     least = max(run.workers, 1) * run.threads
-    with ray_session(run.address, least if least > 1 else None) as resources, _terminable():
+    with ray_session(run.address, least if least > 1 else None) as resources, terminable():
         device, workers = choose_workers(resources, run, len(shards.specs))
         setup = replace(setup, device=device)
         gpus = run.gpus_per_worker if device == "cuda" else 0

@@ -1,0 +1,219 @@
+"""Adds the steps of runs to a plan: what several runs share is there once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Parameters, build_parameters
+from pipeline.datasets.catalog import load_facts
+from pipeline.datasets.walkers.oracle import OracleKind
+from pipeline.files import sha256_of_value
+from pipeline.studies.costs import estimate
+from pipeline.studies.rows import FROZEN, WALKERS, Base, Given, Plan, Row, Run, SweepRows
+from pipeline.studies.steps import Kind, Step, deciding, identity_images
+from pipeline.studies.study import Study, dotted
+from pipeline.training.methods import METHODS
+
+METHOD_KEY = "encoder.method"
+
+
+def common_changes(study: Study, base: Base) -> list[tuple[str, Any]]:
+    """Changes to the tree under all methods: the study's own, unless the user gave a file; then the user's."""
+    return [*(dotted(study.parameters) if base.tree is None else []), *base.overrides]
+
+
+def common_parameters(study: Study, base: Base) -> Parameters:
+    """The common parameters.
+
+    Raises:
+        InputError: A key is unknown, or a value is not allowed.
+    """
+    return build_parameters(base.tree or {}, common_changes(study, base), "the study's parameters")
+
+
+def method_changes(study: Study, name: str, base: Base) -> dict[str, Any]:
+    """What a method changes; tuned values are for the study's own parameters only."""
+    changes = dict(dotted(study.methods[name] or {}))
+    if METHOD_KEY not in changes and name in METHODS:
+        changes = {METHOD_KEY: name, **changes}
+    if base.tree is None:
+        changes |= dict(dotted(study.tuned.get(name, {})))
+    return changes
+
+
+@dataclass
+class Builder:
+    """Adds steps to a plan, each once."""
+
+    study: Study
+    folder: Path
+    base: Base
+    given: Given | None
+    code: Mapping[Kind, str]
+    steps: dict[str, Step] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def given_clip(self) -> str | None:
+        """What the weights are that come from outside; None: a step makes them."""
+        return None if self.given is None else self.given.clip
+
+    def parameters(self, changes: Mapping[str, Any], seed: int, where: str, top: str) -> Parameters:
+        """Those of one run, with the places of the study filled in."""
+        places: list[tuple[str, Any]] = [("seed", seed)]
+        if self.given is None:
+            places += [("model.pretrained", str(self.folder / "clip" / "weights.safetensors"))]
+            places += [("data.root", str(self.folder / top / "data"))]
+        all_changes = [*common_changes(self.study, self.base), *changes.items(), *places]
+        return build_parameters(self.base.tree or {}, all_changes, where)
+
+    def add(
+        self,
+        name: str,
+        kind: Kind,
+        parameters: Parameters,
+        inputs: Mapping[str, str],
+        out: Path | None = None,
+        outside: Mapping[str, Path] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Add a step if it is not there."""
+        if name not in self.steps:
+            places = {role: self.steps[step].out for role, step in inputs.items()}
+            self.steps[name] = Step(
+                name=name,
+                kind=kind,
+                parameters=parameters,
+                places={**places, **(outside or {}), "out": out or self.folder / name},
+                inputs=dict(inputs),
+                made_of={**deciding(kind, parameters, self.given_clip), **(more or {})},
+                code=self.code.get(kind, ""),
+                cost=estimate(kind, parameters),
+            )
+        return name
+
+    def clip(self, parameters: Parameters) -> dict[str, str]:
+        """The CLIP that the study pre-trains, as an input; nothing where it is given."""
+        if self.given is not None:
+            return {}
+        own = parameters.model_copy(update={"seed": self.study.clip_seed})
+        population = self.add("population", "population", own, {})
+        return {"clip": self.add("clip", "clip", own, {"population": population})}
+
+    def shards(self, top: str, parameters: Parameters) -> tuple[dict[str, str], dict[str, Path], dict[str, Any]]:
+        """The shards of a seed: as an input, or as a place outside with what is in it."""
+        if self.given is None:
+            data = self.add(f"{top}/data", "data", parameters, {})
+            own = parameters
+            if parameters.parse.parser == "precomputed" and "root" not in parameters.parse.settings:
+                labels = {**parameters.parse.settings, "root": str(self.folder / data / WALKERS / "labels")}
+                parse = parameters.parse.model_copy(update={"settings": labels})
+                own = parameters.model_copy(update={"parse": parse})
+            name = f"{top}/shards"
+            if name not in self.steps:  # where the label maps lie is no part of what the shards are
+                without_places = deciding("shards", parameters)
+                self.add(name, "shards", own, {"data": data})
+                self.steps[name] = _replace_made_of(self.steps[name], without_places)
+            return {"shards": name}, {}, {}
+        if self.given.shards_sha256 is None:
+            name = self.add("shards", "shards", parameters, {}, out=self.given.shards)
+            return {"shards": name}, {}, {}
+        return {}, {"shards": self.given.shards}, {"shards": self.given.shards_sha256}
+
+    def frozen(self, top: str, seed: int) -> Run:
+        """Features and metrics of the CLIP before training. They do not depend on the training's seed."""
+        top_of_data = top if self.given is None else top.removesuffix(f"seed-{seed}").rstrip("/")
+        parameters = self.parameters({}, seed if self.given is None else self.study.seeds[0], FROZEN, top)
+        shards, outside, more = self.shards(top, parameters)
+        place = f"{top_of_data}/{FROZEN}".lstrip("/")
+        features = self.add(
+            f"{place}/features.parquet",
+            "features",
+            parameters,
+            {**shards, **self.clip(parameters)},
+            outside=outside,
+            more=more,
+        )
+        return self.scored(top, place, parameters, features)
+
+    def oracle(self, top: str, kind: OracleKind, seed: int) -> Run:
+        """Features of what is true of the rendered images."""
+        parameters = self.parameters({}, seed, f"oracle {kind}", top)
+        data = self.add(f"{top}/data", "data", parameters, {})
+        place = f"{top}/oracles/{kind}"
+        features = self.add(f"{place}/features.parquet", "oracle", parameters, {"data": data}, more={"oracle": kind})
+        return self.scored(top, place, parameters, features)
+
+    def scored(
+        self,
+        top: str,
+        place: str,
+        parameters: Parameters,
+        features: str,
+        encoder: str | None = None,
+        leakage: bool = True,
+    ) -> Run:
+        """Metrics and leakage of features."""
+        metrics = self.add(f"{place}/metrics.json", "metrics", parameters, {"features": features})
+        if not (leakage and self.study.leakage):
+            return Run(metrics, encoder)
+        inputs = {"features": features}
+        if self.given is None:
+            inputs["data"] = f"{top}/data"
+        return Run(metrics, encoder, self.add(f"{place}/leakage.json", "leakage", parameters, inputs))
+
+    def trained(self, top: str, name: str, changes: Mapping[str, Any], seed: int, leakage: bool = True) -> Run:
+        """Prompts, encoder, features and metrics of one run; an equal run is taken instead of made again."""
+        parameters = self.parameters(changes, seed, f"method {name}", top)
+        shards, outside, more = self.shards(top, parameters)
+        clip = self.clip(parameters)
+        prompts = self.prompts(top, parameters, {**shards, **clip}, outside, more)
+        made_of = {**deciding("encoder", parameters, self.given_clip), **more, "prompts": prompts}
+        key = sha256_of_value([top, made_of, deciding("metrics", parameters), deciding("features", parameters)])
+        place = self.runs.setdefault(key, f"{top}/methods/{name}")
+        encoder = self.add(
+            f"{place}/encoder",
+            "encoder",
+            parameters,
+            {**shards, **clip, "prompts": prompts},
+            outside=outside,
+            more=more,
+        )
+        features = self.add(
+            f"{place}/features.parquet",
+            "features",
+            parameters,
+            {**shards, "encoder": encoder},
+            outside=outside,
+            more=more,
+        )
+        return self.scored(top, place, parameters, features, encoder, leakage)
+
+    def prompts(
+        self,
+        top: str,
+        parameters: Parameters,
+        inputs: Mapping[str, str],
+        outside: Mapping[str, Path],
+        more: Mapping[str, Any],
+    ) -> str:
+        """The prompts that a method needs; one of another recipe than the study's common one has a name of its own."""
+        images = identity_images(parameters)
+        made_of = deciding("prompts", parameters, self.given_clip)
+        method = {METHOD_KEY: parameters.encoder.method}
+        usual = deciding(
+            "prompts", self.parameters(method, parameters.seed, "the study's parameters", top), self.given_clip
+        )
+        name = f"{top}/prompts-{images}" + ("" if made_of == usual else f"-{sha256_of_value(made_of)[:8]}")
+        return self.add(name, "prompts", parameters, inputs, outside=outside, more=more)
+
+    def plan(self, rows: Sequence[Row], seeds: tuple[int, ...], sweeps: Sequence[SweepRows] = ()) -> Plan:
+        """What was added."""
+        parameters = common_parameters(self.study, self.base)
+        dataset = load_facts(parameters.data.dataset).name
+        return Plan(self.folder, dataset, parameters, seeds, dict(self.steps), tuple(rows), tuple(sweeps))
+
+
+def _replace_made_of(step: Step, made_of: Mapping[str, Any]) -> Step:
+    return Step(step.name, step.kind, step.parameters, step.places, step.inputs, made_of, step.code, step.cost)

@@ -1,0 +1,189 @@
+"""Which step comes next: what is finished is not done again, what is needed longest goes first, a failure stays local.
+
+A finished step has a note beside its artifact. It counts as long as the step's own fingerprint, the artifacts that it
+read and the artifact itself are what they were. So a step that is done again and gives the same artifact costs nothing
+further down.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.files import read_json, write_json
+from pipeline.studies.steps import Step
+
+NOTE_SUFFIX = ".step.json"
+Identify = Callable[[Step], str | None]
+"""Hash of a step's artifact as it is on disk; None if it is not whole."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of a finished step.
+
+    Attributes:
+        output: Hash of its artifact.
+        seconds: That it took.
+        code: Digest of the program that made it.
+    """
+
+    output: str
+    seconds: float
+    code: str
+
+
+def note_path(folder: Path, step: Step) -> Path:
+    """Where the note of a step is kept."""
+    return folder / f"{step.name}{NOTE_SUFFIX}"
+
+
+def write_note(path: Path, step: Step, inputs: Mapping[str, str], output: str, seconds: float) -> None:
+    """Say that a step is finished.
+
+    Args:
+        path: Of the note.
+        step: The step.
+        inputs: Hashes of the artifacts that it read, by role.
+        output: Hash of its own.
+        seconds: That it took.
+    """
+    value = {
+        "kind": step.kind,
+        "fingerprint": step.fingerprint,
+        "made_of": dict(step.made_of),
+        "code": step.code,
+        "inputs": dict(inputs),
+        "output": output,
+        "seconds": seconds,
+    }
+    write_json(path, value)
+
+
+def read_note(path: Path, step: Step, inputs: Mapping[str, str], any_code: bool = False) -> Note | None:
+    """The note of a step, if it is of this very step on these inputs.
+
+    Args:
+        path: Of the note.
+        step: The step.
+        inputs: Hashes of the artifacts that it would read, by role.
+        any_code: Whether a note counts that another version of the program made.
+    """
+    try:
+        found: Any = read_json(path, "note")
+        if any_code:
+            same = found["kind"] == step.kind and found["made_of"] == dict(step.made_of)
+        else:
+            same = found["fingerprint"] == step.fingerprint
+        if same and found["inputs"] == dict(inputs):
+            return Note(str(found["output"]), float(found["seconds"]), str(found["code"]))
+    except (InputError, KeyError, TypeError, ValueError):  # of another version, or damaged: the step is done again
+        pass
+    return None
+
+
+@dataclass
+class Schedule:
+    """The state of a plan's work.
+
+    Args:
+        steps: By name; every step comes after its inputs.
+        folder: Of the notes.
+        identify: Hash of an artifact on disk.
+        any_code: See :func:`read_note`.
+
+    Attributes:
+        notes: Of the finished steps, by name.
+        failures: Why steps cannot be done, by name.
+        reused: Steps that an earlier call finished.
+        outdated: Steps that differ from finished ones in nothing but the program.
+    """
+
+    steps: Mapping[str, Step]
+    folder: Path
+    identify: Identify
+    any_code: bool = False
+    notes: dict[str, Note] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    reused: set[str] = field(default_factory=set)
+    outdated: set[str] = field(default_factory=set)
+    _running: set[str] = field(default_factory=set)
+    _waiting: list[str] = field(default_factory=list)
+    _urgency: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        after = dict.fromkeys(self.steps, 0.0)
+        for name in reversed(list(self.steps)):
+            self._urgency[name] = self.steps[name].cost + after[name]
+            for needed in self.steps[name].inputs.values():
+                after[needed] = max(after[needed], self._urgency[name])
+        self._waiting = list(self.steps)
+        self._look()
+
+    def inputs_of(self, step: Step) -> dict[str, str]:
+        """Hashes of the artifacts that a step reads, all of them finished."""
+        return {role: self.notes[name].output for role, name in step.inputs.items()}
+
+    def _look(self) -> None:
+        """Find out which waiting steps are finished already, or cannot be done."""
+        left = []
+        for name in self._waiting:  # inputs come first, so one pass sees everything
+            step = self.steps[name]
+            needed = step.inputs.values()
+            broken = next((other for other in needed if other in self.failures), None)
+            if broken is not None:
+                self.failures[name] = self.failures[broken]
+                continue
+            if all(other in self.notes for other in needed):
+                note = read_note(note_path(self.folder, step), step, self.inputs_of(step), self.any_code)
+                if note is not None and self.identify(step) == note.output:
+                    self.notes[name] = note
+                    self.reused.add(name)
+                    continue
+                if not self.any_code and read_note(note_path(self.folder, step), step, self.inputs_of(step), True):
+                    self.outdated.add(name)
+            left.append(name)
+        self._waiting = left
+
+    def take(self, fits: Callable[[Step], bool] = lambda step: True) -> Step | None:
+        """Of the ready steps that fit, the one with most work behind it; None if there is none."""
+        ready = [
+            name
+            for name in self._waiting
+            if all(other in self.notes for other in self.steps[name].inputs.values()) and fits(self.steps[name])
+        ]
+        if not ready:
+            return None
+        name = max(ready, key=lambda name: self._urgency[name])  # of equals the first in the plan
+        self._waiting.remove(name)
+        self._running.add(name)
+        return self.steps[name]
+
+    def finish(self, step: Step, output: str, seconds: float) -> None:
+        """A step that was taken is done: its artifact is ``output``."""
+        write_note(note_path(self.folder, step), step, self.inputs_of(step), output, seconds)
+        self._running.discard(step.name)
+        self.notes[step.name] = Note(output, seconds, step.code)
+        self._look()
+
+    def fail(self, step: Step, reason: str) -> None:
+        """A step that was taken failed; what needs it is not done."""
+        self._running.discard(step.name)
+        self.failures[step.name] = reason
+        self._look()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be done."""
+        return not self._waiting and not self._running
+
+    @property
+    def missing(self) -> int:
+        """Steps that are to be done."""
+        return len(self._waiting) + len(self._running)
+
+    @property
+    def cost_left(self) -> float:
+        """Estimated seconds of the steps that are to be done."""
+        return sum(self.steps[name].cost for name in (*self._waiting, *self._running))

@@ -1,0 +1,311 @@
+"""A study as its YAML file describes it: which methods, on which seeds, with which parameters, beside which figures."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from pipeline.config import Section, one_line
+from pipeline.datasets.walkers.oracle import OracleKind
+from pipeline.errors import InputError
+from pipeline.presets import packaged_files
+
+FOLDER = "studies"
+INHERITED = ("parameters", "clip_seed", "seeds", "protocols", "tuned", "quick", "tuning")
+"""Keys that a study has from the one that it is ``like``."""
+
+Metric = Literal["mAP", "rank1"]
+Changes = dict[str, Any]
+"""Parameters of some methods or points: dotted keys (``encoder.epochs``), or sections of keys."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
+
+
+def check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Refuse seeds that are no seeds.
+
+    Raises:
+        ValueError: There are none, one is negative, or one comes twice.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise ValueError(f"{list(seeds)}: give one or several whole numbers from 0, each once")
+    return seeds
+
+
+class Sweep(Section):
+    """One parameter over several values, everything else as in a method of the study."""
+
+    parameter: str = Field(description="dotted key, such as encoder.lambda_con")
+    values: tuple[float | int | str | bool, ...] = Field(min_length=2, description="each is a run a seed")
+    method: str = Field(description="the method of the study that is swept")
+    title: str | None = Field(None, description="of the plot")
+
+
+class Tuning(Section):
+    """Search over a grid on seeds of its own: other people, other clothes, other cameras than those of the table."""
+
+    seeds: tuple[int, ...] = Field(description="of data and training; none of the study's")
+    grid: dict[str, tuple[Any, ...]] = Field(min_length=1, description="values by dotted key; all combinations are run")
+    methods: tuple[str, ...] | None = Field(None, description="which; null: all")
+    protocol: str = Field("cc", description="of the score")
+    metric: Metric = Field("mAP", description="whose mean over the seeds chooses")
+
+    @field_validator("seeds")
+    @classmethod
+    def _are_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return check_seeds(seeds)
+
+    @field_validator("grid")
+    @classmethod
+    def _not_empty(cls, grid: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for key, values in grid.items():
+            if not values:
+                raise ValueError(f"{key} has no values")
+        return grid
+
+
+class Quick(Section):
+    """A small form of the study, to see that it works."""
+
+    seeds: tuple[int, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    parameters: Changes = Field(default_factory=dict)
+    sweeps: dict[str, tuple[Any, ...]] | None = Field(None, description="values by parameter, in place of the sweeps'")
+
+
+class Study(Section):
+    """Everything in ``data_manifests/studies/NAME.yaml``."""
+
+    title: str
+    source: str = Field(description="what of the paper it mirrors, or where it comes from")
+    parameters: Changes = Field(description="of all runs; over the program's defaults")
+    clip_seed: int = Field(
+        1000, ge=0, description="of the population that the CLIP is pre-trained on, and of its training"
+    )
+    seeds: tuple[int, ...] = Field(description="of data and training")
+    reference: tuple[str, ...] = Field((), description="methods that the others are compared with, seed by seed")
+    protocols: tuple[str, ...] | None = Field(None, description="shown, in this order; null: those of the data set")
+    methods: dict[str, Changes | None] = Field(min_length=1, description="parameters that make the method, on any data")
+    tuned: dict[str, Changes] = Field(
+        default_factory=dict, description="more parameters by method, found for the parameters of this study"
+    )
+    sweeps: tuple[Sweep, ...] = ()
+    frozen: bool = Field(True, description="also a row for the CLIP before training")
+    oracles: tuple[OracleKind, ...] = Field(
+        ("clothes", "visible"), description="also rows of features of what is true of walkers: floor and ceiling"
+    )
+    leakage: bool = Field(True, description="also probe what the features tell of clothes and of the person")
+    quick: Quick | None = None
+    tuning: Tuning | None = None
+    paper: dict[str, dict[str, tuple[float, float]]] = Field(
+        default_factory=dict, description="the paper's cloth-changing Rank-1 and mAP: by data set, by row"
+    )
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _are_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return check_seeds(seeds)
+
+    @field_validator("methods")
+    @classmethod
+    def _are_names(cls, methods: dict[str, Changes | None]) -> dict[str, Changes | None]:
+        for name in methods:
+            if not _NAME.fullmatch(name) or name == "frozen" or name.startswith("oracle-"):
+                raise ValueError(
+                    f"{name!r} cannot be the name of a method: letters, digits, + . _ -, no other row's name"
+                )
+        return methods
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        named = {
+            "reference": self.reference,
+            "tuned": self.tuned,
+            "sweeps": [sweep.method for sweep in self.sweeps],
+            "quick.methods": (self.quick.methods if self.quick else None) or (),
+            "tuning.methods": (self.tuning.methods if self.tuning else None) or (),
+        }
+        for place, names in named.items():
+            for name in names:
+                if name not in self.methods:
+                    raise ValueError(f"{place}: {name} is none of the methods {', '.join(self.methods)}")
+        self.check_populations(self.seeds)
+        if self.quick and self.quick.seeds:
+            self.check_populations(check_seeds(self.quick.seeds))
+        return self
+
+    def check_populations(self, seeds: tuple[int, ...]) -> None:
+        """Seeds of the table, of tuning and of pre-training must be different: each makes a population.
+
+        Raises:
+            ValueError: They overlap.
+        """
+        tuning = self.tuning.seeds if self.tuning else ()
+        shared = sorted(set(seeds) & set(tuning))
+        if shared:
+            raise ValueError(f"seed {shared[0]} is in both seeds and tuning.seeds: tuning on test data flatters")
+        if self.clip_seed in (*seeds, *tuning):
+            raise ValueError(f"clip_seed {self.clip_seed} is also a seed of data: the populations must be different")
+
+    def with_seeds(self, seeds: tuple[int, ...]) -> "Study":
+        """The same study on other seeds.
+
+        Raises:
+            InputError: They are no seeds, or overlap with those of tuning or pre-training.
+        """
+        try:
+            self.check_populations(check_seeds(seeds))
+        except ValueError as error:
+            raise InputError(f"--seeds: {error}") from None
+        return self.model_copy(update={"seeds": seeds})
+
+    def with_methods(self, names: tuple[str, ...]) -> "Study":
+        """The study of some of its methods, in its own order; sweeps and references of others are left out.
+
+        Raises:
+            InputError: A name is none of the methods.
+        """
+        for name in names:
+            if name not in self.methods:
+                raise InputError(f"--methods: {name} is none of the study's methods: {', '.join(self.methods)}")
+        return self.model_copy(
+            update={
+                "methods": {name: changes for name, changes in self.methods.items() if name in names},
+                "reference": tuple(name for name in self.reference if name in names),
+                "sweeps": tuple(sweep for sweep in self.sweeps if sweep.method in names),
+            }
+        )
+
+    def quickened(self) -> "Study":
+        """Its small form.
+
+        Raises:
+            InputError: It has none.
+        """
+        if self.quick is None:
+            raise InputError("--quick: the study has no section quick")
+        quick = self.quick
+        sweeps = tuple(
+            sweep.model_copy(update={"values": (quick.sweeps or {}).get(sweep.parameter, sweep.values)})
+            for sweep in self.sweeps
+        )
+        small = self.model_copy(
+            update={
+                "parameters": merged(self.parameters, quick.parameters),
+                "seeds": quick.seeds or self.seeds,
+                "sweeps": sweeps,
+            }
+        )
+        return small if quick.methods is None else small.with_methods(quick.methods)
+
+
+def dotted(changes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Changes as pairs of dotted key and value; a section is taken apart, a value inside it is not."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in changes.items():
+        if "." not in key and isinstance(value, Mapping):
+            pairs += [(f"{key}.{name}", inner) for name, inner in value.items()]
+        else:
+            pairs.append((key, value))
+    return pairs
+
+
+def merged(first: Changes, second: Changes) -> Changes:
+    """Both, by dotted key; the second wins."""
+    return dict([*dotted(first), *dotted(second)])
+
+
+def study_names() -> list[str]:
+    """Names of all packaged studies, sorted."""
+    return sorted(packaged_files(FOLDER))
+
+
+def study_name(name_or_path: str) -> str:
+    """A study's name: that of its file, without the ending."""
+    return Path(name_or_path).stem if name_or_path.endswith((".yaml", ".yml")) else name_or_path
+
+
+def _study_file(name_or_path: str, beside: Path | None = None) -> Path:
+    """The file of a study; a relative path is looked for beside the study that names it."""
+    if name_or_path.endswith((".yaml", ".yml")):
+        return Path(name_or_path) if beside is None else beside.parent / name_or_path
+    files = packaged_files(FOLDER)
+    if name_or_path not in files:
+        raise InputError(
+            f"study {name_or_path!r} is not known; known are {', '.join(sorted(files))}; "
+            f"for your own give the path of a YAML file"
+        )
+    return files[name_or_path]
+
+
+def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a study file says, over what the study says that it is like."""
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"study file not found: {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"study file {path} cannot be read as YAML: {one_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"study file {path} must be a mapping of keys, not {type(tree).__name__}")
+    like = tree.pop("like", None)
+    if like is None:
+        return tree
+    other = _study_file(str(like), path)
+    if other.resolve() in (path.resolve(), *seen):
+        raise InputError(f"study file {path}: like: {like} leads back to itself")
+    return _over(_read_tree(other, (*seen, path.resolve())), tree)
+
+
+def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Setting, seeds, tuned values, small form and tuning of one study, with the keys of another over them."""
+    tree = {key: base[key] for key in INHERITED if key in base} | own
+    methods = own.get("methods")
+    for key in ("parameters", "tuned", "quick"):
+        first, second = base.get(key), own.get(key)
+        if isinstance(first, dict) and isinstance(second, dict):
+            tree[key] = merged(first, second) if key == "parameters" else {**first, **second}
+    if isinstance(base.get("quick"), dict) and isinstance(own.get("quick"), dict):
+        small = (base["quick"].get("parameters"), own["quick"].get("parameters"))
+        if all(isinstance(part, dict) for part in small):
+            tree["quick"]["parameters"] = merged(*small)
+    if isinstance(tree.get("tuned"), dict) and isinstance(methods, dict):
+        kept = {*methods, *(own.get("tuned") or {})}
+        tree["tuned"] = {name: values for name, values in tree["tuned"].items() if name in kept}
+    for key in ("quick", "tuning"):
+        if key not in own and isinstance(tree.get(key), dict):  # its methods are those of the other study
+            tree[key] = {name: value for name, value in tree[key].items() if name != "methods"}
+    return tree
+
+
+def load_study(name_or_path: str) -> Study:
+    """Read a study by its name, or from a YAML file.
+
+    Raises:
+        InputError: There is no such study, or its file is wrong.
+    """
+    path = _study_file(name_or_path)
+    tree = _read_tree(path)
+    try:
+        return Study.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"study file {path}: {_explain(error)}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"] if part != "[key]")
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "there is no such key"
+        problems.append(f"{place}: {message}" if place else message)
+    return "; ".join(problems)

@@ -1,0 +1,99 @@
+"""Which data, which CLIP and which parameters a study is run with, and where its artifacts go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Parameters, read_overrides, read_parameter_tree
+from pipeline.datasets.catalog import load_facts
+from pipeline.errors import InputError
+from pipeline.files import sha256_of_file
+from pipeline.shards.record import read_record
+from pipeline.studies.builder import common_parameters
+from pipeline.studies.rows import WALKERS, Base, Given
+from pipeline.studies.study import Study
+from stages.paths import ARTIFACTS, Workspace
+
+FOLDER = ARTIFACTS / "studies"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user said about data and parameters."""
+
+    dataset: str | None = None
+    root: Path | None = None
+    params: Path | None = None
+    overrides: Sequence[str] = ()
+    shards: Path | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A study with everything that it is run with.
+
+    Attributes:
+        name: Of the study.
+        study: As it is run.
+        base: The parameters under all methods.
+        given: What the data set brings; None: walkers, which are rendered.
+        folder: Of the artifacts, absolute.
+        overrides: The user's, for messages.
+    """
+
+    name: str
+    study: Study
+    base: Base
+    given: Given | None
+    folder: Path
+
+
+def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bool) -> Resolved:
+    """Find out what a study is run with.
+
+    Raises:
+        InputError: The data set, a parameter, or a combination of options is wrong.
+    """
+    changes: list[tuple[str, Any]] = read_overrides(wanted.overrides)
+    if wanted.dataset is not None:
+        changes.append(("data.dataset", wanted.dataset))
+    if wanted.root is not None:
+        changes.append(("data.root", str(wanted.root)))
+    base = Base(None if wanted.params is None else read_parameter_tree(wanted.params), changes)
+    parameters = common_parameters(study, base)
+    facts = load_facts(parameters.data.dataset)
+    rendered = facts.name == WALKERS
+    if rendered and (wanted.root is not None or wanted.shards is not None):
+        raise InputError("walkers are rendered by the study: leave out --root and --shards")
+    own = build_own_dataset(study)
+    if wanted.dataset is not None and wanted.params is None and facts.name != own:
+        raise InputError(
+            f"the parameters of study {name} are for {own}: give some for {facts.name} by --params, "
+            f"such as --params preset:prcc"
+        )
+    default = FOLDER / "-".join([name, *([] if facts.name == own else [facts.name]), *(["quick"] if quick else [])])
+    given = None if rendered else _given(parameters, wanted.shards or Workspace.of(facts.name).shards)
+    return Resolved(name, study, base, given, (out or default).resolve())
+
+
+def build_own_dataset(study: Study) -> str:
+    """The data set that the study's own parameters are for."""
+    return load_facts(common_parameters(study, Base()).data.dataset).name
+
+
+def _given(parameters: Parameters, shards: Path) -> Given:
+    try:
+        found = read_record(shards).sha256
+    except InputError:
+        if any(shards.glob("*")):
+            raise
+        found = None
+    pretrained = parameters.model.pretrained
+    if pretrained is None:
+        clip = "random weights"
+    elif Path(pretrained).is_file():
+        clip = sha256_of_file(Path(pretrained))
+    else:
+        clip = f"open_clip {parameters.model.name} {pretrained}"
+    return Given(shards.resolve(), found, clip)

@@ -1,0 +1,183 @@
+"""Study files: those of the repository hold together, wrong ones are refused in one line that says where."""
+
+import pytest
+import yaml
+
+from pipeline.errors import InputError
+from pipeline.studies.plan import make_plan
+from pipeline.studies.rows import Base
+from pipeline.studies.study import dotted, load_study, merged, study_names
+
+STUDY = {
+    "title": "Small",
+    "source": "a test",
+    "parameters": {"data": {"dataset": "walkers"}},
+    "seeds": [0, 1],
+    "reference": "baseline",
+    "methods": {"baseline": None, "ccaf": {"encoder": {"lambda_con": 0.5}}},
+    "tuning": {"seeds": [100, 101], "grid": {"encoder.learning_rate": [0.1, 0.2]}},
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write(**changes):
+        path = tmp_path / "small.yaml"
+        path.write_text(yaml.safe_dump({**STUDY, **changes}))
+        return load_study(str(path))
+
+    return write
+
+
+METHODS = {
+    "walkers": ["baseline", "clip-reid", "cal", "i2t", "i2t+i2i", "ccaf", "ccaf-plus"],
+    "table3": ["baseline", "i2t", "i2t+i2i", "ccaf"],
+    "table4": ["ccaf", "ccaf-onehot", "ccaf-onehot-no-shielding-i2t", "ccaf-onehot-no-i2t"],
+    "fig4": ["ccaf"],
+}
+
+
+def test_the_studies_of_the_paper_exist():
+    assert set(study_names()) >= set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_packaged_study_makes_a_plan_of_its_methods(name, quick, tmp_path):
+    study = load_study(name)
+    assert list(study.methods) == METHODS[name]
+    plan = make_plan(study.quickened() if quick else study, tmp_path, Base(), None, {})
+    assert [row.name for row in plan.rows if row.kind == "method"] == METHODS[name]
+
+
+def test_figure_4_has_the_papers_values():
+    sweeps = {sweep.parameter: sweep.values for sweep in load_study("fig4").sweeps}
+    assert sweeps == {
+        "encoder.lambda_con": (0.01, 0.1, 0.4, 0.6, 0.8, 1.0),
+        "encoder.lambda_dis": (0.1, 0.2, 0.6, 1.0, 1.4, 1.8),
+    }
+
+
+def test_the_papers_tables_stand_beside():
+    table3, table4 = load_study("table3").paper, load_study("table4").paper
+    assert table3["PRCC"]["i2t+i2i"] == (69.6, 63.6)
+    assert table3["LTCC"]["ccaf"] == table4["LTCC"]["ccaf"] == (42.9, 20.1)
+    assert table4["LTCC"]["ccaf-onehot-no-i2t"] == (35.7, 17.6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": []}, "seeds: []: give one or several"),
+        ({"seeds": [0, 0]}, "seeds: [0, 0]: give one or several"),
+        ({"seeds": [0, 100]}, "seed 100 is in both seeds and tuning.seeds"),
+        ({"clip_seed": 1}, "clip_seed 1 is also a seed of data"),
+        ({"clip_seed": 101}, "clip_seed 101 is also a seed of data"),
+        ({"quick": {"seeds": [101]}}, "seed 101 is in both"),
+        ({"reference": ["triplet"]}, "reference: triplet is none of the methods baseline, ccaf"),
+        ({"tuned": {"ccfa": {}}}, "tuned: ccfa is none of the methods"),
+        ({"sweeps": [{"parameter": "encoder.pad", "values": [1, 2], "method": "x"}]}, "sweeps: x is none"),
+        ({"sweeps": [{"parameter": "encoder.pad", "values": [1], "method": "ccaf"}]}, "sweeps.0.values"),
+        ({"methods": {"a/b": None}}, "'a/b' cannot be the name of a method"),
+        ({"methods": {"oracle-x": None}}, "'oracle-x' cannot be the name of a method"),
+        ({"methods": {"frozen": None}}, "'frozen' cannot be the name of a method"),
+        ({"colour": "blue"}, "colour: there is no such key"),
+    ],
+)
+def test_a_wrong_study_is_refused_in_one_line(load, changes, message):
+    with pytest.raises(InputError) as caught:
+        load(**changes)
+    assert message in str(caught.value)
+    assert "small.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parameters": {"encoder": {"epoch": 3}}}, "encoder.epoch is not a parameter; did you mean encoder.epochs"),
+        ({"methods": {"baseline": {"encoder.lamda_con": 1}}}, "method baseline: encoder.lamda_con is not a parameter"),
+        ({"methods": {"baseline": {"encoder.method": "magic"}}}, "unknown method"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_with_its_method(load, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        make_plan(load(**changes), tmp_path, Base(), None, {})
+
+
+def test_an_unknown_study_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"study 'table9' is not known; known are .*table3"):
+        load_study("table9")
+    with pytest.raises(InputError, match=r"study file not found: nowhere\.yaml"):
+        load_study("nowhere.yaml")
+
+
+def test_seeds_of_the_command_line_are_checked_too(load):
+    assert load().with_seeds((5, 6)).seeds == (5, 6)
+    for seeds, message in (((100,), "both seeds and tuning.seeds"), ((1000,), "clip_seed"), ((-1,), "whole numbers")):
+        with pytest.raises(InputError, match=message):
+            load().with_seeds(seeds)
+
+
+def test_a_choice_of_methods_keeps_the_studys_order(load):
+    study = load(sweeps=[{"parameter": "encoder.pad", "values": [1, 2], "method": "baseline"}])
+    assert list(study.with_methods(("ccaf", "baseline")).methods) == ["baseline", "ccaf"]
+    alone = study.with_methods(("ccaf",))
+    assert (list(alone.methods), alone.reference, alone.sweeps) == (["ccaf"], (), ())
+    with pytest.raises(InputError, match="--methods: cfa is none of the study's methods"):
+        study.with_methods(("cfa",))
+
+
+def test_the_small_form_changes_what_it_names(load):
+    study = load(
+        parameters={"encoder": {"epochs": 9, "pad": 3}},
+        quick={"seeds": [1], "methods": ["ccaf"], "parameters": {"encoder": {"epochs": 1}}},
+        reference=[],
+    ).quickened()
+    assert (study.seeds, list(study.methods)) == ((1,), ["ccaf"])
+    assert study.parameters == {"encoder.epochs": 1, "encoder.pad": 3}
+    with pytest.raises(InputError, match="--quick: the study has no section quick"):
+        load().quickened()
+
+
+def test_sections_and_dotted_keys_are_the_same():
+    assert dict(dotted({"encoder": {"pad": 1}, "seed": 2})) == dict(dotted({"encoder.pad": 1, "seed": 2}))
+    assert merged({"encoder": {"pad": 1, "epochs": 2}}, {"encoder.pad": 3}) == {"encoder.pad": 3, "encoder.epochs": 2}
+    assert dict(dotted({"encoder": {"weights": {"i2t": 2}}})) == {"encoder.weights": {"i2t": 2}}
+
+
+def test_a_study_has_the_setting_of_the_one_that_it_is_like(load, tmp_path):
+    load(
+        parameters={"encoder": {"epochs": 9, "pad": 3}},
+        tuned={"ccaf": {"encoder.learning_rate": 0.5}, "baseline": {"encoder.learning_rate": 0.25}},
+        quick={"seeds": [1], "parameters": {"encoder": {"epochs": 1}}},
+    )
+    own = {
+        "title": "Mine", "source": "a test", "like": "small.yaml", "methods": {"ccaf": None, "i2t": None},
+        "parameters": {"encoder.pad": 4}, "tuned": {"i2t": {"encoder.learning_rate": 0.1}},
+        "quick": {"parameters": {"prompts.epochs": 2}},
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
+    study = load_study(str(tmp_path / "mine.yaml"))
+    assert dict(dotted(study.parameters)) == {"encoder.epochs": 9, "encoder.pad": 4}
+    assert study.tuned == {"ccaf": {"encoder.learning_rate": 0.5}, "i2t": {"encoder.learning_rate": 0.1}}
+    assert (study.seeds, study.quick.seeds, study.tuning.seeds) == ((0, 1), (1,), (100, 101))
+    assert dict(dotted(study.quick.parameters)) == {"encoder.epochs": 1, "prompts.epochs": 2}
+    assert (study.title, list(study.methods), study.reference) == ("Mine", ["ccaf", "i2t"], ())
+
+
+def test_studies_that_are_like_each_other_are_refused(tmp_path):
+    for name, like in (("a", "b.yaml"), ("b", "a.yaml")):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"title": name, "like": like}))
+    with pytest.raises(InputError, match="leads back to itself"):
+        load_study(str(tmp_path / "a.yaml"))
+
+
+def test_the_papers_studies_have_the_setting_of_walkers():
+    walkers = load_study("walkers")
+    for name in ("table3", "table4", "fig4"):
+        study = load_study(name)
+        assert study.parameters == walkers.parameters
+        assert study.clip_seed == walkers.clip_seed
+        shared = study.tuned.keys() & walkers.tuned.keys()
+        assert {key: study.tuned[key] for key in shared} == {key: walkers.tuned[key] for key in shared}
