@@ -57,9 +57,9 @@ class ModelParameters(Section):
 class PretrainParameters(Section):
     """Contrastive pre-training of a small CLIP on captioned walkers."""
 
-    epochs: int = Field(5, ge=1, description="passes over the captioned images")
+    epochs: int = Field(6, ge=1, description="passes over the captioned images")
     batch_size: int = Field(48, ge=2, description="images a step")
-    learning_rate: float = Field(1e-3, gt=0, description="peak of the one-cycle schedule")
+    learning_rate: float = Field(2e-3, gt=0, description="peak of the one-cycle schedule")
     weight_decay: float = Field(0.05, ge=0, description="of AdamW")
     caption_every: int = Field(4, ge=1, description="steps between two caption InfoNCE terms")
     grey_box_probability: float = Field(

@@ -15,8 +15,8 @@ from pipeline.training.pretrain_data import CaptionedImages, FactorPhrases, Pret
 from pipeline.training.schedule import cosine_rate
 
 WARMUP_SHARE = 0.05
-LOSS_WEIGHTS = {"person": 3.0, "guide_person": 3.0, "caption": 0.1}
-"""Others have 1. People's factors are small in the image beside their clothes, and are what re-identification needs."""
+LOSS_WEIGHTS = {"guide_person": 3.0, "caption": 0.1}
+"""Others have 1. What tells people apart is small in the image beside their clothes: guides must point at it."""
 SPREAD_STEPS = 25
 SPREAD_RATE = 1e-3
 SPREAD_SHARPNESS = 5.0
@@ -120,8 +120,8 @@ def pretrain(
     task: PretrainTask,
     batches: PretrainBatches,
     *,
-    epochs: int = 5,
-    learning_rate: float = 1e-3,
+    epochs: int = 6,
+    learning_rate: float = 2e-3,
     weight_decay: float = 0.05,
     resume: ResumeSettings | None = None,
     quiet: bool = False,
