@@ -51,7 +51,7 @@ METHODS: Mapping[str, Method] = {
     "cal": Method("CAL on the baseline", {**_BASELINE, "cal_classifier": 1.0, "cal_adversarial": 1.0}),
     "ccaf-plus": Method(
         "I2T, alignment to the frozen encoder's shielding features, posteriors over a person's own clothes to uniform",
-        {**_I2T, "target_alignment": 10.0, "clothes_uniform_own": 10.0},
+        {**_I2T, "target_alignment": 20.0, "clothes_uniform_own": 10.0},
     ),
 }
 
