@@ -125,10 +125,13 @@ def as_text(result: dict[str, Any]) -> str:
     """The figures in percent, aligned."""
     rows = _rows(result)
     width = max(len(name) for name, _ in rows)
-    lines = [f"{'percent'.ljust(width)}    found   chance       n"]
+    lines = [f"{'percent'.ljust(width)}    found   chance  balanced   chance       n"]
     for name, entry in rows:
         found = entry["mAP"] if "mAP" in entry else entry["accuracy"]
-        lines.append(f"{name.ljust(width)}  {found:7.1f}  {entry['chance']:7.1f} {entry['n']:7d}")
+        balanced = [entry.get(key) for key in ("balanced_accuracy", "balanced_chance")]
+        cells = ["" if value is None else f"{value:.1f}" for value in balanced]
+        counts = f"{cells[0]:>8}  {cells[1]:>7} {entry['n']:7d}"
+        lines.append(f"{name.ljust(width)}  {found:7.1f}  {entry['chance']:7.1f}  {counts}")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import WorkError
@@ -44,8 +45,19 @@ class Coordinates:
 
     def of(self, rows: NDArray[np.floating]) -> Matrix:
         """Coordinates of some rows, the constant behind them: (N, D) -> (N, R + 1)."""
-        inner = (rows - self.mean) @ self.projection
+        inner = product(rows - self.mean, self.projection)
         return np.concatenate([inner, np.full((len(rows), 1), np.sqrt(2.0))], axis=1)
+
+
+def product(left: Matrix, right: Matrix) -> Matrix:
+    """Matrix product by torch, which keeps to its number of threads; numpy's own threads spin beside other work."""
+    result: Matrix = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
+    return result
+
+
+def _eigen(matrix: Matrix) -> tuple[Matrix, Matrix]:
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))
+    return values.numpy(), vectors.numpy()
 
 
 def deviation_of(rows: NDArray[np.floating]) -> Matrix:
@@ -68,14 +80,14 @@ def make_coordinates(rows: NDArray[np.floating], l2: float, deviation: Matrix | 
     standardised = (rows - mean) / deviation
     count, dimension = standardised.shape
     if count >= dimension:
-        curvature, axes = np.linalg.eigh(standardised.T @ standardised / count)
+        curvature, axes = _eigen(product(standardised.T, standardised) / count)
         kept = curvature > _RANK * max(float(curvature[-1]), 1e-300)
         curvature, axes = curvature[kept], axes[:, kept]
     else:  # the minimum lies in the span of the rows
-        curvature, weights = np.linalg.eigh(standardised @ standardised.T / count)
+        curvature, weights = _eigen(product(standardised, standardised.T) / count)
         kept = curvature > _RANK * max(float(curvature[-1]), 1e-300)
         curvature = curvature[kept]
-        axes = standardised.T @ weights[:, kept] / np.sqrt(count * curvature)
+        axes = product(standardised.T, weights[:, kept]) / np.sqrt(count * curvature)
     bound = curvature / 2 + l2
     return Coordinates(mean, axes / deviation[:, None] / np.sqrt(bound), np.append(l2 / bound, 0.0))
 
@@ -85,7 +97,7 @@ def _objective(inputs: Matrix, labels: Labels, penalty: Matrix) -> Callable[[Mat
     columns = penalty[:, None]
 
     def value_and_gradient(weights: Matrix) -> tuple[float, Matrix]:
-        scores = inputs @ weights
+        scores = product(inputs, weights)
         scores -= scores.max(axis=1, keepdims=True)
         truth = scores[rows, labels]
         np.exp(scores, out=scores)
@@ -93,7 +105,7 @@ def _objective(inputs: Matrix, labels: Labels, penalty: Matrix) -> Callable[[Mat
         loss = float((np.log(total) - truth).mean()) + float((columns * np.square(weights)).sum()) / 2
         scores /= total[:, None]
         scores[rows, labels] -= 1
-        return loss, inputs.T @ scores / len(labels) + columns * weights
+        return loss, product(inputs.T, scores) / len(labels) + columns * weights
 
     return value_and_gradient
 
@@ -169,6 +181,6 @@ def predict(train: Matrix, labels: Labels, test: Matrix, penalty: Matrix) -> Lab
         WorkError: See :func:`fit`.
     """
     present, numbered = np.unique(labels, return_inverse=True)
-    best = np.argmax(test @ fit(train, numbered.astype(np.int64), penalty), axis=1)
+    best = np.argmax(product(test, fit(train, numbered.astype(np.int64), penalty)), axis=1)
     chosen: Labels = present[best]
     return chosen

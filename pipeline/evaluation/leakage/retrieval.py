@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from pipeline.evaluation.chance import expected_average_precision
 from pipeline.evaluation.features import Floats, Integers
@@ -46,7 +47,7 @@ def retrieve_same_value(features: Floats, person_id: Integers, values: Integers)
     precision, expected = [], []
     for start in range(0, len(features), QUERIES_AT_ONCE):
         part = slice(start, start + QUERIES_AT_ONCE)
-        scores = features[part] @ features.T
+        scores = torch.matmul(torch.from_numpy(features[part]), torch.from_numpy(features).T).numpy()
         own = person_id[part, None] == person_id
         scores[own] = -np.inf  # behind everything
         order = np.argsort(-scores, axis=1, kind="stable")
