@@ -64,6 +64,8 @@ def run(parameters: Parameters, console: Console, features: Path, out: Path) -> 
         InputError: The features are of another data set or rendering, or nothing can be measured.
         WorkError: A regression did not reach its minimum.
     """
+    import numpy as np
+
     from pipeline.datasets.catalog import load_facts
     from pipeline.device import set_threads
     from pipeline.errors import InputError
@@ -78,7 +80,7 @@ def run(parameters: Parameters, console: Console, features: Path, out: Path) -> 
     named = metadata.get("dataset")
     if named not in (None, facts.name):
         raise InputError(f"the features in {features} are of the data set {named}, not of {facts.name}: set --dataset")
-    items = tested_items(items)
+    items = tested_items(items.take(~np.isin(items.person_id, facts.no_person_ids)))
     factors = None
     if facts.reader == WALKERS_READER:
         factors = _walkers_factors(items, facts, parameters.data.root, features)

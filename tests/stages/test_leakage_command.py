@@ -185,6 +185,17 @@ def test_a_data_set_without_factors_is_probed_within_identities(oracles, tmp_pat
     assert "leakage cannot be measured: the images have no clothes ids" in capsys.readouterr().err
 
 
+def test_ids_that_stand_for_nobody_take_no_part(oracles, tmp_path):
+    somebody = pq.read_table(oracles["clothes"])["person_id"][0].as_py()
+    facts = load_facts("ltcc").model_dump(mode="json") | {"name": "mine", "no_person_ids": [somebody]}
+    (tmp_path / "mine.yaml").write_text(json.dumps(facts))
+    features = tmp_path / "f.parquet"
+    pq.write_table(pq.read_table(oracles["clothes"]).replace_schema_metadata({"dataset": "mine"}), features)
+    mine = Parameters.model_validate({"data": {"dataset": str(tmp_path / "mine.yaml")}, "threads": 1})
+    result = leakage.run(mine, SILENT, features, tmp_path / "l.json")
+    assert result["people"] == SETTINGS.test_identities - 1
+
+
 def test_the_command_prints_a_table_and_writes_what_run_wrote(root, oracles, results, tmp_path, capsys):
     out = tmp_path / "l.json"
     arguments = ["--features", str(oracles["clothes"]), "--dataset", "walkers", "--root", str(root)]
