@@ -90,7 +90,7 @@ def tested_items(items: FeatureSet) -> FeatureSet:
     """
     tested = items.take(~np.isin(items.role, UNTESTED_ROLES))
     if not len(tested):
-        raise InputError("leakage is measured on test images, but the features have none: every row is of role train or val, or of nobody")
+        raise InputError("leakage is measured on test images, but the features have only train, val and nobody")
     return tested
 
 
