@@ -85,7 +85,7 @@ def command(
         _list(console)
         return
     from pipeline.errors import InputError
-    from pipeline.studies.study import load_study, study_name
+    from pipeline.studies.study import load_study, runs_name, study_name
     from stages.ablate_run import Machines, study_lock
     from stages.study_plan import Wanted, resolve
 
@@ -93,7 +93,7 @@ def command(
         raise InputError("name a study by --study; ccaf-pipeline ablate --list shows them")
     chosen = _chosen(load_study(study), quick, seeds, methods)
     wanted = Wanted(dataset, root, params, tuple(overrides or ()), shards)
-    resolved = resolve(study_name(study), chosen, wanted, out, quick)
+    resolved = resolve(study_name(study), chosen, wanted, out, quick, runs_name(study))
     machines = Machines(address or os.environ.get(RAY_ADDRESS), workers, gpus_per_run, any_code)
     from stages.study_results import make_table, make_tuning
 

@@ -38,8 +38,8 @@ class Resolved:
         study: As it is run.
         base: The parameters under all methods.
         given: What the data set brings; None: walkers, which are rendered.
-        folder: Of the artifacts, absolute.
-        overrides: The user's, for messages.
+        folder: Of the artifacts, absolute; shared by the studies of one setting.
+        tables: Where tables go, absolute.
     """
 
     name: str
@@ -47,10 +47,19 @@ class Resolved:
     base: Base
     given: Given | None
     folder: Path
+    tables: Path
 
 
-def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bool) -> Resolved:
+def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bool, runs: str = "") -> Resolved:
     """Find out what a study is run with.
+
+    Args:
+        name: Of the study.
+        study: As it is run.
+        wanted: What the user said.
+        out: Folder of everything; None: by name.
+        quick: Whether it is the small form.
+        runs: Name of the study whose folder has the runs; empty: its own.
 
     Raises:
         InputError: The data set, a parameter, or a combination of options is wrong.
@@ -72,9 +81,10 @@ def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bo
             f"the parameters of study {name} are for {own}: give some for {facts.name} by --params, "
             f"such as --params preset:prcc"
         )
-    default = FOLDER / "-".join([name, *([] if facts.name == own else [facts.name]), *(["quick"] if quick else [])])
+    kind = [*([] if facts.name == own else [facts.name]), *(["quick"] if quick else [])]
+    folder, tables = (out or FOLDER / "-".join([part, *kind]) for part in (runs or name, name))
     given = None if rendered else _given(parameters, wanted.shards or Workspace.of(facts.name).shards)
-    return Resolved(name, study, base, given, (out or default).resolve())
+    return Resolved(name, study, base, given, folder.resolve(), tables.resolve())
 
 
 def build_own_dataset(study: Study) -> str:

@@ -82,8 +82,9 @@ def make_table(resolved: Resolved, machines: Machines, console: Console) -> None
     }
     table = build_table(resolved.name, resolved.study, plan, schedule.notes, failures, made_by)
     stem, other = (INCOMPLETE, TABLE) if failures else (TABLE, INCOMPLETE)
-    paths = write_table(table, resolved.folder, stem)
-    _remove(resolved.folder, other)
+    resolved.tables.mkdir(parents=True, exist_ok=True)
+    paths = write_table(table, resolved.tables, stem)
+    _remove(resolved.tables, other)
     console.result(table_as_json(table), _text(table))
     console.say(f"table -> {', '.join(str(path) for path in paths)}")
     _conclude(resolved, plan, failures, console)
@@ -143,12 +144,13 @@ def make_tuning(resolved: Resolved, machines: Machines, console: Console) -> Non
     chosen = choose(scores)
     stem, other = (TUNING_INCOMPLETE, TUNING) if failures else (TUNING, TUNING_INCOMPLETE)
     value = tuning_as_json(resolved.name, study, scores, chosen, failures)
-    write_json(resolved.folder / f"{stem}.json", value)
-    with atomic_file(resolved.folder / f"{stem}.md") as temporary:
+    resolved.tables.mkdir(parents=True, exist_ok=True)
+    write_json(resolved.tables / f"{stem}.json", value)
+    with atomic_file(resolved.tables / f"{stem}.md") as temporary:
         temporary.write_text(tuning_as_markdown(study, scores, chosen, failures), encoding="utf-8")
     for ending in ("json", "md"):
-        (resolved.folder / f"{other}.{ending}").unlink(missing_ok=True)
+        (resolved.tables / f"{other}.{ending}").unlink(missing_ok=True)
     plain = json.loads(json.dumps({"tuned": chosen}))
     console.result(value, yaml.safe_dump(plain, sort_keys=False).rstrip("\n"))
-    console.say(f"scores -> {resolved.folder / f'{stem}.json'}, {resolved.folder / f'{stem}.md'}")
+    console.say(f"scores -> {resolved.tables / f'{stem}.json'}, {resolved.tables / f'{stem}.md'}")
     _conclude(resolved, plan, failures, console)

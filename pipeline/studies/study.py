@@ -265,6 +265,21 @@ def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _over(_read_tree(other, (*seen, path.resolve())), tree)
 
 
+def runs_name(name_or_path: str) -> str:
+    """Name of the study whose folder has a study's runs: the one that it is ``like``, in the end, or itself.
+
+    Studies of one setting share what they have in common, down to whole trainings.
+
+    Raises:
+        InputError: A file is missing or damaged.
+    """
+    path, name = _study_file(name_or_path), study_name(name_or_path)
+    _read_tree(path)  # a chain that leads back to itself is refused
+    while (like := yaml.safe_load(path.read_text()).get("like")) is not None:
+        path, name = _study_file(str(like), path), study_name(Path(str(like)).name)
+    return name
+
+
 def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Setting, seeds, tuned values, small form and tuning of one study, with the keys of another over them."""
     tree = {key: base[key] for key in INHERITED if key in base} | own

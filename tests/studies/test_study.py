@@ -6,7 +6,8 @@ import yaml
 from pipeline.errors import InputError
 from pipeline.studies.plan import make_plan
 from pipeline.studies.rows import Base
-from pipeline.studies.study import dotted, load_study, merged, study_names
+from pipeline.studies.study import dotted, load_study, merged, runs_name, study_names
+from stages.study_plan import Wanted, resolve
 
 STUDY = {
     "title": "Small",
@@ -164,6 +165,27 @@ def test_a_study_has_the_setting_of_the_one_that_it_is_like(load, tmp_path):
     assert (study.seeds, study.quick.seeds, study.tuning.seeds) == ((0, 1), (1,), (100, 101))
     assert dict(dotted(study.quick.parameters)) == {"encoder.epochs": 1, "prompts.epochs": 2}
     assert (study.title, list(study.methods), study.reference) == ("Mine", ["ccaf", "i2t"], ())
+
+
+def test_studies_of_one_setting_share_their_runs(load, tmp_path):
+    load()
+    for name, like in (("mine", "small.yaml"), ("yours", "mine.yaml")):
+        tree = {"title": name, "source": "a test", "like": like, "methods": {"ccaf": None}, "reference": "ccaf"}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(tree))
+        assert runs_name(str(tmp_path / f"{name}.yaml")) == "small"
+    assert [runs_name(name) for name in ("walkers", "table3", "table4", "fig4")] == ["walkers"] * 4
+
+    resolved = resolve("yours", load_study(str(tmp_path / "yours.yaml")), Wanted(), None, True, "small")
+    assert (resolved.folder.name, resolved.tables.name) == ("small-quick", "yours-quick")
+    resolved = resolve("yours", load_study(str(tmp_path / "yours.yaml")), Wanted(), tmp_path, False, "small")
+    assert resolved.folder == resolved.tables == tmp_path
+
+
+def test_equal_runs_of_two_studies_are_the_same_steps(tmp_path):
+    whole, part = (make_plan(load_study(name), tmp_path, Base(), None, {}) for name in ("walkers", "table3"))
+    for row in part.rows:
+        step = part.steps[row.runs[0].metrics]
+        assert whole.steps[step.name] == step
 
 
 def test_studies_that_are_like_each_other_are_refused(tmp_path):
