@@ -11,6 +11,7 @@ from stages import (
     datasets,
     evaluate,
     extract,
+    figures,
     inspect,
     leakage,
     manifest,
@@ -49,6 +50,7 @@ app.command("leakage")(leakage.command)
 app.command("oracle")(oracle.command)
 app.command("ablate")(ablate.command)
 app.command("report")(report.command)
+app.command("figures")(figures.command)
 
 
 def run(arguments: list[str] | None = None) -> int:

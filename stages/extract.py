@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,32 +19,7 @@ from stages.options import (
     make_context,
 )
 
-if TYPE_CHECKING:
-    from pipeline.models.clip import ClipSpec
-    from pipeline.models.image_encoder import ImageEncoder
-
 DEFAULT_ROLES = ["query", "gallery"]
-
-
-def _trained_encoder(folder: Path) -> "tuple[ImageEncoder, ClipSpec, str]":
-    from pipeline.models.checkpoint import load_strictly, read_checkpoint
-    from pipeline.models.clip import ClipSpec, build_image_encoder
-
-    checkpoint = read_checkpoint(folder, "encoder", "ccaf-pipeline train")
-    spec = ClipSpec.from_dict(checkpoint.config["model"])
-    encoder = build_image_encoder(spec)
-    weights = checkpoint.part("image_encoder")
-    if "camera_embedding.cameras" in weights:
-        encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.config["camera_embedding"])
-    load_strictly(encoder, weights, f"checkpoint {folder}")
-    return encoder, spec, checkpoint.sha256
-
-
-def _frozen_encoder(parameters: Parameters) -> "tuple[ImageEncoder, ClipSpec, str]":
-    from stages.training_data import load_model
-
-    clip = load_model(parameters.model, parameters.seed)
-    return clip.image_encoder, clip.spec, clip.weights_sha256
 
 
 def command(
@@ -118,6 +93,7 @@ def run(
     from pipeline.evaluation.features import write_features
     from pipeline.models.extraction import encode_images, retrieval_feature
     from pipeline.training.store import open_store
+    from stages.encoder_choice import frozen_encoder, trained_encoder
     from stages.feature_rows import feature_rows, feature_table
     from stages.training_data import open_shards
 
@@ -126,7 +102,8 @@ def run(
     device = choose_device(parameters.device)
     reader = open_shards(shards, parameters.data.dataset)
     rows = feature_rows(reader, parameters.data.dataset, roles or DEFAULT_ROLES)
-    encoder, spec, digest = _frozen_encoder(parameters) if checkpoint is None else _trained_encoder(checkpoint)
+    chosen = frozen_encoder(parameters) if checkpoint is None else trained_encoder(checkpoint)
+    encoder, spec = chosen.encoder, chosen.spec
     store = open_store(
         reader,
         rows.index,
@@ -151,7 +128,7 @@ def run(
         quiet=console.quiet,
     )
     metadata = {
-        "checkpoint_sha256": digest,
+        "checkpoint_sha256": chosen.sha256,
         "dataset": reader.metadata.dataset,
         "shards_sha256": reader.record_sha256,
         "feature": settings.feature,

@@ -61,3 +61,8 @@ class Workspace:
     def report(self) -> Path:
         """Written by report."""
         return self.folder / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """Written by figures."""
+        return self.folder / "figures"

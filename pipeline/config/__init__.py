@@ -20,7 +20,7 @@ from pipeline.config.reading import (
     read_overrides,
     read_parameter_tree,
 )
-from pipeline.config.results import EvaluateParameters, LeakageParameters, ReportParameters
+from pipeline.config.results import EvaluateParameters, FigureParameters, LeakageParameters, ReportParameters
 from pipeline.config.section import Section
 from pipeline.config.training import EncoderParameters, PromptParameters, TrainingParameters
 
@@ -28,6 +28,7 @@ __all__ = [
     "DataParameters",
     "EncoderParameters",
     "EvaluateParameters",
+    "FigureParameters",
     "LeakageParameters",
     "LoadingParameters",
     "ModelParameters",

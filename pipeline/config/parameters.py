@@ -10,7 +10,7 @@ from pipeline.config.inputs import (
     PretrainParameters,
     SynthParameters,
 )
-from pipeline.config.results import EvaluateParameters, LeakageParameters, ReportParameters
+from pipeline.config.results import EvaluateParameters, FigureParameters, LeakageParameters, ReportParameters
 from pipeline.config.section import Section
 from pipeline.config.training import EncoderParameters, PromptParameters, TrainingParameters
 
@@ -33,3 +33,4 @@ class Parameters(Section):
     evaluate: EvaluateParameters = EvaluateParameters()
     leakage: LeakageParameters = LeakageParameters()
     report: ReportParameters = ReportParameters()
+    figures: FigureParameters = FigureParameters()

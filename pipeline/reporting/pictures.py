@@ -140,3 +140,10 @@ def mask_picture(mask: Mask, alt: str) -> Picture:
     """A boolean mask (height, width) as a 1-bit PNG, true is white."""
     height, width = mask.shape
     return Picture(_uri("png", encode_mask(mask)), width, height, alt)
+
+
+def picture_pixels(picture: Picture) -> RgbImage:
+    """The pixels of a picture, RGB uint8 (height, width, 3)."""
+    data = np.frombuffer(base64.b64decode(picture.uri.split(",", 1)[1]), dtype=np.uint8)
+    pixels: RgbImage = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return pixels

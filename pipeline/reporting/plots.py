@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -15,8 +15,8 @@ from pipeline.files import sha256_of_value
 WIDTH, HEIGHT = 2.6, 1.4
 """Size of a plot in inches; the page scales it to its column."""
 
-_INK, _RULE, _LINE = "#010101", "#020202", "#030303"
-_STYLE_OF = {_INK: "var(--soft)", _RULE: "var(--rule)", _LINE: "var(--accent)"}
+INK, RULE, _LINE = "#010101", "#020202", "#030303"
+_STYLE_OF = {INK: "var(--soft)", RULE: "var(--rule)", _LINE: "var(--accent)"}
 """Colours that are drawn, and the page's variables that take their place."""
 
 _FONT = "DejaVu Sans"  # shipped with matplotlib, so that the layout depends on no font of the machine
@@ -24,14 +24,14 @@ _SETTINGS = {
     "svg.fonttype": "none",
     "font.family": _FONT,
     "font.size": 8,
-    "text.color": _INK,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _INK,
-    "xtick.color": _RULE,
-    "xtick.labelcolor": _INK,
-    "ytick.color": _RULE,
-    "ytick.labelcolor": _INK,
-    "grid.color": _RULE,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "xtick.color": RULE,
+    "xtick.labelcolor": INK,
+    "ytick.color": RULE,
+    "ytick.labelcolor": INK,
+    "grid.color": RULE,
     "axes.axisbelow": True,
 }
 _DOTS_UP_TO = 3
@@ -42,8 +42,14 @@ def _short(value: float, _position: int | None = None) -> str:
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2g}"
 
 
-def _to_page(svg: str, title: str) -> Markup:
-    """Take out what only a file of its own needs, and hand colours and font over to the page."""
+def to_page(svg: str, title: str, style_of: Mapping[str, str] = _STYLE_OF) -> Markup:
+    """Take out what only a file of its own needs, and hand colours and font over to the page.
+
+    Args:
+        svg: Written by :func:`draw_svg`.
+        title: What is drawn, for readers that cannot see it.
+        style_of: Colours that were drawn, and what takes their place.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*<style.*?</style>", "", svg, flags=re.DOTALL)
@@ -53,15 +59,23 @@ def _to_page(svg: str, title: str) -> Markup:
     svg = re.sub(r'width="[^"]*" height="[^"]*"', lambda _: label, svg, count=1)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
     svg = re.sub(r"\s+", " ", svg)
-    for colour, style in _STYLE_OF.items():
+    for colour, style in style_of.items():
         svg = svg.replace(colour, style)
     return Markup(svg.strip())  # made here; the only text from outside is escaped
 
 
-def _draw(title: str, salt: object, plot: Any) -> Markup:
+def draw_svg(title: str, salt: object, plot: Any, size: tuple[float, float] = (WIDTH, HEIGHT)) -> str:
+    """A drawing as an SVG file's text, the same on every run; lines and text have the colours that are replaced later.
+
+    Args:
+        title: What is drawn; with ``salt`` it makes the names inside the file its own.
+        salt: JSON-like; what is drawn.
+        plot: Draws into the axes that it is given.
+        size: Width and height in inches.
+    """
     settings = {**_SETTINGS, "svg.hashsalt": sha256_of_value([title, salt])}
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(WIDTH, HEIGHT))
+        figure = Figure(figsize=size)
         figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
         axes = figure.subplots()
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -72,7 +86,7 @@ def _draw(title: str, salt: object, plot: Any) -> Markup:
         plot(axes)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _to_page(stream.getvalue(), title)
+    return stream.getvalue()
 
 
 def curve(title: str, epochs: Sequence[float], values: Sequence[float]) -> Markup:
@@ -93,7 +107,7 @@ def curve(title: str, epochs: Sequence[float], values: Sequence[float]) -> Marku
         axes.plot(epochs, values, color=_LINE, linewidth=1.4, marker="o" if len(epochs) <= _DOTS_UP_TO else None)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    return _draw(title, [list(epochs), list(values)], plot)
+    return to_page(draw_svg(title, [list(epochs), list(values)], plot), title)
 
 
 def histogram(title: str, values: Sequence[float], bins: int = 25) -> Markup:
@@ -110,7 +124,7 @@ def histogram(title: str, values: Sequence[float], bins: int = 25) -> Markup:
         axes.hist(numbers, bins=bins, range=(0, 1), color=_LINE, rwidth=0.9)
         axes.set_xlim(0, 1)
 
-    return _draw(title, numbers, plot)
+    return to_page(draw_svg(title, numbers, plot), title)
 
 
 def sweep(title: str, labels: Sequence[str], means: Sequence[float], deviations: Sequence[float]) -> Markup:
@@ -135,4 +149,4 @@ def sweep(title: str, labels: Sequence[str], means: Sequence[float], deviations:
         )
         axes.set_xticks(positions, list(labels))
 
-    return _draw(title, [list(labels), list(means), list(deviations)], plot)
+    return to_page(draw_svg(title, [list(labels), list(means), list(deviations)], plot), title)

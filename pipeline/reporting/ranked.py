@@ -198,7 +198,7 @@ def choose_queries(average_precision: Sequence[float], count: int, seed: int) ->
     return sorted(others[position] for position in generator.permutation(len(others))[:wanted]), worst
 
 
-class _Pictures:
+class RankedPictures:
     """Cards and pictures of images by their names."""
 
     def __init__(self, reader: ShardReader) -> None:
@@ -206,6 +206,11 @@ class _Pictures:
         self._rows = {name: row for row, name in enumerate(reader.ids.image_id)}
 
     def show(self, image_id: str) -> Shown:
+        """The image of a name.
+
+        Raises:
+            InputError: The shards have none.
+        """
         row = self._rows.get(image_id)
         if row is None:
             raise InputError(
@@ -216,6 +221,7 @@ class _Pictures:
         return Shown(card, photo(shrink_image(self._reader.image(row), RANKED_BOX), f"{card.image_id}, {card.text}"))
 
     def ranking(self, result: QueryResult) -> Ranking:
+        """A query and the head of its ranking, with their pictures."""
         hits = []
         for name, right in result.head:
             shown = self.show(name)
@@ -239,7 +245,7 @@ def make_galleries(
         InputError: An image is not in the shards.
     """
     random, worst = choose_queries([result.average_precision for result in results], queries, seed)
-    pictures = _Pictures(reader)
+    pictures = RankedPictures(reader)
     return RankedGalleries(
         protocol=protocol.name,
         meaning=protocol.meaning,

@@ -1,0 +1,1 @@
+"""The paper's pictures of a checkpoint, one module a figure, each with the numbers that the picture shows."""

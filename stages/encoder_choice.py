@@ -1,0 +1,55 @@
+"""The image encoder that a command works with: a trained checkpoint, or the CLIP of the parameters as it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import Parameters
+from pipeline.models.checkpoint import load_strictly, read_checkpoint
+from pipeline.models.clip import ClipSpec, build_image_encoder
+from pipeline.models.image_encoder import ImageEncoder
+from stages.training_data import load_model
+
+FROZEN = "frozen"
+
+
+@dataclass(frozen=True)
+class ChosenEncoder:
+    """An image encoder and where it came from.
+
+    Attributes:
+        encoder: E_v, on the CPU.
+        spec: Its architecture.
+        sha256: Hash of its weights; empty for random ones.
+        method: That trained it; empty where none did.
+    """
+
+    encoder: ImageEncoder
+    spec: ClipSpec
+    sha256: str
+    method: str = ""
+
+
+def trained_encoder(folder: Path) -> ChosenEncoder:
+    """The encoder of a checkpoint.
+
+    Raises:
+        InputError: It is missing, damaged, or no encoder.
+    """
+    checkpoint = read_checkpoint(folder, "encoder", "ccaf-pipeline train")
+    spec = ClipSpec.from_dict(checkpoint.config["model"])
+    encoder = build_image_encoder(spec)
+    weights = checkpoint.part("image_encoder")
+    if "camera_embedding.cameras" in weights:
+        encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.config["camera_embedding"])
+    load_strictly(encoder, weights, f"checkpoint {folder}")
+    return ChosenEncoder(encoder, spec, checkpoint.sha256, str(checkpoint.config.get("method", "")))
+
+
+def frozen_encoder(parameters: Parameters) -> ChosenEncoder:
+    """The encoder of the CLIP that the parameters name, before any training.
+
+    Raises:
+        InputError: The model or its weights are wrong.
+    """
+    clip = load_model(parameters.model, parameters.seed)
+    return ChosenEncoder(clip.image_encoder, clip.spec, clip.weights_sha256)

@@ -1,0 +1,221 @@
+"""``ccaf-pipeline figures``: the paper's pictures of one or two checkpoints, with their numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.config import Parameters
+from stages.console import Console
+from stages.options import (
+    DatasetOption,
+    JsonOption,
+    ParamsOption,
+    QuietOption,
+    SeedOption,
+    SetOption,
+    dataset_workspace,
+    make_context,
+)
+from stages.paths import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.figures.page import FiguresPage
+
+NOBODY = "none"
+FROZEN = "frozen"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the figures are of.
+
+    Attributes:
+        checkpoint: Encoder checkpoint, or ``frozen``.
+        against: The one it is compared with; None: it stands alone.
+        prompts: Prompts checkpoint; None: that of the workspace, if there is one.
+        against_prompts: The one they are compared with; None: they stand alone.
+        figures: Names of figures; empty: all.
+        identities: People on the map; empty: those with the most images.
+    """
+
+    checkpoint: Path
+    against: Path | None = None
+    prompts: Path | None = None
+    against_prompts: Path | None = None
+    figures: tuple[str, ...] = ()
+    identities: tuple[int, ...] = ()
+
+    @property
+    def places(self) -> list[Path]:
+        """The one or two encoders."""
+        return [self.checkpoint, *([] if self.against is None else [self.against])]
+
+
+def command(
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            help="Encoder checkpoint, or frozen: the CLIP of the parameters. Default: artifacts/<data set>/encoder.",
+        ),
+    ] = None,
+    against: Annotated[
+        str, typer.Option("--against", help="What it is compared with: another checkpoint, frozen, or none.")
+    ] = FROZEN,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="Prompts checkpoint. Default: artifacts/<data set>/prompts, if it is there."),
+    ] = None,
+    against_prompts: Annotated[
+        Path | None, typer.Option("--against-prompts", help="Prompts checkpoint that it is compared with.")
+    ] = None,
+    figures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--figure",
+            help="prompt-distances, feature-distances, tsne, ranked, or maps. Repeatable. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    identities: Annotated[
+        list[int] | None,
+        typer.Option("--identity", help="Person id on the map. Repeatable. Default: those with the most images."),
+    ] = None,
+    shards: Annotated[
+        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the figures. Default: artifacts/<data set>/figures.")
+    ] = None,
+    dataset: DatasetOption = None,
+    params: ParamsOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the paper's figures of a checkpoint beside another: one HTML page, its numbers, each picture as a file.
+
+    Distances of prompts and images (Figure 5), distances of test features (Figure 6), a map of some identities
+    (Figure 7), ranked lists (Figure 8), and attention and gradient maps with the share that falls on clothes. The page
+    loads nothing from elsewhere; mind that it shows images of the data set.
+    """
+    context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
+    workspace = dataset_workspace(context)
+    asked = Asked(
+        checkpoint=workspace.encoder if checkpoint is None else _place(checkpoint),
+        against=None if against == NOBODY else _place(against),
+        prompts=prompts,
+        against_prompts=against_prompts,
+        figures=tuple(figures or ()),
+        identities=tuple(identities or ()),
+    )
+    summary = run(
+        context.parameters, context.console, workspace, asked, shards or workspace.shards, out or workspace.figures
+    )
+    context.console.say("open it in a browser")
+    context.console.result(summary, f"{summary['page']}: {', '.join(summary['figures'])}")
+
+
+def _place(text: str) -> Path:
+    """A checkpoint's folder; the word stands for the CLIP, and ``./frozen`` for a folder of that name."""
+    path = Path(text)
+    return path.absolute() if text != FROZEN and path == Path(FROZEN) else path
+
+
+def run(
+    parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path, out: Path
+) -> dict[str, Any]:
+    """Make the figures and write their folder; returns a summary.
+
+    Args:
+        parameters: All of them.
+        console: For remarks.
+        workspace: Where prompts and features may be.
+        asked: What the figures are of.
+        shards: Of the data set.
+        out: Folder of the figures; earlier figures there are replaced.
+
+    Raises:
+        InputError: A figure is not known, a checkpoint or the shards are wrong, or the folder holds something else.
+    """
+    from pipeline.errors import InputError
+    from pipeline.figures.page import FIGURES, PAGE_NAME, check_target, write_figures
+    from pipeline.reporting.numbers import Absent
+
+    unknown = [name for name in asked.figures if name not in FIGURES]
+    if unknown:
+        raise InputError(f"--figure {unknown[0]}: there is no such figure; there are: {', '.join(FIGURES)}")
+    if asked.against == asked.checkpoint:
+        raise InputError(f"--checkpoint and --against are both {asked.checkpoint}; give --against none for one alone")
+    check_target(out)
+    page, facts = _make(parameters, console, workspace, asked, shards)
+    files = write_figures(page, facts, out)
+    absent = {part.key: part.section.what for part in page.parts if isinstance(part.section, Absent)}
+    for key, what in absent.items():
+        console.say(f"without {key}: {what}")
+    console.say(f"figures of {facts['dataset']}, {len(files)} files -> {out}")
+    return {
+        "out": str(out),
+        "page": str(out / PAGE_NAME),
+        "figures": [part.key for part in page.parts if part.key not in absent],
+        "absent": absent,
+        "files": files,
+    }
+
+
+def _make(
+    parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path
+) -> "tuple[FiguresPage, dict[str, Any]]":
+    from pipeline import __version__
+    from pipeline.datasets.catalog import load_facts
+    from pipeline.device import choose_device, set_threads
+    from pipeline.figures.page import FIGURES, FiguresPage, Part
+    from pipeline.reporting.origin import Fact
+    from stages.figure_inputs import read_subjects
+    from stages.figure_sections import Maker
+    from stages.training_data import open_shards
+
+    set_threads(parameters.threads)
+    device = choose_device(parameters.device)
+    reader = open_shards(shards, parameters.data.dataset)
+    data = load_facts(parameters.data.dataset)
+    wanted = [key for key in FIGURES if not asked.figures or key in asked.figures]
+    of_encoders = [key for key in wanted if key != "prompt-distances"]
+    places: Sequence[Path] = asked.places if of_encoders else []
+    subjects = read_subjects(parameters, reader, workspace, places, device, console.quiet)
+    maker = Maker(parameters, reader, data, subjects, device, console.quiet)
+    folders = [folder for folder in (asked.prompts or workspace.prompts, asked.against_prompts) if folder is not None]
+    named = asked.prompts is not None or asked.against_prompts is not None or "prompt-distances" in asked.figures
+    make = {
+        "prompt-distances": lambda: maker.prompt_distances(folders, named),
+        "feature-distances": maker.feature_distances,
+        "tsne": lambda: maker.tsne(asked.identities),
+        "ranked": maker.ranked,
+        "maps": maker.maps,
+    }
+    page = FiguresPage(
+        title=data.title,
+        version=__version__,
+        names=tuple(subject.name for subject in subjects) or ("prompts",),
+        facts=(
+            *(Fact(subject.name, subject.chosen.sha256[:12] or "random weights", True) for subject in subjects),
+            Fact("shards", reader.record_sha256[:12], True),
+            Fact("seed", str(parameters.seed)),
+        ),
+        parts=tuple(Part(key, make[key]()) for key in wanted),
+    )
+    facts: dict[str, Any] = {
+        "dataset": data.name,
+        "shards_sha256": reader.record_sha256,
+        "seed": parameters.seed,
+        "parameters": parameters.figures.model_dump(mode="json"),
+        "checkpoints": [
+            {"name": subject.name, "sha256": subject.chosen.sha256, "method": subject.chosen.method}
+            for subject in subjects
+        ],
+    }
+    return page, facts
