@@ -91,42 +91,18 @@ def run(
     """
     from pipeline.device import choose_device, set_threads
     from pipeline.evaluation.features import write_features
-    from pipeline.models.extraction import encode_images, retrieval_feature
-    from pipeline.training.store import open_store
-    from stages.encoder_choice import frozen_encoder, trained_encoder
+    from stages.encoder_choice import frozen_encoder, raw_store, retrieval_features, trained_encoder
     from stages.feature_rows import feature_rows, feature_table
     from stages.training_data import open_shards
 
-    settings, loading = parameters.evaluate, parameters.loading
+    settings = parameters.evaluate
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     reader = open_shards(shards, parameters.data.dataset)
     rows = feature_rows(reader, parameters.data.dataset, roles or DEFAULT_ROLES)
     chosen = frozen_encoder(parameters) if checkpoint is None else trained_encoder(checkpoint)
-    encoder, spec = chosen.encoder, chosen.spec
-    store = open_store(
-        reader,
-        rows.index,
-        spec.image_size,
-        views=("raw",),
-        policy=loading.pixels,
-        limit_gigabytes=loading.gigabytes,
-        build=False,
-        quiet=console.quiet,
-    )
-    features = encode_images(
-        encoder.to(device),
-        store.raw,
-        rows.index.tolist(),
-        lambda item: retrieval_feature(item, settings.feature),
-        mean=spec.pixel_mean,
-        std=spec.pixel_std,
-        cameras=None if encoder.camera_embedding is None else reader.ids.camera_id[rows.index].tolist(),
-        flip=settings.flip,
-        batch_size=settings.batch_size,
-        device=device,
-        quiet=console.quiet,
-    )
+    store = raw_store(chosen, parameters, reader, rows.index, console.quiet)
+    features = retrieval_features(chosen, parameters, reader, rows.index, store, device, console.quiet)
     metadata = {
         "checkpoint_sha256": chosen.sha256,
         "dataset": reader.metadata.dataset,
@@ -134,6 +110,6 @@ def run(
         "feature": settings.feature,
         "flip": json.dumps(settings.flip),
     }
-    write_features(out, feature_table(reader, rows, features.numpy()), metadata)
+    write_features(out, feature_table(reader, rows, features), metadata)
     console.say(f"features of {len(features)} images, {features.shape[1]} numbers each -> {out}")
     return {"images": len(features), "dimension": features.shape[1], "out": str(out)}

@@ -17,11 +17,10 @@ from pipeline.figures.attention_share import MapModel
 from pipeline.figures.prompt_distances import PromptFeatures
 from pipeline.models.checkpoint import Checkpoint, read_checkpoint
 from pipeline.models.clip import Clip, ClipSpec
-from pipeline.models.extraction import encode_images, retrieval_feature
-from pipeline.shards.pixels import View
+from pipeline.models.extraction import encode_images
 from pipeline.shards.reader import ShardReader
-from pipeline.training.store import ImageStore, open_store
-from stages.encoder_choice import FROZEN, ChosenEncoder, frozen_encoder, trained_encoder
+from pipeline.training.store import open_store
+from stages.encoder_choice import FROZEN, ChosenEncoder, frozen_encoder, raw_store, retrieval_features, trained_encoder
 from stages.feature_rows import FeatureRows, feature_rows
 from stages.paths import Workspace
 
@@ -72,15 +71,6 @@ def names_of(places: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(place) for place in places]
 
 
-def _store(parameters: Parameters, reader: ShardReader, rows: Integers, spec: ClipSpec, views: Sequence[View],
-           quiet: bool) -> ImageStore:  # fmt: skip
-    loading = parameters.loading
-    return open_store(
-        reader, rows, spec.image_size, views=views, policy=loading.pixels, limit_gigabytes=loading.gigabytes,
-        build=False, quiet=quiet,
-    )  # fmt: skip
-
-
 def _stored(
     path: Path, chosen: ChosenEncoder, parameters: Parameters, reader: ShardReader, rows: FeatureRows
 ) -> FeatureSet | None:
@@ -104,24 +94,8 @@ def _stored(
     return features
 
 
-def _features(
-    chosen: ChosenEncoder, parameters: Parameters, reader: ShardReader, rows: FeatureRows, store: ImageStore,
-    device: str, quiet: bool,
-) -> FeatureSet:  # fmt: skip
-    ids, settings = reader.ids, parameters.evaluate
-    matrix = encode_images(
-        chosen.encoder,
-        store.raw,
-        rows.index.tolist(),
-        lambda item: retrieval_feature(item, settings.feature),
-        mean=chosen.spec.pixel_mean,
-        std=chosen.spec.pixel_std,
-        cameras=None if chosen.encoder.camera_embedding is None else ids.camera_id[rows.index].tolist(),
-        flip=settings.flip,
-        batch_size=settings.batch_size,
-        device=device,
-        quiet=quiet,
-    ).numpy()
+def _feature_set(matrix: Floats, reader: ShardReader, rows: FeatureRows) -> FeatureSet:
+    ids = reader.ids
     return FeatureSet(
         features=normalise_rows(matrix),
         image_id=ids.image_id[rows.index].astype(np.str_),
@@ -156,11 +130,12 @@ def read_subjects(
         is_frozen = str(place) == FROZEN
         chosen = frozen_encoder(parameters) if is_frozen else trained_encoder(place)
         chosen.encoder.to(device).eval()
-        store = _store(parameters, reader, rows.index, chosen.spec, ("raw",), quiet)
+        store = raw_store(chosen, parameters, reader, rows.index, quiet)
         kept = workspace.frozen_features if is_frozen else workspace.features
         features = _stored(kept, chosen, parameters, reader, rows)
         if features is None:
-            features = _features(chosen, parameters, reader, rows, store, device, quiet)
+            matrix = retrieval_features(chosen, parameters, reader, rows.index, store, device, quiet)
+            features = _feature_set(matrix, reader, rows)
         if not np.isfinite(features.features).all():
             raise WorkError(f"the encoder {place} gives features that are not finite: its training has failed")
         model = MapModel(
@@ -247,7 +222,17 @@ def read_prompts(
     most = parameters.figures.prompt_images
     generator = np.random.default_rng([parameters.seed, _SEED_PROMPT_IMAGES])
     drawn = rows if len(rows) <= most else np.sort(generator.choice(rows, most, replace=False))
-    store = _store(parameters, reader, drawn, clip.spec, ("shielding", "clothes"), quiet)
+    loading = parameters.loading
+    store = open_store(
+        reader,
+        drawn,
+        clip.spec.image_size,
+        views=("shielding", "clothes"),
+        policy=loading.pixels,
+        limit_gigabytes=loading.gigabytes,
+        build=False,
+        quiet=quiet,
+    )
     clip.image_encoder.to(device)
 
     def encode(load: Callable[[Sequence[int]], Tensor], what: str) -> Floats:
