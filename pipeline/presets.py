@@ -7,14 +7,16 @@ from pipeline.errors import InputError
 
 PREFIX = "preset:"
 FOLDER = "presets"
+DVC_FILE = "dvc.yaml"
 
 
 def packaged_files(folder: str) -> dict[str, Path]:
-    """YAML files of a folder of ``data_manifests`` by their names without ``.yaml``."""
+    """YAML files of a folder of ``data_manifests`` by their names without ``.yaml``; DVC's own file is none of them."""
     spec = importlib.util.find_spec("data_manifests")
     folders = [] if spec is None else [Path(entry) for entry in spec.submodule_search_locations or ()]
     # the first folder on the path wins, as in every import
-    return {path.stem: path for entry in reversed(folders) for path in sorted((entry / folder).glob("*.yaml"))}
+    found = (path for entry in reversed(folders) for path in sorted((entry / folder).glob("*.yaml")))
+    return {path.stem: path for path in found if path.name != DVC_FILE}
 
 
 def preset_names() -> list[str]:

@@ -52,7 +52,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copy(REPOSITORY / name, folder / name)
-    shutil.copytree(REPOSITORY / "studies", folder / "studies")  # whose stages are none of the demo's
+    shutil.copytree(REPOSITORY / "data_manifests", folder / "data_manifests")  # the studies' stages are not the demo's
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=folder, check=True)
     change(folder / "params.yaml", TINY)

@@ -1,5 +1,6 @@
 """DVC's stages of the studies, for whoever asks; tests/test_demo.py shows that the demo runs none of them."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,30 +12,57 @@ import pytest
 from pipeline.studies.study import study_names
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+FILE = "data_manifests/studies/dvc.yaml"
+RECORDER = """#!/bin/sh
+# ccaf-pipeline ablate --study NAME
+mkdir -p "artifacts/studies/$3"
+for ending in json csv md html; do echo "{}" > "artifacts/studies/$3/table.$ending"; done
+"""
 
 
 @pytest.fixture(scope="module")
 def dvc(tmp_path_factory):
-    """Runs `dvc` in a clone of the repository's files for DVC."""
+    """Runs `dvc` in a clone of the repository's files for DVC, beside a command that makes empty tables."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", "studies", "data_manifests"):
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", "data_manifests"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         copy(REPOSITORY / name, folder / name)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = folder / "commands" / "ccaf-pipeline"
+    command.parent.mkdir()
+    command.write_text(RECORDER)
+    command.chmod(0o755)
+    path = os.pathsep.join([str(command.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
 
     def run(*words: str) -> str:
         done = subprocess.run(
-            ["dvc", *words], cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=120
+            ["dvc", *words],
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
         )
         return done.stdout + done.stderr
 
     run("init", "--no-scm", "--quiet")
+    run.folder = folder
     return run
 
 
 def test_every_study_is_a_stage_that_can_be_asked_for(dvc):
-    listed = dvc("stage", "list", "--name-only", "studies/dvc.yaml").split()
-    assert sorted(listed) == [f"studies/dvc.yaml:ablate@{name}" for name in study_names()]
-    output = dvc("repro", "--dry", "studies/dvc.yaml:ablate@table3")
+    listed = dvc("stage", "list", "--name-only", FILE).split()
+    assert sorted(listed) == [f"{FILE}:ablate@{name}" for name in study_names()]
+    output = dvc("repro", "--dry", f"{FILE}:ablate@table3")
     assert "ccaf-pipeline ablate --study table3" in output
-    assert "walkers" not in output
+    assert "--study walkers" not in output
+
+
+def test_a_study_is_out_of_date_when_its_file_changes_and_not_by_what_dvc_writes_beside_it(dvc):
+    stages = [f"{FILE}:ablate@{name}" for name in ("walkers", "table3")]
+    for stage in stages:
+        assert f"Running stage '{stage}'" in dvc("repro", stage)
+    assert json.loads(dvc("status", "--json", *stages)) == {}
+    with (dvc.folder / "data_manifests" / "studies" / "table3.yaml").open("a") as stream:
+        stream.write("# changed\n")
+    assert list(json.loads(dvc("status", "--json", *stages))) == stages[1:]
