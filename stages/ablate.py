@@ -85,7 +85,7 @@ def command(
         _list(console)
         return
     from pipeline.errors import InputError
-    from pipeline.studies.study import load_study, runs_name, study_name
+    from pipeline.studies.reading import load_study, runs_name, study_name
     from stages.ablate_run import Machines, study_lock
     from stages.study_plan import Wanted, resolve
 
@@ -117,7 +117,7 @@ def _chosen(study: "Study", quick: bool, seeds: str | None, methods: str | None)
 
 
 def _list(console: Console) -> None:
-    from pipeline.studies.study import load_study, study_names
+    from pipeline.studies.reading import load_study, study_names
 
     titles = {name: load_study(name).title for name in study_names()}
     width = max(map(len, titles), default=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.studies.study import study_names
+from pipeline.studies.reading import study_names
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FILE = "data_manifests/studies/dvc.yaml"

@@ -2,20 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipeline.config import Section, one_line
+from pipeline.config import Section
 from pipeline.datasets.walkers.oracle import OracleKind
 from pipeline.errors import InputError
-from pipeline.presets import packaged_files
-
-FOLDER = "studies"
-INHERITED = ("parameters", "clip_seed", "seeds", "protocols", "tuned", "quick", "tuning")
-"""Keys that a study has from the one that it is ``like``."""
 
 Metric = Literal["mAP", "rank1"]
 Changes = dict[str, Any]
@@ -211,7 +204,7 @@ def dotted(changes: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Changes as pairs of dotted key and value; a section is taken apart, a value inside it is not."""
     pairs: list[tuple[str, Any]] = []
     for key, value in changes.items():
-        if "." not in key and isinstance(value, Mapping):
+        if isinstance(value, Mapping) and "." not in str(key):
             pairs += [(f"{key}.{name}", inner) for name, inner in value.items()]
         else:
             pairs.append((key, value))
@@ -221,106 +214,3 @@ def dotted(changes: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def merged(first: Changes, second: Changes) -> Changes:
     """Both, by dotted key; the second wins."""
     return dict([*dotted(first), *dotted(second)])
-
-
-def study_names() -> list[str]:
-    """Names of all packaged studies, sorted."""
-    return sorted(packaged_files(FOLDER))
-
-
-def study_name(name_or_path: str) -> str:
-    """A study's name: that of its file, without the ending."""
-    return Path(name_or_path).stem if name_or_path.endswith((".yaml", ".yml")) else name_or_path
-
-
-def _study_file(name_or_path: str, beside: Path | None = None) -> Path:
-    """The file of a study; a relative path is looked for beside the study that names it."""
-    if name_or_path.endswith((".yaml", ".yml")):
-        return Path(name_or_path) if beside is None else beside.parent / name_or_path
-    files = packaged_files(FOLDER)
-    if name_or_path not in files:
-        raise InputError(
-            f"study {name_or_path!r} is not known; known are {', '.join(sorted(files))}; "
-            f"for your own give the path of a YAML file"
-        )
-    return files[name_or_path]
-
-
-def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What a study file says, over what the study says that it is like."""
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"study file not found: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"study file {path} cannot be read as YAML: {one_line(error)}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"study file {path} must be a mapping of keys, not {type(tree).__name__}")
-    like = tree.pop("like", None)
-    if like is None:
-        return tree
-    other = _study_file(str(like), path)
-    if other.resolve() in (path.resolve(), *seen):
-        raise InputError(f"study file {path}: like: {like} leads back to itself")
-    return _over(_read_tree(other, (*seen, path.resolve())), tree)
-
-
-def runs_name(name_or_path: str) -> str:
-    """Name of the study whose folder has a study's runs: the one that it is ``like``, in the end, or itself.
-
-    Studies of one setting share what they have in common, down to whole trainings.
-
-    Raises:
-        InputError: A file is missing or damaged.
-    """
-    path, name = _study_file(name_or_path), study_name(name_or_path)
-    _read_tree(path)  # a chain that leads back to itself is refused
-    while (like := yaml.safe_load(path.read_text()).get("like")) is not None:
-        path, name = _study_file(str(like), path), study_name(Path(str(like)).name)
-    return name
-
-
-def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Setting, seeds, tuned values, small form and tuning of one study, with the keys of another over them."""
-    tree = {key: base[key] for key in INHERITED if key in base} | own
-    methods = own.get("methods")
-    for key in ("parameters", "tuned", "quick"):
-        first, second = base.get(key), own.get(key)
-        if isinstance(first, dict) and isinstance(second, dict):
-            tree[key] = merged(first, second) if key == "parameters" else {**first, **second}
-    if isinstance(base.get("quick"), dict) and isinstance(own.get("quick"), dict):
-        small = (base["quick"].get("parameters"), own["quick"].get("parameters"))
-        if all(isinstance(part, dict) for part in small):
-            tree["quick"]["parameters"] = merged(*small)
-    if isinstance(tree.get("tuned"), dict) and isinstance(methods, dict):
-        kept = {*methods, *(own.get("tuned") or {})}
-        tree["tuned"] = {name: values for name, values in tree["tuned"].items() if name in kept}
-    for key in ("quick", "tuning"):
-        if key not in own and isinstance(tree.get(key), dict):  # its methods are those of the other study
-            tree[key] = {name: value for name, value in tree[key].items() if name != "methods"}
-    return tree
-
-
-def load_study(name_or_path: str) -> Study:
-    """Read a study by its name, or from a YAML file.
-
-    Raises:
-        InputError: There is no such study, or its file is wrong.
-    """
-    path = _study_file(name_or_path)
-    tree = _read_tree(path)
-    try:
-        return Study.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(f"study file {path}: {_explain(error)}") from None
-
-
-def _explain(error: ValidationError) -> str:
-    problems = []
-    for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"] if part != "[key]")
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "there is no such key"
-        problems.append(f"{place}: {message}" if place else message)
-    return "; ".join(problems)

@@ -5,8 +5,9 @@ import yaml
 
 from pipeline.errors import InputError
 from pipeline.studies.plan import make_plan
+from pipeline.studies.reading import load_study, runs_name, study_names
 from pipeline.studies.rows import Base
-from pipeline.studies.study import dotted, load_study, merged, runs_name, study_names
+from pipeline.studies.study import dotted, merged
 from stages.study_plan import Wanted, resolve
 
 STUDY = {

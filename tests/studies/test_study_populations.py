@@ -5,7 +5,7 @@ from dataclasses import astuple
 import pytest
 
 from pipeline.datasets.walkers.population import WalkerSettings, plan_pretraining, plan_walkers
-from pipeline.studies.study import load_study
+from pipeline.studies.reading import load_study
 
 
 @pytest.fixture(scope="module")
