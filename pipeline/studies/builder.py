@@ -1,13 +1,14 @@
 """Adds the steps of runs to a plan: what several runs share is there once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters, build_parameters
 from pipeline.datasets.catalog import load_facts
 from pipeline.datasets.walkers.oracle import OracleKind
+from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.studies.costs import estimate
 from pipeline.studies.rows import FROZEN, WALKERS, Base, Given, Plan, Row, Run, SweepRows
@@ -16,6 +17,8 @@ from pipeline.studies.study import Study, dotted
 from pipeline.training.methods import METHODS
 
 METHOD_KEY = "encoder.method"
+SHARED = {"seed", "device", "threads", "data", "synth", "pretrain", "parse", "leakage", "report", "model.pretrained"}
+"""Sections and keys that methods cannot change: what they decide is made once for all of them, or decides nothing."""
 
 
 def common_changes(study: Study, base: Base) -> list[tuple[str, Any]]:
@@ -40,6 +43,50 @@ def method_changes(study: Study, name: str, base: Base) -> dict[str, Any]:
     if base.tree is None:
         changes |= dict(dotted(study.tuned.get(name, {})))
     return changes
+
+
+def check_of_method(name: str, changes: Mapping[str, Any]) -> None:
+    """Check that a method changes nothing that its runs share with those of other methods.
+
+    Raises:
+        InputError: It does: there is one rendering, one parse and one CLIP for all, so the change would be lost.
+    """
+    for key in changes:
+        if key in SHARED or key.split(".")[0] in SHARED:
+            raise InputError(
+                f"method {name}: {key} is the same for all methods of a study: change it under parameters, or by --set, "
+                f"and give each setting an --out of its own"
+            )
+
+
+def _check_shared(step: Step, made_of: Mapping[str, Any]) -> None:
+    if step.made_of != made_of:
+        raise InputError(
+            f"methods of a study share {step.name}, and they differ in what it is made of: "
+            f"{_difference(step.made_of, made_of)}; change it under parameters"
+        )
+
+
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """The first values that differ, such as ``model.image_size is [256, 128] or [128, 64]``."""
+    for key in sorted(first.keys() | second.keys()):
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping) and one != other:
+            return f"{key}.{_difference(one, other)}"
+        if one != other:
+            return f"{key} is {one} or {other}"
+    raise ValueError("the two are equal")
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Artifacts that runs read and that no step makes: where they lie, and their hashes, by role."""
+
+    places: Mapping[str, Path] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING_GIVEN = Outside()
 
 
 @dataclass
@@ -75,22 +122,30 @@ class Builder:
         parameters: Parameters,
         inputs: Mapping[str, str],
         out: Path | None = None,
-        outside: Mapping[str, Path] | None = None,
+        given: Outside = NOTHING_GIVEN,
         more: Mapping[str, Any] | None = None,
     ) -> str:
-        """Add a step if it is not there."""
-        if name not in self.steps:
-            places = {role: self.steps[step].out for role, step in inputs.items()}
-            self.steps[name] = Step(
-                name=name,
-                kind=kind,
-                parameters=parameters,
-                places={**places, **(outside or {}), "out": out or self.folder / name},
-                inputs=dict(inputs),
-                made_of={**deciding(kind, parameters, self.given_clip), **(more or {})},
-                code=self.code.get(kind, ""),
-                cost=estimate(kind, parameters),
-            )
+        """Add a step if it is not there.
+
+        Raises:
+            InputError: Another step of that name is there: a method changes what all methods share.
+        """
+        made_of = {**deciding(kind, parameters, self.given_clip), **(more or {})}
+        if name in self.steps:
+            _check_shared(self.steps[name], made_of)
+            return name
+        places = {role: self.steps[step].out for role, step in inputs.items()}
+        self.steps[name] = Step(
+            name=name,
+            kind=kind,
+            parameters=parameters,
+            places={**places, **given.places, "out": out or self.folder / name},
+            inputs=dict(inputs),
+            made_of=made_of,
+            code=self.code.get(kind, ""),
+            cost=estimate(kind, parameters),
+            given=given.hashes,
+        )
         return name
 
     def clip(self, parameters: Parameters) -> dict[str, str]:
@@ -101,8 +156,8 @@ class Builder:
         population = self.add("population", "population", own, {})
         return {"clip": self.add("clip", "clip", own, {"population": population})}
 
-    def shards(self, top: str, parameters: Parameters) -> tuple[dict[str, str], dict[str, Path], dict[str, Any]]:
-        """The shards of a seed: as an input, or as a place outside with what is in it."""
+    def shards(self, top: str, parameters: Parameters) -> tuple[dict[str, str], Outside]:
+        """The shards of a seed: as an input, or as what lies outside."""
         if self.given is None:
             data = self.add(f"{top}/data", "data", parameters, {})
             own = parameters
@@ -110,30 +165,28 @@ class Builder:
                 labels = {**parameters.parse.settings, "root": str(self.folder / data / WALKERS / "labels")}
                 parse = parameters.parse.model_copy(update={"settings": labels})
                 own = parameters.model_copy(update={"parse": parse})
-            name = f"{top}/shards"
-            if name not in self.steps:  # where the label maps lie is no part of what the shards are
-                without_places = deciding("shards", parameters)
-                self.add(name, "shards", own, {"data": data})
-                self.steps[name] = _replace_made_of(self.steps[name], without_places)
-            return {"shards": name}, {}, {}
+            new = f"{top}/shards" not in self.steps
+            name = self.add(f"{top}/shards", "shards", parameters, {"data": data})
+            if new:  # where the label maps lie is no part of what the shards are
+                self.steps[name] = replace(self.steps[name], parameters=own)
+            return {"shards": name}, NOTHING_GIVEN
         if self.given.shards_sha256 is None:
             name = self.add("shards", "shards", parameters, {}, out=self.given.shards)
-            return {"shards": name}, {}, {}
-        return {}, {"shards": self.given.shards}, {"shards": self.given.shards_sha256}
+            return {"shards": name}, NOTHING_GIVEN
+        return {}, Outside({"shards": self.given.shards}, {"shards": self.given.shards_sha256})
 
     def frozen(self, top: str, seed: int) -> Run:
         """Features and metrics of the CLIP before training. They do not depend on the training's seed."""
         top_of_data = top if self.given is None else top.removesuffix(f"seed-{seed}").rstrip("/")
         parameters = self.parameters({}, seed if self.given is None else self.study.seeds[0], FROZEN, top)
-        shards, outside, more = self.shards(top, parameters)
+        shards, given = self.shards(top, parameters)
         place = f"{top_of_data}/{FROZEN}".lstrip("/")
         features = self.add(
             f"{place}/features.parquet",
             "features",
             parameters,
             {**shards, **self.clip(parameters)},
-            outside=outside,
-            more=more,
+            given=given,
         )
         return self.scored(top, place, parameters, features)
 
@@ -164,12 +217,17 @@ class Builder:
         return Run(metrics, encoder, self.add(f"{place}/leakage.json", "leakage", parameters, inputs))
 
     def trained(self, top: str, name: str, changes: Mapping[str, Any], seed: int, leakage: bool = True) -> Run:
-        """Prompts, encoder, features and metrics of one run; an equal run is taken instead of made again."""
+        """Prompts, encoder, features and metrics of one run; an equal run is taken instead of made again.
+
+        Raises:
+            InputError: The method changes what all methods share, or a parameter is wrong.
+        """
         parameters = self.parameters(changes, seed, f"method {name}", top)
-        shards, outside, more = self.shards(top, parameters)
+        check_of_method(name, changes)
+        shards, given = self.shards(top, parameters)
         clip = self.clip(parameters)
-        prompts = self.prompts(top, parameters, {**shards, **clip}, outside, more)
-        made_of = {**deciding("encoder", parameters, self.given_clip), **more, "prompts": prompts}
+        prompts = self.prompts(top, parameters, {**shards, **clip}, given)
+        made_of = {**deciding("encoder", parameters, self.given_clip), "prompts": prompts}
         key = sha256_of_value([top, made_of, deciding("metrics", parameters), deciding("features", parameters)])
         place = self.runs.setdefault(key, f"{top}/methods/{name}")
         encoder = self.add(
@@ -177,16 +235,14 @@ class Builder:
             "encoder",
             parameters,
             {**shards, **clip, "prompts": prompts},
-            outside=outside,
-            more=more,
+            given=given,
         )
         features = self.add(
             f"{place}/features.parquet",
             "features",
             parameters,
             {**shards, "encoder": encoder},
-            outside=outside,
-            more=more,
+            given=given,
         )
         return self.scored(top, place, parameters, features, encoder, leakage)
 
@@ -195,8 +251,7 @@ class Builder:
         top: str,
         parameters: Parameters,
         inputs: Mapping[str, str],
-        outside: Mapping[str, Path],
-        more: Mapping[str, Any],
+        given: Outside,
     ) -> str:
         """The prompts that a method needs; one of another recipe than the study's common one has a name of its own."""
         images = identity_images(parameters)
@@ -206,14 +261,10 @@ class Builder:
             "prompts", self.parameters(method, parameters.seed, "the study's parameters", top), self.given_clip
         )
         name = f"{top}/prompts-{images}" + ("" if made_of == usual else f"-{sha256_of_value(made_of)[:8]}")
-        return self.add(name, "prompts", parameters, inputs, outside=outside, more=more)
+        return self.add(name, "prompts", parameters, inputs, given=given)
 
     def plan(self, rows: Sequence[Row], seeds: tuple[int, ...], sweeps: Sequence[SweepRows] = ()) -> Plan:
         """What was added."""
         parameters = common_parameters(self.study, self.base)
         dataset = load_facts(parameters.data.dataset).name
         return Plan(self.folder, dataset, parameters, seeds, dict(self.steps), tuple(rows), tuple(sweeps))
-
-
-def _replace_made_of(step: Step, made_of: Mapping[str, Any]) -> Step:
-    return Step(step.name, step.kind, step.parameters, step.places, step.inputs, made_of, step.code, step.cost)

@@ -123,7 +123,7 @@ class Schedule:
 
     def inputs_of(self, step: Step) -> dict[str, str]:
         """Hashes of the artifacts that a step reads, all of them finished."""
-        return {role: self.notes[name].output for role, name in step.inputs.items()}
+        return {**step.given, **{role: self.notes[name].output for role, name in step.inputs.items()}}
 
     def _look(self) -> None:
         """Find out which waiting steps are finished already, or cannot be done."""

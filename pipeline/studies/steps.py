@@ -49,6 +49,8 @@ class Step:
         inputs: Steps whose artifacts are read, by role.
         made_of: Everything else that decides the result, JSON-like.
         code: Digest of the program's files that decide it.
+        given: Hashes of artifacts that are read and that no step makes, by role. They count as inputs do, so that it is
+            the same to a step whether shards were there before the study or were parsed by it.
         cost: Estimated seconds, for the order of work and for the time left.
     """
 
@@ -60,6 +62,7 @@ class Step:
     made_of: Mapping[str, Any]
     code: str = ""
     cost: float = 1.0
+    given: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:

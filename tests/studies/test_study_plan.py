@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.studies.plan import make_plan, make_tuning_plan
 from pipeline.studies.rows import Base, Given
@@ -122,8 +123,43 @@ def test_what_a_data_set_brings_is_part_of_what_made_a_run(change):
     first = plan_of(base=base, given=Given(**given_values)).steps
     second = plan_of(base=base, given=Given(**given_values | change)).steps
     for name, step in first.items():
-        changed = step.fingerprint != second[name].fingerprint
+        changed = (step.fingerprint, step.given) != (second[name].fingerprint, second[name].given)
         assert changed == (step.kind in ("prompts", "encoder", "features"))
+
+
+def test_shards_that_the_study_parsed_are_the_same_to_its_runs_as_shards_that_were_there(tmp_path):
+    world, base = World(tmp_path), Base({"data": {"dataset": "prcc"}})
+    done, schedule = world.run(plan_of(base=base, given=Given(Path("/data/shards"), None, "clip")))
+    assert "shards" in done
+    parsed = schedule.notes["shards"].output
+    done, _ = world.run(plan_of(base=base, given=Given(Path("/data/shards"), parsed, "clip")))
+    assert done == []
+    plan = plan_of(base=base, given=Given(Path("/data/shards"), "others", "clip"))
+    assert set(world.run(plan)[0]) == downstream(plan, {"prompts", "encoder", "features"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parse.dilate": 3}, {"synth": {"cameras": 6}}, {"model.pretrained": "openai"}, {"seed": 5}, {"leakage.folds": 3}],
+)
+@pytest.mark.parametrize("given_shards", [None, Given(Path("/data/shards"), "abc", "clip")])
+def test_a_method_that_changes_what_all_methods_share_is_refused(change, given_shards):
+    key = next(iter(change))
+    study = make_study(methods={"baseline": None, "ccaf": None, "other": {"encoder.method": "ccaf", **change}})
+    with pytest.raises(InputError, match=f"method other: {key}.* is the same for all methods of a study"):
+        plan_of(study, given=given_shards)
+    if "." in key:
+        with pytest.raises(InputError, match=f"method ccaf@{key}=.* is the same for all methods"):
+            plan_of(make_study(sweeps=[{"parameter": key, "values": [2, 3], "method": "ccaf"}]))
+
+
+def test_methods_cannot_start_from_different_clips_that_the_study_would_train():
+    study = make_study(
+        reference=[], methods={"ccaf": None, "small": {"encoder.method": "ccaf", "model.image_size": [128, 64]}}
+    )
+    message = r"share clip, .* model\.image_size is \[256, 128\] or \[128, 64\]; change it under parameters"
+    with pytest.raises(InputError, match=message):
+        plan_of(study)
 
 
 def test_leakage_is_measured_of_methods_and_oracles_but_not_of_sweeps():
