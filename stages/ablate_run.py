@@ -48,16 +48,19 @@ def study_lock(folder: Path) -> Iterator[None]:
     """Keep a second command away from the same folder.
 
     Raises:
-        InputError: One is at work there.
+        InputError: One is at work there, or nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_NAME).open("a") as stream:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / LOCK_NAME).open("a")
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}; give another --out") from error
+    with stream:
         try:
             flock(stream, LOCK_EX | LOCK_NB)
         except OSError:
-            raise InputError(
-                f"another ccaf-pipeline ablate is at work in {folder}: wait for it, or give --out"
-            ) from None
+            message = f"another ccaf-pipeline ablate is at work in {folder}: wait for it, or give --out"
+            raise InputError(message) from None
         yield
 
 

@@ -1,12 +1,13 @@
 """Which data, which CLIP and which parameters a study is run with, and where its artifacts go."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters, read_overrides, read_parameter_tree
-from pipeline.datasets.catalog import load_facts
+from pipeline.datasets.catalog import dataset_folder, load_facts
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.shards.record import read_record
@@ -92,6 +93,13 @@ def build_own_dataset(study: Study) -> str:
     return load_facts(common_parameters(study, Base()).data.dataset).name
 
 
+def _check_present(parameters: Parameters, shards: Path) -> None:
+    """The images that are to be parsed must be there, before anything is started."""
+    folder = dataset_folder(load_facts(parameters.data.dataset), parameters.data.root, os.environ)
+    if not folder.is_dir():
+        raise InputError(f"there are neither shards in {shards} nor images in {folder}: give --shards or --root")
+
+
 def _given(parameters: Parameters, shards: Path) -> Given:
     try:
         found = read_record(shards).sha256
@@ -99,6 +107,7 @@ def _given(parameters: Parameters, shards: Path) -> Given:
         if any(shards.glob("*")):
             raise
         found = None
+        _check_present(parameters, shards)
     pretrained = parameters.model.pretrained
     if pretrained is None:
         clip = "random weights"

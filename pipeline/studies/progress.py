@@ -10,6 +10,7 @@ from pipeline.studies.schedule import Schedule
 
 PLAIN_SECONDS = 10.0
 TERMINAL_SECONDS = 1.0
+MOST_OF_A_STEP = 0.95
 
 
 def duration(seconds: float) -> str:
@@ -39,6 +40,7 @@ class StudyProgress:
         self._parallel = 1
         self._started = time.monotonic()
         self._last = 0.0
+        self._since: dict[str, float] = {}
 
     def __enter__(self) -> "StudyProgress":
         return self
@@ -53,17 +55,26 @@ class StudyProgress:
         self._parallel = steps
         self._started = time.monotonic()
 
+    def _left(self, now: float) -> float:
+        """Estimated seconds of work left; of a running step what it has run for is taken off, but for a rest."""
+        running = self._schedule.running
+        self._since = {name: self._since.get(name, now) for name in running}
+        steps = self._schedule.steps
+        done = sum(min(now - self._since[name], MOST_OF_A_STEP * steps[name].cost) for name in running)
+        return self._schedule.cost_left - done
+
     def text(self, now: float) -> str:
         """The line at a moment."""
         done = sum(name in self._schedule.notes for name in self._runs)
         parts = [f"ablate: {done}/{len(self._runs)} runs"]
         if self._schedule.missing:
             parts.append(f"{self._schedule.missing} steps to do")
-        elapsed, spent = now - self._started, self._cost - self._schedule.cost_left
+        left = self._left(now)
+        elapsed, spent = now - self._started, self._cost - left
         if self._schedule.missing and self._cost:
-            guess = self._cost / self._parallel  # what the costs say counts as much as a minute of measuring
+            # what the costs say counts as much as a minute of measuring
             pace = (elapsed + 60.0) / (spent / self._parallel + 60.0)
-            parts.append(f"about {duration(max(0.0, guess * self._schedule.cost_left / self._cost * pace))} left")
+            parts.append(f"about {duration(left / self._parallel * pace)} left")
         else:
             parts.append(f"took {duration(elapsed)}")
         if self._schedule.failures:

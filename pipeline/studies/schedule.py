@@ -179,6 +179,11 @@ class Schedule:
         return not self._waiting and not self._running
 
     @property
+    def running(self) -> frozenset[str]:
+        """Steps that were taken and are not done."""
+        return frozenset(self._running)
+
+    @property
     def missing(self) -> int:
         """Steps that are to be done."""
         return len(self._waiting) + len(self._running)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.reporting.plots import curve, histogram
+from pipeline.reporting.plots import curve, histogram, sweep
 
 
 def drawn_points(svg):
@@ -92,3 +92,17 @@ def test_histogram_bars_are_as_high_as_the_counts(values):
     ]
     heights = np.array([np.ptp(bar[:, 1]) for bar in bars])
     assert np.allclose(heights / heights.max(), counts / counts.max(), atol=1e-3)
+
+
+def test_a_sweep_shows_its_values_and_is_the_same_every_time():
+    drawn = sweep("mAP by weight", ["0.01", "0.1", "1.0"], [20.0, 25.5, 22.0], [1.0, 2.0, 0.5])
+    assert drawn == sweep("mAP by weight", ["0.01", "0.1", "1.0"], [20.0, 25.5, 22.0], [1.0, 2.0, 0.5])
+    assert all(f">{label}</text>" in drawn for label in ("0.01", "0.1", "1.0"))
+    assert 'aria-label="mAP by weight"' in drawn
+    assert drawn != sweep("mAP by weight", ["0.01", "0.1", "1.0"], [20.0, 25.5, 22.0], [1.0, 2.0, 0.6])
+
+
+@pytest.mark.parametrize(("means", "deviations"), [([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0]), ([], [])])
+def test_a_sweep_of_other_lengths_is_refused(means, deviations):
+    with pytest.raises(ValueError, match="labels"):
+        sweep("x", ["a", "b"] if means else [], means, deviations)

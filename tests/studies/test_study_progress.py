@@ -55,6 +55,23 @@ def test_runs_are_counted_and_the_time_left_follows_the_costs(tmp_path: Path):
     assert stream.getvalue().startswith("ablate: 3/4 runs")
 
 
+def test_a_long_step_that_runs_counts_for_what_it_has_run(tmp_path: Path):
+    plan = make_plan(STUDY, tmp_path, Base(), None, {})
+    schedule = Schedule(plan.steps, tmp_path, lambda step: None)
+    progress = StudyProgress(schedule, plan, stream=io.StringIO())
+    progress.parallel(1)
+    schedule.finish(schedule.take(lambda step: step.kind == "population"), "hash", 1.0)
+    step = schedule.take(lambda step: step.kind == "clip")
+    now = progress._started
+    progress.text(now)
+    total, left = sum(step.cost for step in plan.steps.values()), schedule.cost_left
+    for part in (0.3, 0.95, 5.0):
+        elapsed = part * step.cost
+        expected = left - min(part, 0.95) * step.cost
+        pace = (elapsed + 60) / (total - expected + 60)
+        assert f"about {duration(expected * pace)} left" in progress.text(now + elapsed)
+
+
 def test_quiet_writes_nothing(tmp_path: Path):
     plan = make_plan(STUDY, tmp_path, Base(), None, {})
     stream = io.StringIO()
