@@ -54,8 +54,8 @@ def check_of_method(name: str, changes: Mapping[str, Any]) -> None:
     for key in changes:
         if key in SHARED or key.split(".")[0] in SHARED:
             raise InputError(
-                f"method {name}: {key} is the same for all methods of a study: change it under parameters, or by --set, "
-                f"and give each setting an --out of its own"
+                f"method {name}: {key} is the same for all methods of a study: change it under parameters, or by "
+                f"--set, and give each setting an --out of its own"
             )
 
 
