@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,6 @@ def _find_slots(resources: Resources, machines: Machines, threads: int, device: 
 
 def _with_threads(step: Step, threads: int, machines: Machines) -> Step:
     """The step as it runs beside others."""
-    from dataclasses import replace
-
     changes: dict[str, Any] = {"threads": threads}
     if step.kind == "shards" and "data" in step.inputs:
         parse = step.parameters.parse

@@ -11,6 +11,7 @@ from pipeline.datasets.catalog import dataset_folder, load_facts
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.shards.record import read_record
+from pipeline.shards.schema import PLAN_NAME, RECORD_NAME
 from pipeline.studies.builder import common_parameters
 from pipeline.studies.rows import WALKERS, Base, Given
 from pipeline.studies.study import Study
@@ -66,6 +67,9 @@ def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bo
         InputError: The data set, a parameter, or a combination of options is wrong.
     """
     changes: list[tuple[str, Any]] = read_overrides(wanted.overrides)
+    keys = {key for key, _ in changes}
+    if "seed" in keys:
+        raise InputError("--set seed: every run has a seed of its own, give them by --seeds 0,1,...")
     if wanted.dataset is not None:
         changes.append(("data.dataset", wanted.dataset))
     if wanted.root is not None:
@@ -74,10 +78,12 @@ def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bo
     parameters = common_parameters(study, base)
     facts = load_facts(parameters.data.dataset)
     rendered = facts.name == WALKERS
-    if rendered and (wanted.root is not None or wanted.shards is not None):
-        raise InputError("walkers are rendered by the study: leave out --root and --shards")
+    if rendered and (wanted.root is not None or wanted.shards is not None or "data.root" in keys):
+        raise InputError("walkers are rendered by the study: leave out --root, --shards and --set data.root")
+    if rendered and "model.pretrained" in keys:
+        raise InputError("the study pre-trains the CLIP for walkers itself: leave out --set model.pretrained")
     own = build_own_dataset(study)
-    if wanted.dataset is not None and wanted.params is None and facts.name != own:
+    if wanted.params is None and facts.name != own:
         raise InputError(
             f"the parameters of study {name} are for {own}: give some for {facts.name} by --params, "
             f"such as --params preset:prcc"
@@ -100,13 +106,16 @@ def _check_present(parameters: Parameters, shards: Path) -> None:
         raise InputError(f"there are neither shards in {shards} nor images in {folder}: give --shards or --root")
 
 
+def _are_finished(shards: Path) -> bool:
+    """Whether a folder is to be read; an empty one, or one that a killed study began, is for parsing."""
+    if not (shards / RECORD_NAME).is_file() and (shards / PLAN_NAME).is_file():
+        return False
+    return shards.is_file() or (shards.is_dir() and any(shards.iterdir()))
+
+
 def _given(parameters: Parameters, shards: Path) -> Given:
-    try:
-        found = read_record(shards).sha256
-    except InputError:
-        if any(shards.glob("*")):
-            raise
-        found = None
+    found = read_record(shards).sha256 if _are_finished(shards) else None
+    if found is None:
         _check_present(parameters, shards)
     pretrained = parameters.model.pretrained
     if pretrained is None:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline import __version__
-from pipeline.errors import WorkError
+from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, read_json, write_json
 from pipeline.studies.blocks import make_blocks
 from pipeline.studies.formats import FORMATS, write_table
@@ -124,8 +124,6 @@ def make_tuning(resolved: Resolved, machines: Machines, console: Console) -> Non
         InputError: The study has no grid, or the data set has no population to tune on.
         WorkError: Something failed.
     """
-    from pipeline.errors import InputError
-
     if resolved.given is not None:
         raise InputError(
             "--tune renders a population of its own, and only walkers can be rendered: for this data set give values "

@@ -1,6 +1,7 @@
 """One step of a study: the stage that does it, what its artifact is, and the process on Ray that runs it."""
 
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -95,6 +96,11 @@ def _data(step: Step, console: Console) -> None:
     render_walkers(step.out / WALKERS, settings)
 
 
+def _is_rendered(step: Step) -> bool:
+    """Whether shards are of walkers that the study rendered, and so its own."""
+    return "data" in step.inputs
+
+
 def _clip(step: Step, console: Console) -> None:
     from stages import pretrain_clip
 
@@ -104,7 +110,7 @@ def _clip(step: Step, console: Console) -> None:
 def _shards(step: Step, console: Console) -> None:
     from stages import parse_run
 
-    own = "data" in step.inputs
+    own = _is_rendered(step)
     parse_run.run(step.parameters, console, step.out, workers=1 if own else 0, overwrite=own)
 
 
@@ -239,16 +245,24 @@ def _output_to(log: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _forget_others_progress(task: Task) -> None:
-    """Remove the state of an unfinished training if it was of other parameters or inputs than these."""
+def forget_others_work(task: Task) -> None:
+    """Remove what a step would go on with if it was of other parameters, inputs or program than these.
+
+    That is the state of an unfinished training, and prompts and shards, whose stages keep what they made of the same
+    parameters and do not know which program made it.
+    """
     from pipeline.training.loop import forget_progress
     from stages.run_record import state_folder
 
+    step = task.step
     mark = task.state.with_name(f"{task.state.name}.begun")
-    own = sha256_of_value([task.step.fingerprint, dict(task.inputs)])
-    if not mark.is_file() or mark.read_text() != own:
-        forget_progress(state_folder(task.step.out))
-        mark.write_text(own)
+    own = sha256_of_value([step.fingerprint, dict(task.inputs)])
+    if mark.is_file() and mark.read_text() == own:
+        return
+    forget_progress(state_folder(step.out))
+    if step.kind == "prompts" or (step.kind == "shards" and _is_rendered(step)):
+        shutil.rmtree(step.out, ignore_errors=True)
+    mark.write_text(own)
 
 
 def do_task(task: Task) -> Outcome:
@@ -271,8 +285,8 @@ def _do(task: Task) -> Outcome:
     console = Console()
     console.say(f"{step.kind} {step.name}")
     try:
-        if step.kind in ("clip", "prompts", "encoder"):
-            _forget_others_progress(task)
+        if step.kind in ("clip", "shards", "prompts", "encoder"):
+            forget_others_work(task)
         _WORK[step.kind](step, console)
         output = identify(step)
         if output is None:

@@ -77,7 +77,7 @@ def ablate(study: Path, out: Path, *words: str) -> int:
 
 @pytest.fixture(scope="module")
 def killed(study_file, tmp_path_factory):
-    """A study that was killed while its first encoder was being trained."""
+    """A study that was killed after its first encoder was trained."""
     out = tmp_path_factory.mktemp("killed") / "out"
     words = ["ablate", "--study", str(study_file), "--out", str(out), "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -208,7 +208,11 @@ def test_any_other_data_set_runs_with_parameters_of_its_own(figures, study_file,
         (["--study", "walkers", "--out", "/proc/nope"], "cannot write /proc/nope"),
         (["--study", "walkers", "--dataset", "prcc", "--params", "preset:prcc", "--root", "."], "neither shards in"),
         (["--study", "walkers", "--params", "nope.yaml"], "parameter file not found: nope.yaml"),
+        (["--study", "walkers", "--set", "data.dataset=prcc"], "the parameters of study walkers are for walkers"),
         (["--study", "walkers", "--root", "x"], "walkers are rendered by the study"),
+        (["--study", "walkers", "--set", "data.root=x"], "walkers are rendered by the study"),
+        (["--study", "walkers", "--set", "seed=3"], "give them by --seeds"),
+        (["--study", "walkers", "--set", "model.pretrained=openai"], "the study pre-trains the CLIP for walkers"),
         (["--study", "walkers", "--set", "encoder.epoch=3"], "did you mean encoder.epochs"),
         (["--study", "walkers", "--set", "synth.height=8"], "synth.height"),
     ],

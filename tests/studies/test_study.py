@@ -1,9 +1,12 @@
 """Study files: those of the repository hold together, wrong ones are refused in one line that says where."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from pipeline.errors import InputError
+from pipeline.shards.schema import PLAN_NAME
 from pipeline.studies.plan import make_plan
 from pipeline.studies.reading import load_study, runs_name, study_names
 from pipeline.studies.rows import Base
@@ -180,6 +183,32 @@ def test_studies_of_one_setting_share_their_runs(load, tmp_path):
     assert (resolved.folder.name, resolved.tables.name) == ("small-quick", "yours-quick")
     resolved = resolve("yours", load_study(str(tmp_path / "yours.yaml")), Wanted(), tmp_path, False, "small")
     assert resolved.folder == resolved.tables == tmp_path
+
+
+def test_shards_that_a_killed_study_began_are_gone_on_with_and_anything_else_is_refused(tmp_path):
+    def given_by(shards):
+        wanted = Wanted(dataset="prcc", root=tmp_path, params=Path("preset:prcc"), shards=shards)
+        return resolve("table3", load_study("table3"), wanted, tmp_path / "out", False).given
+
+    (tmp_path / "prcc").mkdir()
+    assert given_by(tmp_path / "none").shards_sha256 is None
+    (tmp_path / "begun").mkdir()
+    assert given_by(tmp_path / "begun").shards_sha256 is None
+    (tmp_path / "begun" / PLAN_NAME).write_text("{}")
+    (tmp_path / "begun" / "part-00000-of-00002.parquet").write_text("")
+    assert given_by(tmp_path / "begun").shards_sha256 is None
+    (tmp_path / "begun" / PLAN_NAME).rename(tmp_path / "begun" / "other")
+    for wrong in (tmp_path / "begun", tmp_path / "begun" / "other"):
+        with pytest.raises(InputError, match="no finished shards in"):
+            given_by(wrong)
+
+
+def test_a_key_that_is_no_text_is_refused_in_one_line(load, tmp_path):
+    load()
+    tree = {"title": "x", "source": "y", "like": "small.yaml", "methods": {"ccaf": None}, "parameters": {1: 2}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(InputError, match=r"mine\.yaml: parameters\.1: Input should be a valid string"):
+        load_study(str(tmp_path / "mine.yaml"))
 
 
 def test_equal_runs_of_two_studies_are_the_same_steps(tmp_path):
