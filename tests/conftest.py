@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
+settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA_VARIABLE = "CCAF_TEST_DATA"
