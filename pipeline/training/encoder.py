@@ -43,8 +43,8 @@ class EncoderTask(nn.Module):
         clothes_texts: Frozen text features of all clothes prompts, (K_c, D).
         identity_clothes: Clothes classes of each identity, see :class:`LossInputs`; K_c is its largest number + 1.
         targets: Hidden and projected features of the shielding images of all training images by the frozen encoder,
-            (N, C + D), looked up by
-            the batch's ``rows``; None computes them for each view by a frozen copy of E_v, where a term needs them.
+            (N, C + D), looked up by the batch's ``rows``; None computes them for each view by a frozen copy of E_v,
+            where a term needs them.
         alternate: Examine steps and other steps in turn, (n, m); None: all terms in every step.
         start_epochs: Epoch, from 0, in which a term first enters the sum, by name; 0 where not named.
 

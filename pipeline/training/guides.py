@@ -6,7 +6,8 @@ first step: on the image feature, and on the rows of the patch grid, where peopl
 places (deep supervision: Lee et al. 2015).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class Guides(nn.Module):
     """Linear classifiers of all factors on an encoder's image feature and, of a transformer, on its patch rows.
 
     Args:
-        encoder: What is watched; its patches are taken while it runs.
+        encoder: What is watched, see :meth:`watch`.
         grid: Height and width of its patch grid.
         factors: In the order of the logits.
     """
@@ -44,13 +45,24 @@ class Guides(nn.Module):
         self._patches: Tensor | None = None
         if isinstance(encoder, TransformerEncoder):
             self.on_rows = nn.Linear(grid[0] * encoder.earlier_dim, sum(self._sizes))
-            encoder.tower.conv1.register_forward_hook(self._keep)
+
+    @contextmanager
+    def watch(self, encoder: ImageEncoder) -> Iterator[None]:
+        """Keep the patches that the encoder makes inside the block, for :meth:`forward`."""
+        if self.on_rows is None:
+            yield
+            return
+        hook = encoder.tower.conv1.register_forward_hook(self._keep)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def _keep(self, module: nn.Module, inputs: object, patches: Tensor) -> None:
         self._patches = patches
 
     def forward(self, features: Tensor) -> list[list[Tensor]]:
-        """Logits of each factor, (B, values), by each set of classifiers; the encoder has just made ``features``."""
+        """Logits of each factor, (B, values), by each set; ``features`` (B, D) were made under :meth:`watch`."""
         logits = [self.on_feature(features)]
         if self.on_rows is not None and self._patches is not None:
             rows = F.relu(self._patches).mean(dim=3).flatten(1)

@@ -84,7 +84,8 @@ class PretrainTask(nn.Module):
         ``person`` and ``clothes``, each the mean over its factors; ``guide_person`` and ``guide_clothes``, the same by
         the guides; ``caption`` in some steps.
         """
-        images: Tensor = self.image_encoder(batch.images).projected
+        with self.guides.watch(self.image_encoder):
+            images: Tensor = self.image_encoder(batch.images).projected
         means = self._factor_losses(self.factor_logits(images, self.phrase_features()), batch.values)
         for guide in self.guides(images):
             for name, loss in self._factor_losses(guide, batch.values).items():

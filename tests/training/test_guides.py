@@ -23,7 +23,8 @@ def test_guides_see_the_feature_and_the_patches_row_by_row(clip: Clip) -> None:
     guides = Guides(encoder, clip.spec.grid, FACTORS)
     images = torch.randn(3, 3, 64, 32)
     with torch.no_grad():
-        features = encoder(images).projected
+        with guides.watch(encoder):
+            features = encoder(images).projected
         on_feature, on_rows = guides(features)
         patches = encoder.tower.conv1(images)  # (3, C, rows, columns)
     assert [part.shape for part in on_feature] == [(3, 3), (3, 2)]
@@ -42,10 +43,19 @@ def test_guides_see_the_feature_and_the_patches_row_by_row(clip: Clip) -> None:
 
 def test_gradients_of_the_guides_reach_the_stem(clip: Clip) -> None:
     guides = Guides(clip.image_encoder, clip.spec.grid, FACTORS)
-    _, on_rows = guides(clip.image_encoder(torch.randn(4, 3, 64, 32)).projected)
+    with guides.watch(clip.image_encoder):
+        features = clip.image_encoder(torch.randn(4, 3, 64, 32)).projected
+    _, on_rows = guides(features)
     on_rows[0].sum().backward()
     assert clip.image_encoder.tower.conv1.layers[0].weight.grad.abs().sum() > 0
     assert clip.image_encoder.tower.proj.grad is None
+
+
+def test_nothing_is_kept_of_images_that_are_not_watched(clip: Clip) -> None:
+    guides = Guides(clip.image_encoder, clip.spec.grid, FACTORS)
+    features = clip.image_encoder(torch.randn(2, 3, 64, 32)).projected
+    assert len(guides(features)) == 1  # on the feature only
+    assert not clip.image_encoder.tower.conv1._forward_hooks
 
 
 def test_the_checkpoint_holds_no_guide(clip: Clip) -> None:
