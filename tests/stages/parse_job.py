@@ -20,7 +20,7 @@ from pipeline.storage import list_names
 
 PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
 REPOSITORY = Path(__file__).parent.parent.parent
-SLOW = {"seconds": 0.04}
+SLOW = {"seconds": 0.1}  # an image: time enough to interrupt a run on a busy machine as well
 SETTINGS = ParseSettings("tiles", SLOW, None, "white", 0, False, 3, 2, 64_000_000, 0.02, 0.5)
 
 
