@@ -1,6 +1,7 @@
 """A small data set for runs of the parse command in processes of their own, and what its shards should be."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from pipeline.storage import list_names
 
 PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
 REPOSITORY = Path(__file__).parent.parent.parent
-SLOW = {"seconds": 0.1}  # an image: time enough to interrupt a run on a busy machine as well
+SLOW = {"seconds": 0.04}
 SETTINGS = ParseSettings("tiles", SLOW, None, "white", 0, False, 3, 2, 64_000_000, 0.02, 0.5)
 
 
@@ -46,7 +47,13 @@ class Dataset:
             cwd=self.root,  # any folder will do
             env=self.environment,
             start_new_session=True,
+            preexec_fn=_hear_interrupts,
         )
+
+
+def _hear_interrupts() -> None:
+    """A shell's background job ignores interrupts, and all that it starts would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def write_dataset(root: Path) -> Dataset:
