@@ -19,11 +19,10 @@ from pipeline.models.image_encoder import ImageEncoder
 from pipeline.training.batches import EncoderData
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder import EncoderTask
-from pipeline.training.methods import term_weights
+from pipeline.training.methods import identity_images, term_weights
 from pipeline.training.recompute import recompute_activations
 from pipeline.training.sampler import IdentitySampler
 from stages.console import Console
-from stages.prompts import identity_images
 from stages.run_record import deciding
 from stages.training_data import TrainingData, load_model, read_training_data
 
@@ -98,7 +97,8 @@ def _term_weights(parameters: Parameters, prompts: Checkpoint, console: Console)
 
 
 def _check_identity_images(parameters: Parameters, prompts: Checkpoint, weights: dict[str, float]) -> None:
-    wanted, found = identity_images(parameters), prompts.config.get("identity_images", "shielding")
+    wanted = identity_images(parameters.encoder.method, parameters.prompts.identity_images)
+    found = prompts.config.get("identity_images", "shielding")
     uses = any("identity_texts" in term.needs for term in find_terms(weights).values())
     if uses and wanted != found:
         raise InputError(

@@ -136,18 +136,14 @@ def _possible_protocols(items: "FeatureSet", facts: "DatasetFacts | None") -> "t
 
 def _table(entries: list[dict[str, Any]]) -> str:
     """The figures in percent, aligned."""
+    from pipeline.datasets.counts import as_columns
+
     lines = [["protocol", *COLUMNS, "queries", "skipped", "gallery"]]
     for entry in entries:
         name = entry["name"] + (", re-ranked" if "reranking" in entry else "")
         counts = [str(entry[key]) for key in ("n_query", "n_skipped", "n_gallery")]
         lines.append([name, *(f"{entry[column]:.1f}" for column in COLUMNS), *counts])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in lines
-    )
+    return as_columns(lines)
 
 
 def _score(

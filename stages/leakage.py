@@ -125,16 +125,14 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def as_text(result: dict[str, Any]) -> str:
     """The figures in percent, aligned."""
-    rows = _rows(result)
-    width = max(len(name) for name, _ in rows)
-    lines = [f"{'percent'.ljust(width)}    found   chance  balanced   chance       n"]
-    for name, entry in rows:
+    from pipeline.datasets.counts import as_columns
+
+    lines = [["percent", "found", "chance", "balanced", "chance", "n"]]
+    for name, entry in _rows(result):
         found = entry["mAP"] if "mAP" in entry else entry["accuracy"]
-        balanced = [entry.get(key) for key in ("balanced_accuracy", "balanced_chance")]
-        cells = ["" if value is None else f"{value:.1f}" for value in balanced]
-        counts = f"{cells[0]:>8}  {cells[1]:>7} {entry['n']:7d}"
-        lines.append(f"{name.ljust(width)}  {found:7.1f}  {entry['chance']:7.1f}  {counts}")
-    return "\n".join(lines)
+        figures = [found, entry["chance"], entry.get("balanced_accuracy"), entry.get("balanced_chance")]
+        lines.append([name, *("" if value is None else f"{value:.1f}" for value in figures), str(entry["n"])])
+    return as_columns(lines)
 
 
 def _default_target(features: Path) -> Path:

@@ -28,7 +28,7 @@ from pipeline.training.classes import (
 from pipeline.training.curves import CURVES_NAME, curves_as_csv
 from pipeline.training.engine import Engine
 from pipeline.training.loop import forget_progress
-from pipeline.training.methods import IdentityImages, find_method
+from pipeline.training.methods import IdentityImages, identity_images
 from pipeline.training.precision import Precision
 from pipeline.training.prompts import PromptData, PromptTask, train_prompts
 from pipeline.training.record import RECORD_NAME
@@ -66,9 +66,9 @@ class _FrozenFeatures:
 
 
 def _frozen_features(
-    clip: Clip, data: TrainingData, identity_images: IdentityImages, with_clothes: bool, device: str, quiet: bool
+    clip: Clip, data: TrainingData, learned_from: IdentityImages, with_clothes: bool, device: str, quiet: bool
 ) -> _FrozenFeatures:
-    load = {"shielding": data.store.shielding, "raw": data.store.raw}[identity_images]
+    load = {"shielding": data.store.shielding, "raw": data.store.raw}[learned_from]
     encode = partial(
         encode_images,
         clip.image_encoder,
@@ -80,7 +80,7 @@ def _frozen_features(
         device=device,
         quiet=quiet,
     )
-    images = encode(load=load, what=f"{identity_images} features")
+    images = encode(load=load, what=f"{learned_from} features")
     clothes = encode(load=data.store.clothes, what="clothes features") if with_clothes else torch.zeros_like(images)
     return _FrozenFeatures(images, clothes)
 
@@ -122,12 +122,6 @@ def _make_task(
         float(clip.logit_scale.detach().exp()),
         parameters.prompts.text_chunk,
     )
-
-
-def identity_images(parameters: Parameters) -> IdentityImages:
-    """Which images identity prompts are learned from: as the parameter says, or as the method needs."""
-    wanted = parameters.prompts.identity_images
-    return find_method(parameters.encoder.method).identity_images if wanted == "auto" else wanted
 
 
 def _finished(out: Path, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -172,7 +166,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path, keep:
         console.say(data.store.note)
     source = choose_clothes_source(settings.clothes_classes, data.clothes_ids)
     clip = load_model(parameters.model, parameters.seed).freeze().to(device)
-    learned_from = identity_images(parameters)
+    learned_from = identity_images(parameters.encoder.method, settings.identity_images)
     made_of = {
         "shards_sha256": data.reader.record_sha256,
         "clip_sha256": clip.weights_sha256,

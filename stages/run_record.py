@@ -6,21 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters
+from pipeline.config.training import CHANGE_NO_RESULT
 from pipeline.files import sha256_of_value, write_json
 from pipeline.training.checkpoints import ResumeSettings
 from pipeline.training.engine import TrainingRun
 from pipeline.training.record import hardware, timings_summary, versions
 from pipeline.training.tensorboard import EventWriter
 
-_ONLY_HOW = {"save_minutes", "save_steps", "max_failures", "tensorboard", "recompute_activations", "accumulation"}
-"""Parameters of training that change no result, but for rounding."""
-
 
 def deciding(parameters: Parameters, section: str) -> dict[str, Any]:
     """The parameters that decide the result of a stage."""
     training = parameters.training.model_dump(mode="json")
     chosen: dict[str, Any] = getattr(parameters, section).model_dump(mode="json")
-    used = ("precision", "clip_gradients") if section == "prompts" else tuple(training.keys() - _ONLY_HOW)
+    used = ("precision", "clip_gradients") if section == "prompts" else tuple(training.keys() - CHANGE_NO_RESULT)
     return {"parameters": chosen, "training": {name: training[name] for name in sorted(used)}, "seed": parameters.seed}
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import yaml
 
 from pipeline import __version__
+from pipeline.datasets.catalog import load_facts
+from pipeline.datasets.counts import as_columns
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, read_json, write_json
 from pipeline.studies.blocks import make_blocks
 from pipeline.studies.formats import FORMATS, write_table
 from pipeline.studies.plan import make_plan, make_tuning_plan
-from pipeline.studies.rows import Plan
+from pipeline.studies.rows import WALKERS, Plan
 from pipeline.studies.schedule import Schedule
 from pipeline.studies.table import Table, build_table, table_as_json
 from pipeline.studies.tuning import choose, scores_of, tuning_as_json, tuning_as_markdown
@@ -105,15 +107,7 @@ def _text(table: Table) -> str:
     parts = []
     for block in make_blocks(table):
         lines = [block.header, *(tuple(f"{cell.text} {cell.more}".strip() for cell in row) for row in block.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "  ".join(
-                cell.ljust(width) if not index else cell.rjust(width)
-                for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in lines
-        ]
-        parts.append("\n".join([block.title, *aligned]))
+        parts.append("\n".join([block.title, as_columns(lines)]))
     return "\n\n".join(parts)
 
 
@@ -130,6 +124,9 @@ def make_tuning(resolved: Resolved, machines: Machines, console: Console) -> Non
             "by --params or --set"
         )
     study = resolved.study
+    known = load_facts(WALKERS).protocols
+    if study.tuning is not None and study.tuning.protocol not in known:
+        raise InputError(f"tuning.protocol {study.tuning.protocol} is not among {', '.join(known)}")
     plan, points = make_tuning_plan(study, resolved.folder, resolved.base, code_digests())
     assert study.tuning is not None
     console.say(

@@ -104,6 +104,12 @@ class EncoderParameters(Section):
         return steps
 
 
+CHANGE_NO_RESULT = frozenset(
+    {"save_minutes", "save_steps", "max_failures", "tensorboard", "recompute_activations", "accumulation"}
+)
+"""Of :class:`TrainingParameters`, but for rounding."""
+
+
 class TrainingParameters(Section):
     """How both stages run: numbers, memory, states to go on from, checks between epochs."""
 

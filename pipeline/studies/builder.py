@@ -12,9 +12,9 @@ from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.studies.costs import estimate
 from pipeline.studies.rows import FROZEN, WALKERS, Base, Given, Plan, Row, Run, SweepRows
-from pipeline.studies.steps import Kind, Step, deciding, identity_images
+from pipeline.studies.steps import Kind, Step, deciding
 from pipeline.studies.study import Study, dotted
-from pipeline.training.methods import METHODS
+from pipeline.training.methods import METHODS, identity_images
 
 METHOD_KEY = "encoder.method"
 SHARED = {"seed", "device", "threads", "data", "synth", "pretrain", "parse", "leakage", "report", "model.pretrained"}
@@ -254,7 +254,7 @@ class Builder:
         given: Outside,
     ) -> str:
         """The prompts that a method needs; one of another recipe than the study's common one has a name of its own."""
-        images = identity_images(parameters)
+        images = identity_images(parameters.encoder.method, parameters.prompts.identity_images)
         made_of = deciding("prompts", parameters, self.given_clip)
         method = {METHOD_KEY: parameters.encoder.method}
         usual = deciding(

@@ -6,20 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config import Parameters
+from pipeline.config.training import CHANGE_NO_RESULT
 from pipeline.files import sha256_of_value
-from pipeline.training.methods import IdentityImages, find_method
+from pipeline.training.methods import identity_images
 
 Kind = Literal["population", "clip", "data", "shards", "prompts", "encoder", "features", "metrics", "leakage", "oracle"]
 
 _ONLY_HOW = {
-    "training": {
-        "save_minutes",
-        "save_steps",
-        "max_failures",
-        "tensorboard",
-        "recompute_activations",
-        "accumulation",
-    },
+    "training": CHANGE_NO_RESULT,
     "parse": {
         "batch_size",
         "bucket_batches",
@@ -75,12 +69,6 @@ class Step:
         return self.places["out"]
 
 
-def identity_images(parameters: Parameters) -> IdentityImages:
-    """Which images the method's identity prompts are learned from."""
-    wanted = parameters.prompts.identity_images
-    return find_method(parameters.encoder.method).identity_images if wanted == "auto" else wanted
-
-
 def section(parameters: Parameters, name: str) -> dict[str, Any]:
     """A section's parameters that decide results."""
     values: dict[str, Any] = getattr(parameters, name).model_dump(mode="json")
@@ -120,7 +108,7 @@ def deciding(kind: Kind, parameters: Parameters, given_clip: str | None = None) 
             **seed,
             "model": model_of(parameters, given_clip),
             "prompts": section(parameters, "prompts"),
-            "identity_images": identity_images(parameters),
+            "identity_images": identity_images(parameters.encoder.method, parameters.prompts.identity_images),
             "training": {key: training[key] for key in ("precision", "clip_gradients")},
         }
     if kind == "encoder":
@@ -128,7 +116,7 @@ def deciding(kind: Kind, parameters: Parameters, given_clip: str | None = None) 
             **seed,
             "model": model_of(parameters, given_clip),
             "encoder": section(parameters, "encoder"),
-            "identity_images": identity_images(parameters),
+            "identity_images": identity_images(parameters.encoder.method, parameters.prompts.identity_images),
             "training": training,
             "feature": parameters.evaluate.feature if parameters.training.evaluate_every else None,
         }

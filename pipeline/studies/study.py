@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.config import Section
 from pipeline.datasets.walkers.oracle import OracleKind
 from pipeline.errors import InputError
+from pipeline.evaluation.protocols import PROTOCOLS
 
 Metric = Literal["mAP", "rank1"]
 Changes = dict[str, Any]
@@ -35,6 +36,13 @@ class Sweep(Section):
     values: tuple[float | int | str | bool, ...] = Field(min_length=2, description="each is a run a seed")
     method: str = Field(description="the method of the study that is swept")
     title: str | None = Field(None, description="of the plot")
+
+    @field_validator("values")
+    @classmethod
+    def _each_once(cls, values: tuple[float | int | str | bool, ...]) -> tuple[float | int | str | bool, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError(f"{list(values)}: a value comes twice")
+        return values
 
 
 class Tuning(Section):
@@ -106,6 +114,14 @@ class Study(Section):
     @classmethod
     def _are_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         return check_seeds(seeds)
+
+    @field_validator("protocols")
+    @classmethod
+    def _are_protocols(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            if name not in PROTOCOLS:
+                raise ValueError(f"{name} is no protocol; protocols are: {', '.join(PROTOCOLS)}")
+        return names
 
     @field_validator("methods")
     @classmethod

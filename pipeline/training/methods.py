@@ -67,6 +67,15 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
+def identity_images(method: str, wanted: IdentityImages | Literal["auto"] = "auto") -> IdentityImages:
+    """Which images identity prompts are learned from: as wanted, or as the method needs.
+
+    Raises:
+        ValueError: There is no such method.
+    """
+    return find_method(method).identity_images if wanted == "auto" else wanted
+
+
 def term_weights(
     method: str, parameters: Mapping[str, float], overrides: Mapping[str, float] | None = None
 ) -> dict[str, float]:

@@ -225,6 +225,15 @@ def test_what_the_user_gets_wrong_is_told_in_one_line(words, message, tmp_path, 
     assert error.count("\n") == 1
 
 
+def test_tuning_by_a_protocol_that_walkers_lack_is_told_before_any_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tuning = {"seeds": [100], "grid": {"encoder.learning_rate": [0.1]}, "protocol": "prcc:cc:multi-shot"}
+    tree = {"title": "Mine", "source": "a test", "like": "walkers", "reference": [], "tuning": tuning}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**tree, "methods": {"baseline": None}, "tuned": {}}))
+    assert run(["ablate", "--study", "mine.yaml", "--tune"]) == 2
+    assert "tuning.protocol prcc:cc:multi-shot is not among general, cc, sc" in capsys.readouterr().err
+
+
 def test_studies_are_listed_with_their_titles(capsys):
     assert run(["ablate", "--list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["table3"].startswith("Table 3")

@@ -171,6 +171,18 @@ def test_a_study_has_the_setting_of_the_one_that_it_is_like(load, tmp_path):
     assert (study.title, list(study.methods), study.reference) == ("Mine", ["ccaf", "i2t"], ())
 
 
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"protocols": ["cc", "ccc"]}, "ccc is no protocol"),
+    (
+        {"sweeps": [{"parameter": "encoder.lambda_con", "values": [0.1, 0.1], "method": "ccaf"}]},
+        "a value comes twice",
+    ),
+])  # fmt: skip
+def test_what_would_be_ignored_is_refused(load, changes, message):
+    with pytest.raises(InputError, match=message):
+        load(**changes)
+
+
 def test_studies_of_one_setting_share_their_runs(load, tmp_path):
     load()
     for name, like in (("mine", "small.yaml"), ("yours", "mine.yaml")):
