@@ -74,6 +74,29 @@ def test_lost_workers_are_replaced_and_the_bytes_are_the_same(
     assert content(tmp_path / "out") == expected
 
 
+def shard_workers(cluster: Any) -> list[int]:
+    """Processes of the cluster's shard workers, dying ones included."""
+    raylets = {info.process.pid for node in cluster.list_all_nodes() for info in node.all_processes["raylet"]}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title, status = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        parent = int(status.rpartition(")")[2].split()[1])
+        if parent in raylets and title.startswith(b"ray::ShardWorker"):
+            found.append(int(folder.name))
+    return found
+
+
+def wait_for_the_end_of_workers(cluster: Any) -> None:
+    """A worker that is being stopped may still begin a batch, and would take the next fault upon itself."""
+    deadline = time.monotonic() + 30
+    while shard_workers(cluster):
+        assert time.monotonic() < deadline, "a worker does not end"
+        time.sleep(0.02)
+
+
 def test_what_cannot_go_on_is_a_clear_error_and_one_worker_finishes_to_the_same_bytes(
     cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
 ) -> None:
@@ -88,6 +111,7 @@ def test_what_cannot_go_on_is_a_clear_error_and_one_worker_finishes_to_the_same_
         with pytest.raises(WorkError, match=message):
             run(image_folder, tmp_path / "out", workers=1, shard_timeout=2 if fault == "hang" else 0, restarts=0)
         assert not (tmp_path / "out" / "_record.json").exists()
+        wait_for_the_end_of_workers(cluster)
     (faults / "storage").touch()  # and now it may be asked again
     result = run(image_folder, tmp_path / "out", workers=1, restarts=1)
     assert list(faults.iterdir()) == []
