@@ -10,7 +10,8 @@ from tqdm import tqdm
 PLAIN_INTERVAL_SECONDS = 10.0
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Minutes and seconds, such as ``04:05``; hours where there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
@@ -90,9 +91,9 @@ class Progress:
         rate = (self._done - self._done_before) / elapsed
         parts = [f"{self._what}: {self._done}/{self._total} {self._unit}s", f"{rate:.1f} {self._unit}s/s"]
         if self._done >= self._total:
-            parts.append(f"took {_duration(elapsed)}")
+            parts.append(f"took {duration(elapsed)}")
         elif rate > 0:
-            parts.append(f"{_duration((self._total - self._done) / rate)} left")
+            parts.append(f"{duration((self._total - self._done) / rate)} left")
         if self._note:
             parts.append(self._note)
         print(", ".join(parts), file=self._stream, flush=True)

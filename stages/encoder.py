@@ -12,8 +12,8 @@ from pipeline.config import Parameters
 from pipeline.errors import InputError
 from pipeline.losses.registry import find_terms
 from pipeline.losses.terms import LossSettings
-from pipeline.models.checkpoint import Checkpoint, read_checkpoint
-from pipeline.models.clip import Clip, ClipSpec
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.clip import Clip
 from pipeline.models.extraction import encode_images
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.training.batches import EncoderData
@@ -23,6 +23,7 @@ from pipeline.training.methods import identity_images, term_weights
 from pipeline.training.recompute import recompute_activations
 from pipeline.training.sampler import IdentitySampler
 from stages.console import Console
+from stages.learned_prompts import check_learned_prompts, read_learned_prompts
 from stages.run_record import deciding
 from stages.training_data import TrainingData, load_model, read_training_data
 
@@ -38,27 +39,6 @@ _FROM_PROMPTS = {
     "image_clothes_classes",
 }
 """Configuration and tensors of a prompts checkpoint that stage 2 reads."""
-
-
-def _read_prompts(folder: Path) -> Checkpoint:
-    made_by = "ccaf-pipeline train --stage prompts"
-    prompts = read_checkpoint(folder, "prompts", made_by)
-    missing = sorted(_FROM_PROMPTS - prompts.config.keys() - prompts.tensors.keys())
-    if missing:
-        raise InputError(f"the prompts in {folder} are of another version (no {', '.join(missing)}): run `{made_by}`")
-    return prompts
-
-
-def _check_prompts(prompts: Checkpoint, data: TrainingData, clip: Clip) -> None:
-    """The prompts must have been learned on these shards with this CLIP, else classes and features do not fit."""
-    again = "run `ccaf-pipeline train --stage prompts` again"
-    if prompts.config["shards_sha256"] != data.reader.record_sha256:
-        raise InputError(
-            f"the prompts in {prompts.folder} were learned on other shards than {data.reader.folder}: {again}"
-        )
-    model = ClipSpec.from_dict(prompts.config["model"])
-    if prompts.config["clip_sha256"] != clip.weights_sha256 or model != clip.spec:
-        raise InputError(f"the prompts in {prompts.folder} were learned with another CLIP than model names: {again}")
 
 
 def _term_weights(parameters: Parameters, prompts: Checkpoint, console: Console) -> dict[str, float]:
@@ -243,7 +223,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places) -> Inp
     Raises:
         InputError: The shards, the prompts, the model or a parameter is wrong.
     """
-    prompts = _read_prompts(places.prompts)
+    prompts = read_learned_prompts(places.prompts, _FROM_PROMPTS)
     drop = prompts.config["parameters"].get("without_clothes") == "drop"
     data = read_training_data(
         places.shards,
@@ -256,7 +236,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places) -> Inp
     if data.store.note:
         console.say(data.store.note)
     clip = load_model(parameters.model, parameters.seed)
-    _check_prompts(prompts, data, clip)
+    check_learned_prompts(prompts, data.reader, clip)
     weights = _term_weights(parameters, prompts, console)
     _check_identity_images(parameters, prompts, weights)
     made_of = {

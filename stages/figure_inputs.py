@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import Parameters
-from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError, WorkError
 from pipeline.evaluation.features import CHECKPOINT_KEY, FeatureSet, Floats, Integers, normalise_rows, read_features
 from pipeline.figures.attention_share import MapModel
 from pipeline.figures.prompt_distances import PromptFeatures
-from pipeline.models.checkpoint import Checkpoint, read_checkpoint
-from pipeline.models.clip import Clip, ClipSpec
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.clip import Clip
 from pipeline.models.extraction import encode_images
 from pipeline.shards.reader import ShardReader
 from pipeline.training.store import open_store
 from stages.encoder_choice import FROZEN, ChosenEncoder, frozen_encoder, raw_store, retrieval_features, trained_encoder
 from stages.feature_rows import FeatureRows, feature_rows
+from stages.learned_prompts import MADE_BY, check_learned_prompts, read_learned_prompts
 from stages.paths import Workspace
+from stages.training_data import training_rows
 
 TEST_ROLES = ["query", "gallery"]
 _SEED_PROMPT_IMAGES = 35
-_PROMPTS = "ccaf-pipeline train --stage prompts"
 _NEEDED = {
     "shards_sha256", "clip_sha256", "model", "parameters", "identity_ids", "identity_texts", "image_clothes_classes",
 }  # fmt: skip
@@ -157,37 +157,16 @@ def real_people(features: FeatureSet, no_person_ids: Sequence[int]) -> FeatureSe
     return features.take((features.person_id >= 0) & ~np.isin(features.person_id, list(no_person_ids)))
 
 
-def _read_prompts(folder: Path, reader: ShardReader, clip: Clip) -> Checkpoint:
-    prompts = read_checkpoint(folder, "prompts", _PROMPTS)
-    again = f"run `{_PROMPTS}` again"
-    missing = sorted(_NEEDED - prompts.config.keys() - prompts.tensors.keys())
-    if missing:
-        raise InputError(f"the prompts in {folder} are of another version (no {', '.join(missing)}): {again}")
-    if prompts.config["shards_sha256"] != reader.record_sha256:
-        raise InputError(f"the prompts in {folder} were learned on other shards than {reader.folder}: {again}")
-    model = ClipSpec.from_dict(prompts.config["model"])
-    if prompts.config["clip_sha256"] != clip.weights_sha256 or model != clip.spec:
-        raise InputError(f"the prompts in {folder} were learned with another CLIP than model names: {again}")
-    return prompts
-
-
-def _training_rows(reader: ShardReader, dataset: str, drop: bool) -> Integers:
-    """Training images, as the prompts stage takes them."""
-    rows = reader.select(list(load_facts(dataset).roles["train"]))
-    rows = rows[reader.ids.person_id[rows] >= 0]
-    return rows[reader.ids.clothes_fraction[rows] > 0] if drop else rows
-
-
 def _prompt_features(prompts: Checkpoint, reader: ShardReader, dataset: str, drawn: Integers) -> PromptFeatures:
     """Text features, and the classes of the images ``drawn`` (indices in the shards)."""
     identities = np.asarray(prompts.config["identity_ids"], dtype=np.int64)
     people = reader.ids.person_id[drawn]
     places = np.searchsorted(identities, people).clip(max=len(identities) - 1)
     dropped = prompts.config["parameters"]["without_clothes"] == "drop"
-    rows = _training_rows(reader, dataset, dropped)
+    rows = training_rows(reader, dataset, dropped)
     classes = prompts.tensors["image_clothes_classes"].numpy()
     if len(classes) != len(rows):
-        raise InputError(f"the prompts in {prompts.folder} are of other training images: run `{_PROMPTS}` again")
+        raise InputError(f"the prompts in {prompts.folder} are of other training images: run `{MADE_BY}` again")
     of_row = dict(zip(rows.tolist(), classes.tolist(), strict=True))
     texts = prompts.tensors.get("clothes_texts")
     return PromptFeatures(
@@ -214,9 +193,11 @@ def read_prompts(
     Raises:
         InputError: Prompts are missing or of other inputs, or no training image shows clothes.
     """
-    prompts = [_read_prompts(folder, reader, clip) for folder in folders]
+    prompts = [read_learned_prompts(folder, _NEEDED) for folder in folders]
+    for item in prompts:
+        check_learned_prompts(item, reader, clip)
     dataset = parameters.data.dataset
-    rows = _training_rows(reader, dataset, drop=True)
+    rows = training_rows(reader, dataset, drop_without_clothes=True)
     if not len(rows):
         raise InputError("no training image has a clothes mask: there is nothing to compare with the prompts")
     most = parameters.figures.prompt_images

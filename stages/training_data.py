@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config import LoadingParameters, ModelParameters
 from pipeline.datasets.catalog import load_facts
@@ -54,6 +55,20 @@ def open_shards(shards: Path, dataset: str) -> ShardReader:
     return reader
 
 
+def training_rows(reader: ShardReader, dataset: str, drop_without_clothes: bool = False) -> NDArray[np.int64]:
+    """Training images in the shards, (N,): those of people, with clothes or without as asked.
+
+    Raises:
+        InputError: The data set has no training split.
+    """
+    splits = load_facts(dataset).roles.get("train", ())
+    if not splits:
+        raise InputError(f"data set {dataset} has no training split: it can be evaluated, but not trained on")
+    rows = reader.select(list(splits))
+    rows = rows[reader.ids.person_id[rows] >= 0]
+    return rows[reader.ids.clothes_fraction[rows] > 0] if drop_without_clothes else rows
+
+
 def read_training_data(
     shards: Path,
     dataset: str,
@@ -79,14 +94,7 @@ def read_training_data(
     """
     loading = loading or LoadingParameters()
     reader = open_shards(shards, dataset)
-    splits = load_facts(dataset).roles.get("train", ())
-    if not splits:
-        raise InputError(f"data set {dataset} has no training split: it can be evaluated, but not trained on")
-    rows = reader.select(list(splits))
-    rows = rows[reader.ids.person_id[rows] >= 0]
-    every = len(rows)
-    if drop_without_clothes:
-        rows = rows[reader.ids.clothes_fraction[rows] > 0]
+    rows = training_rows(reader, dataset, drop_without_clothes)
     identities = index_classes(reader.ids.person_id[rows])
     if len(identities) < 2:
         raise InputError(f"the shards in {shards} have {len(identities)} training identities; at least 2 are needed")
@@ -100,7 +108,7 @@ def read_training_data(
         clothes_ids=reader.ids.clothes_id[rows],
         camera_ids=reader.ids.camera_id[rows].astype(np.int64),
         has_clothes=reader.ids.clothes_fraction[rows] > 0,
-        dropped=every - len(rows),
+        dropped=len(training_rows(reader, dataset)) - len(rows),
     )
 
 

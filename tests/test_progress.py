@@ -2,8 +2,10 @@
 
 import io
 
+import pytest
+
 from pipeline import progress
-from pipeline.progress import Progress
+from pipeline.progress import Progress, duration
 
 
 class Terminal(io.StringIO):
@@ -49,3 +51,8 @@ def test_quiet_writes_nothing():
     with Progress(2, "parse", "image", quiet=True, stream=stream) as line:
         line.advance(2, "note")
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "00:00"), (65, "01:05"), (3600 + 62, "1:01:02")])
+def test_times_are_written_as_clocks_do(seconds, text):
+    assert duration(seconds) == text

@@ -5,19 +5,12 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from pipeline.progress import PLAIN_INTERVAL_SECONDS, duration
 from pipeline.studies.rows import Plan
 from pipeline.studies.schedule import Schedule
 
-PLAIN_SECONDS = 10.0
 TERMINAL_SECONDS = 1.0
 MOST_OF_A_STEP = 0.95
-
-
-def duration(seconds: float) -> str:
-    """Minutes and seconds, such as ``4:05``; hours where there are any."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class StudyProgress:
@@ -84,7 +77,7 @@ class StudyProgress:
     def show(self, last: bool = False) -> None:
         """Write the line if it is time."""
         now = time.monotonic()
-        wait = TERMINAL_SECONDS if self._terminal else PLAIN_SECONDS
+        wait = TERMINAL_SECONDS if self._terminal else PLAIN_INTERVAL_SECONDS
         if self._quiet or (now - self._last < wait and not last):
             return
         self._last = now
