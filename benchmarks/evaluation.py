@@ -27,12 +27,12 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from pipeline.evaluation.features import FeatureSet, Integers, read_features
 from pipeline.evaluation.metrics import summarise
 from pipeline.evaluation.protocols import PROTOCOLS, select
 from pipeline.evaluation.ranking import score
 from pipeline.evaluation.rerank import Reranking, reranked_blocks
 from pipeline.evaluation.similarity import Scores, similarity_blocks
+from pipeline.features.feature_set import FeatureSet, Integers, read_features
 
 DIMENSION = 1280
 LATENT = 48

@@ -33,10 +33,10 @@ from pipeline.datasets.manifest import MANIFEST_SCHEMA, check_manifest
 from pipeline.images import RgbImage, decode_image
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.parsing.parser import Parser, Parsing
-from pipeline.shards.job import run_job
-from pipeline.shards.plan import ParseSettings
-from pipeline.shards.run import RunSettings
-from pipeline.shards.worker import build_parser
+from pipeline.shards.making.job import run_job
+from pipeline.shards.making.plan import ParseSettings
+from pipeline.shards.making.run import RunSettings
+from pipeline.shards.making.worker import build_parser
 
 BATCH = 16
 LOOP_IMAGES = 256  # the plain loop is steady from the first image, so that many are enough
@@ -47,7 +47,7 @@ CHEAP_PARSER = """
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.schemes import LIP
+from pipeline.labels import LIP
 
 class NoSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

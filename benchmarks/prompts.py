@@ -21,7 +21,7 @@ import torch
 from pipeline.losses.image_text import image_text_cross_entropy
 from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
-from pipeline.training.prompts import PromptBatch, PromptTask
+from pipeline.training.prompt_task import PromptBatch, PromptTask
 
 TOKENS = 4
 MEGABYTE = 1 << 20

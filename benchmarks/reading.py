@@ -33,10 +33,10 @@ from PIL import Image
 from torchvision import transforms as T
 
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.store import ImageStore, open_store
 from pipeline.training.batches import EncoderData
 from pipeline.training.classes import index_classes
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.store import ImageStore, open_store
 
 MEAN = STD = (0.5, 0.5, 0.5)
 PAD, FLIP, ERASE = 10, 0.5, 0.5

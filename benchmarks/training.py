@@ -26,28 +26,28 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.features.extraction import encode_images
 from pipeline.images import encode_image, encode_label_map, encode_mask
+from pipeline.labels import LIP
 from pipeline.models.clip import Clip, load_clip
-from pipeline.models.extraction import encode_images
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.models.recompute import recompute_activations
 from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.parsing.schemes import LIP
+from pipeline.shards.making.writer import ShardRow, describe_shard, open_shard, write_quarantine
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.record import write_record
 from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
-from pipeline.shards.writer import ShardRow, describe_shard, open_shard, write_quarantine
+from pipeline.shards.store import open_store
+from pipeline.trainer.distributed import tensor_fields
+from pipeline.trainer.engine import Engine, TrainingRun
+from pipeline.trainer.precision import Precision
+from pipeline.trainer.record import peak_memory
+from pipeline.trainer.timing import PHASES
 from pipeline.training.batches import EncoderBatch, EncoderData
-from pipeline.training.distributed import tensor_fields
-from pipeline.training.encoder import EncoderTask, train_encoder
-from pipeline.training.engine import Engine, TrainingRun
+from pipeline.training.encoder_task import EncoderTask, train_encoder
 from pipeline.training.methods import term_weights
-from pipeline.training.precision import Precision
-from pipeline.training.prompts import PromptData, PromptTask, train_prompts
-from pipeline.training.recompute import recompute_activations
-from pipeline.training.record import peak_memory
+from pipeline.training.prompt_task import PromptData, PromptTask, train_prompts
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.store import open_store
-from pipeline.training.timing import PHASES
 
 MEAN = STD = (0.5, 0.5, 0.5)
 OUTFITS = 2

@@ -16,9 +16,9 @@ import torch
 from pipeline.config import Parameters
 from pipeline.datasets.walkers.population import WalkerSettings
 from pipeline.datasets.walkers.writer import render_walkers
-from pipeline.evaluation.features import FeatureSet, normalise_rows, read_features
 from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.protocols import CLOTHES_CHANGING
+from pipeline.features.feature_set import FeatureSet, normalise_rows, read_features
 from stages import oracle
 from stages.console import Console
 

@@ -86,8 +86,8 @@ def command(
         return
     from pipeline.errors import InputError
     from pipeline.studies.reading import load_study, runs_name, study_name
-    from stages.ablate_run import Machines, study_lock
-    from stages.study_plan import Wanted, resolve
+    from stages.study.plan import Wanted, resolve
+    from stages.study.run import Machines, study_lock
 
     if study is None:
         raise InputError("name a study by --study; ccaf-pipeline ablate --list shows them")
@@ -95,7 +95,7 @@ def command(
     wanted = Wanted(dataset, root, params, tuple(overrides or ()), shards)
     resolved = resolve(study_name(study), chosen, wanted, out, quick, runs_name(study))
     machines = Machines(address or os.environ.get(RAY_ADDRESS), workers, gpus_per_run, any_code)
-    from stages.study_results import make_table, make_tuning
+    from stages.study.results import make_table, make_tuning
 
     with study_lock(resolved.folder):
         (make_tuning if tune else make_table)(resolved, machines, console)

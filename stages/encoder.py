@@ -10,22 +10,22 @@ from torch import Tensor
 
 from pipeline.config import Parameters
 from pipeline.errors import InputError
+from pipeline.features.extraction import encode_images
 from pipeline.losses.registry import find_terms
 from pipeline.losses.terms import LossSettings
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.clip import Clip
-from pipeline.models.extraction import encode_images
 from pipeline.models.image_encoder import ImageEncoder
+from pipeline.models.recompute import recompute_activations
 from pipeline.training.batches import EncoderData
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
-from pipeline.training.encoder import EncoderTask
+from pipeline.training.encoder_task import EncoderTask
+from pipeline.training.learned_prompts import check_learned_prompts, read_learned_prompts
 from pipeline.training.methods import identity_images, term_weights
-from pipeline.training.recompute import recompute_activations
+from pipeline.training.run_record import deciding
 from pipeline.training.sampler import IdentitySampler
+from pipeline.training.training_data import TrainingData, load_model, read_training_data
 from stages.console import Console
-from stages.learned_prompts import check_learned_prompts, read_learned_prompts
-from stages.run_record import deciding
-from stages.training_data import TrainingData, load_model, read_training_data
 
 _FROM_PROMPTS = {
     "shards_sha256",

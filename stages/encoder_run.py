@@ -13,18 +13,18 @@ from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import save_checkpoint
-from pipeline.training.curves import CURVES_NAME, curves_as_csv
-from pipeline.training.distributed import ALONE, Ranks
-from pipeline.training.encoder import EncoderTask, train_encoder
-from pipeline.training.engine import Engine, TrainingRun
-from pipeline.training.loop import forget_progress
-from pipeline.training.precision import Precision
-from pipeline.training.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
-from pipeline.training.workers import WorkerPlan, WorkerReport, run_workers
+from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
+from pipeline.trainer.distributed import ALONE, Ranks
+from pipeline.trainer.engine import Engine, TrainingRun
+from pipeline.trainer.epochs import forget_progress
+from pipeline.trainer.precision import Precision
+from pipeline.trainer.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
+from pipeline.trainer.workers import WorkerPlan, WorkerReport, run_workers
+from pipeline.training.encoder_task import EncoderTask, train_encoder
+from pipeline.training.run_record import epoch_hook, record_text, state_folder, state_settings, write_timings
+from pipeline.training.validation import make_validation
 from stages.console import Console
 from stages.encoder import Inputs, Places, make_data, make_task, read_inputs
-from stages.run_record import epoch_hook, record_text, state_folder, state_settings, write_timings
-from stages.validation import make_validation
 
 BEST_FOLDER = "best"
 MINIMISE_CLOTHES = {"disentangle", "clothes_uniform", "clothes_uniform_own"}

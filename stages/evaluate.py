@@ -21,10 +21,10 @@ from stages.options import (
 
 if TYPE_CHECKING:
     from pipeline.datasets.catalog import DatasetFacts
-    from pipeline.evaluation.features import FeatureSet
     from pipeline.evaluation.per_query import ScoredQueries
     from pipeline.evaluation.protocols import Protocol
     from pipeline.evaluation.rerank import Reranking
+    from pipeline.features.feature_set import FeatureSet
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 
 def _read(features: Path | None, query: Path | None, gallery: Path | None) -> "tuple[FeatureSet, dict[str, str]]":
     from pipeline.errors import InputError
-    from pipeline.evaluation.features import CHECKPOINT_KEY, concatenate, read_features
     from pipeline.evaluation.protocols import PROTOCOLS
+    from pipeline.features.feature_set import CHECKPOINT_KEY, concatenate, read_features
 
     if features is not None and (query or gallery):
         raise InputError("give either --features, or --query and --gallery, not both")
@@ -113,8 +113,8 @@ def _possible_protocols(items: "FeatureSet", facts: "DatasetFacts | None") -> "t
     The second value says what was left out, and why. The first protocol is never left out.
     """
     from pipeline.errors import InputError
-    from pipeline.evaluation.features import NO_ID
     from pipeline.evaluation.protocols import CLOTHES_CHANGING, GENERAL, SAME_CLOTHES, has_good_items, select
+    from pipeline.features.feature_set import NO_ID
 
     first, *others = _protocols(None, facts) or [GENERAL, CLOTHES_CHANGING, SAME_CLOTHES]
     chosen: list[Protocol] = [first]
@@ -287,10 +287,10 @@ def run(
         InputError: The features, a protocol or a parameter is wrong.
     """
     from pipeline.device import set_threads
-    from pipeline.evaluation.features import CHECKPOINT_KEY, read_features
     from pipeline.evaluation.per_query import DEPTH, write_per_query
     from pipeline.evaluation.protocols import PROTOCOLS
     from pipeline.evaluation.rerank import Reranking
+    from pipeline.features.feature_set import CHECKPOINT_KEY, read_features
     from pipeline.files import write_json
 
     settings = parameters.evaluate

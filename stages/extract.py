@@ -90,10 +90,10 @@ def run(
         InputError: The shards, the checkpoint, a role or a parameter is wrong.
     """
     from pipeline.device import choose_device, set_threads
-    from pipeline.evaluation.features import write_features
-    from stages.encoder_choice import frozen_encoder, raw_store, retrieval_features, trained_encoder
-    from stages.feature_rows import feature_rows, feature_table
-    from stages.training_data import open_shards
+    from pipeline.features.encoders import frozen_encoder, raw_store, retrieval_features, trained_encoder
+    from pipeline.features.feature_set import write_features
+    from pipeline.features.rows import feature_rows, feature_table
+    from pipeline.training.training_data import open_shards
 
     settings = parameters.evaluate
     set_threads(parameters.threads)

@@ -11,19 +11,26 @@ from torch import Tensor
 
 from pipeline.config import Parameters
 from pipeline.errors import InputError, WorkError
-from pipeline.evaluation.features import CHECKPOINT_KEY, FeatureSet, Floats, Integers, normalise_rows, read_features
-from pipeline.figures.attention_share import MapModel
-from pipeline.figures.prompt_distances import PromptFeatures
+from pipeline.features.encoders import (
+    FROZEN,
+    ChosenEncoder,
+    frozen_encoder,
+    raw_store,
+    retrieval_features,
+    trained_encoder,
+)
+from pipeline.features.extraction import encode_images
+from pipeline.features.feature_set import CHECKPOINT_KEY, FeatureSet, Floats, Integers, normalise_rows, read_features
+from pipeline.features.rows import FeatureRows, feature_rows
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.clip import Clip
-from pipeline.models.extraction import encode_images
+from pipeline.reporting.figures.attention_share import MapModel
+from pipeline.reporting.figures.prompt_distances import PromptFeatures
 from pipeline.shards.reader import ShardReader
-from pipeline.training.store import open_store
-from stages.encoder_choice import FROZEN, ChosenEncoder, frozen_encoder, raw_store, retrieval_features, trained_encoder
-from stages.feature_rows import FeatureRows, feature_rows
-from stages.learned_prompts import MADE_BY, check_learned_prompts, read_learned_prompts
-from stages.paths import Workspace
-from stages.training_data import training_rows
+from pipeline.shards.store import open_store
+from pipeline.training.learned_prompts import MADE_BY, check_learned_prompts, read_learned_prompts
+from pipeline.training.training_data import training_rows
+from pipeline.workspace import Workspace
 
 TEST_ROLES = ["query", "gallery"]
 _SEED_PROMPT_IMAGES = 35

@@ -11,20 +11,27 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import Protocol, select
-from pipeline.figures.attention_share import ImageShares, References, compare, measure, right_references, summarise
-from pipeline.figures.embedding import choose_identities, embed, embedding_section
-from pipeline.figures.feature_distances import feature_distances, feature_section
-from pipeline.figures.map_figure import map_rows, map_section
-from pipeline.figures.maps import MapKind, choose_maps
-from pipeline.figures.pairs import draw_pairs
-from pipeline.figures.prompt_distances import prompt_distances, prompt_section
-from pipeline.figures.section import Section
-from pipeline.figures.side_by_side import make_side_by_side, ranked_section
+from pipeline.reporting.figures.attention_share import (
+    ImageShares,
+    References,
+    compare,
+    measure,
+    right_references,
+    summarise,
+)
+from pipeline.reporting.figures.embedding import choose_identities, embed, embedding_section
+from pipeline.reporting.figures.feature_distances import feature_distances, feature_section
+from pipeline.reporting.figures.map_figure import map_rows, map_section
+from pipeline.reporting.figures.maps import MapKind, choose_maps
+from pipeline.reporting.figures.pairs import draw_pairs
+from pipeline.reporting.figures.prompt_distances import prompt_distances, prompt_section
+from pipeline.reporting.figures.section import Section
+from pipeline.reporting.figures.side_by_side import make_side_by_side, ranked_section
 from pipeline.reporting.numbers import Absent
 from pipeline.reporting.ranked import choose_protocol, rank_queries
 from pipeline.shards.reader import ShardReader
+from pipeline.training.training_data import load_model
 from stages.figure_inputs import Subject, read_prompts, real_people
-from stages.training_data import load_model
 
 _TRAIN_PROMPTS = "ccaf-pipeline train --stage prompts"
 _MANIFEST = "ccaf-pipeline manifest"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.config import Parameters
+from pipeline.workspace import Workspace
 from stages.console import Console
 from stages.options import (
     DatasetOption,
@@ -19,10 +20,9 @@ from stages.options import (
     dataset_workspace,
     make_context,
 )
-from stages.paths import Workspace
 
 if TYPE_CHECKING:
-    from pipeline.figures.page import FiguresPage
+    from pipeline.reporting.figures.page import FiguresPage
 
 NOBODY = "none"
 FROZEN = "frozen"
@@ -143,7 +143,7 @@ def run(
         InputError: A figure is not known, a checkpoint or the shards are wrong, or the folder holds something else.
     """
     from pipeline.errors import InputError
-    from pipeline.figures.page import FIGURES, PAGE_NAME, check_target, write_figures
+    from pipeline.reporting.figures.page import FIGURES, PAGE_NAME, check_target, write_figures
     from pipeline.reporting.numbers import Absent
 
     unknown = [name for name in asked.figures if name not in FIGURES]
@@ -173,11 +173,11 @@ def _make(
     from pipeline import __version__
     from pipeline.datasets.catalog import load_facts
     from pipeline.device import choose_device, set_threads
-    from pipeline.figures.page import FIGURES, FiguresPage, Part
+    from pipeline.reporting.figures.page import FIGURES, FiguresPage, Part
     from pipeline.reporting.origin import Fact
+    from pipeline.training.training_data import open_shards
     from stages.figure_inputs import read_subjects
     from stages.figure_sections import Maker
-    from stages.training_data import open_shards
 
     set_threads(parameters.threads)
     device = choose_device(parameters.device)

@@ -22,8 +22,8 @@ from stages.options import (
 
 if TYPE_CHECKING:
     from pipeline.datasets.catalog import DatasetFacts
-    from pipeline.evaluation.features import FeatureSet
     from pipeline.evaluation.leakage.measure import Factors
+    from pipeline.features.feature_set import FeatureSet
 
 WALKERS_READER = "walkers"
 HEADLINE = "upper_colour"
@@ -69,8 +69,8 @@ def run(parameters: Parameters, console: Console, features: Path, out: Path) -> 
     from pipeline.datasets.catalog import load_facts
     from pipeline.device import set_threads
     from pipeline.errors import InputError
-    from pipeline.evaluation.features import CHECKPOINT_KEY, read_features
     from pipeline.evaluation.leakage.measure import measure_leakage, tested_items
+    from pipeline.features.feature_set import CHECKPOINT_KEY, read_features
     from pipeline.files import write_json
 
     settings = parameters.leakage

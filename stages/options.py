@@ -10,8 +10,8 @@ import typer
 
 from pipeline.config import Parameters, load_parameters
 from pipeline.errors import InputError
+from pipeline.workspace import Workspace
 from stages.console import Console
-from stages.paths import Workspace
 
 DEFAULT_PARAMETERS = Path("params.yaml")
 

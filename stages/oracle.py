@@ -48,7 +48,7 @@ def run(parameters: Parameters, console: Console, kind: str, out: Path) -> dict[
     from pipeline.datasets.walkers.attributes import TEST_SPLITS, image_ids, read_attributes
     from pipeline.datasets.walkers.oracle import KINDS, oracle_features
     from pipeline.errors import InputError
-    from pipeline.evaluation.features import write_features
+    from pipeline.features.feature_set import write_features
 
     facts = load_facts(parameters.data.dataset)
     if facts.reader != WALKERS_READER:

@@ -26,7 +26,7 @@ from stages.options import (
 
 if TYPE_CHECKING:
     from pipeline.location import Location
-    from pipeline.shards.job import JobResult
+    from pipeline.shards.making.job import JobResult
 
 RAY_ADDRESS = "RAY_ADDRESS"
 SHOWN_PROBLEMS = 10

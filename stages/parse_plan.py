@@ -6,13 +6,13 @@ import pyarrow as pa
 
 from pipeline.device import choose_device
 from pipeline.location import Location
-from pipeline.shards.binding import bind_content
-from pipeline.shards.estimate import estimate_run
-from pipeline.shards.folder import bound_fingerprint
-from pipeline.shards.plan import ParseSettings, check_image_ids
-from pipeline.shards.run import RunSettings
+from pipeline.shards.making.binding import bind_content
+from pipeline.shards.making.estimate import estimate_run
+from pipeline.shards.making.folder import bound_fingerprint
+from pipeline.shards.making.plan import ParseSettings, check_image_ids
+from pipeline.shards.making.run import RunSettings
+from pipeline.shards.making.worker import build_parser
 from pipeline.shards.schema import SHARD_PATTERN
-from pipeline.shards.worker import build_parser
 from pipeline.storage import list_names
 from stages.console import Console
 

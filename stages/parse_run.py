@@ -12,9 +12,9 @@ from pipeline.datasets.manifest import read_manifest
 from pipeline.datasets.tracklets import sample_frames
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, locate
-from pipeline.shards.job import JobResult, run_job
-from pipeline.shards.plan import ParseSettings, limit_manifest
-from pipeline.shards.run import RunSettings
+from pipeline.shards.making.job import JobResult, run_job
+from pipeline.shards.making.plan import ParseSettings, limit_manifest
+from pipeline.shards.making.run import RunSettings
 from pipeline.storage import is_folder
 from stages.console import Console
 from stages.options import trusting

@@ -22,10 +22,10 @@ from stages.options import (
 
 if TYPE_CHECKING:
     from pipeline.images import LabelMap
-    from pipeline.parsing.crops import Example
-    from pipeline.parsing.evaluation import Scores
-    from pipeline.parsing.ground_truth import LabelledImage, TruthScheme
     from pipeline.parsing.parser import Parser
+    from pipeline.parsing.scoring.crops import Example
+    from pipeline.parsing.scoring.evaluation import Scores
+    from pipeline.parsing.scoring.ground_truth import LabelledImage, TruthScheme
     from stages.console import Console
 
 HELD_OUT_EVERY = 5
@@ -97,9 +97,9 @@ def command(
     from pipeline.device import choose_device, set_threads
     from pipeline.files import write_json
     from pipeline.parsing.backends import load_backends
-    from pipeline.parsing.evaluation import score
-    from pipeline.parsing.ground_truth import cut_to_person, find_labelled, read_examples, read_labelled
     from pipeline.parsing.parser import create_parser
+    from pipeline.parsing.scoring.evaluation import score
+    from pipeline.parsing.scoring.ground_truth import cut_to_person, find_labelled, read_examples, read_labelled
     from pipeline.progress import Progress
 
     set_threads(context.parameters.threads)
@@ -178,12 +178,12 @@ def _read_truth(
     label_list: Path | None,
     labels_clothes: list[str] | None,
 ) -> _Truth:
-    from pipeline.parsing.ground_truth import truth_scheme
-    from pipeline.parsing.schemes import LIP, find_scheme
+    from pipeline.labels import LIP, find_scheme
+    from pipeline.parsing.scoring.ground_truth import truth_scheme
 
     if label_list is not None:
-        from pipeline.parsing.lite.ccp_labels import ccp_target, read_label_table
-        from pipeline.parsing.lite.scoring import target_scheme
+        from pipeline.parsing.lite.training.ccp_labels import ccp_target, read_label_table
+        from pipeline.parsing.lite.training.scoring import target_scheme
 
         if labels_scheme is not None:
             raise InputError("give either --labels-scheme or --label-list, not both")

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.config import Parameters
+from pipeline.workspace import ARTIFACTS
 from stages.console import Console
 from stages.options import JsonOption, ParamsOption, QuietOption, SeedOption, SetOption, make_context
-from stages.paths import ARTIFACTS
 
 HELD_OUT_SHARE = 0.05
 
@@ -58,9 +58,9 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
     from pipeline.files import sha256_of_file, sha256_of_value
     from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
     from pipeline.models.clip import clip_state, load_clip
-    from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
-    from pipeline.training.pretrain import PretrainTask, pretrain, zero_shot_accuracy
+    from pipeline.trainer.epochs import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
     from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
+    from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy
 
     settings, model = parameters.pretrain, parameters.model
     set_threads(parameters.threads)

@@ -12,11 +12,16 @@ import torch
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
+from pipeline.features.extraction import encode_images
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
 from pipeline.models.clip import Clip
-from pipeline.models.extraction import encode_images
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
+from pipeline.trainer.engine import Engine
+from pipeline.trainer.epochs import forget_progress
+from pipeline.trainer.precision import Precision
+from pipeline.trainer.record import RECORD_NAME
 from pipeline.training.classes import (
     NO_CLASS,
     ClassIndex,
@@ -25,16 +30,11 @@ from pipeline.training.classes import (
     cluster_clothes,
     index_classes,
 )
-from pipeline.training.curves import CURVES_NAME, curves_as_csv
-from pipeline.training.engine import Engine
-from pipeline.training.loop import forget_progress
 from pipeline.training.methods import IdentityImages, identity_images
-from pipeline.training.precision import Precision
-from pipeline.training.prompts import PromptData, PromptTask, train_prompts
-from pipeline.training.record import RECORD_NAME
+from pipeline.training.prompt_task import PromptData, PromptTask, train_prompts
+from pipeline.training.run_record import deciding, epoch_hook, record_text, state_settings, write_timings
+from pipeline.training.training_data import TrainingData, load_model, read_training_data
 from stages.console import Console
-from stages.run_record import deciding, epoch_hook, record_text, state_settings, write_timings
-from stages.training_data import TrainingData, load_model, read_training_data
 
 FEATURE_BATCH = 128
 SUMMARY = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.workspace import Workspace
 from stages.options import (
     Context,
     DatasetOption,
@@ -18,11 +19,10 @@ from stages.options import (
     dataset_workspace,
     make_context,
 )
-from stages.paths import Workspace
 from stages.report_recipe import make_recipe
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.features import FeatureSet
+    from pipeline.features.feature_set import FeatureSet
     from pipeline.reporting.numbers import Absent, Metrics
     from pipeline.reporting.origin import Inputs
     from pipeline.reporting.page import Page
@@ -150,7 +150,7 @@ def _frozen(given: Path | None, workspace: Workspace) -> "Metrics | Absent":
 def _ranking(given: _Given, default: Path) -> "tuple[FeatureSet | Path | Absent, Mapping[str, str] | Absent]":
     """What the galleries are ranked by, and the metadata of the features, as far as there are any."""
     from pipeline.errors import InputError
-    from pipeline.evaluation.features import read_features
+    from pipeline.features.feature_set import read_features
     from pipeline.reporting.numbers import Absent
 
     if given.per_query is not None:
@@ -171,7 +171,7 @@ def _read(context: Context, workspace: Workspace, given: _Given) -> "tuple[Input
     """
     from pipeline.reporting.numbers import read_metrics
     from pipeline.reporting.origin import Inputs
-    from stages.training_data import open_shards
+    from pipeline.training.training_data import open_shards
 
     reader = open_shards(given.shards or workspace.shards, context.parameters.data.dataset)
     metrics = read_metrics(given.metrics or workspace.metrics, f"{EXTRACT} && {EVALUATE}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.config import Parameters
-from stages.paths import Workspace
+from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.datasets.catalog import DatasetFacts

@@ -32,8 +32,8 @@ class Stage(StrEnum):
 def _prepare(stage: Stage, prompts: Path, out: Path, restart: bool) -> None:
     """Refuse places that hold other things before any work is done; with ``restart`` forget unfinished trainings."""
     from pipeline.models.checkpoint import check_replaceable
-    from pipeline.training.loop import forget_progress
-    from stages.run_record import state_folder
+    from pipeline.trainer.epochs import forget_progress
+    from pipeline.training.run_record import state_folder
 
     for part, folder in ((Stage.PROMPTS, prompts), (Stage.ENCODER, out)):
         if stage in (part, Stage.ALL):
@@ -92,9 +92,9 @@ def command(
     result: dict[str, Any] = {}
     _prepare(stage, prompts, out, restart)
     if stage in (Stage.PROMPTS, Stage.ALL):
-        from pipeline.training.loop import has_state
+        from pipeline.trainer.epochs import has_state
+        from pipeline.training.run_record import state_folder
         from stages import prompts as prompts_stage
-        from stages.run_record import state_folder
 
         going_on = stage is Stage.ALL and has_state(state_folder(out))
         result["prompts"] = prompts_stage.run(context.parameters, context.console, shards, prompts, keep=going_on)

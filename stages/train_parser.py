@@ -13,8 +13,8 @@ from stages.options import JsonOption, ParamsOption, QuietOption, SeedOption, Se
 
 if TYPE_CHECKING:
     from pipeline.parsing.lite.network import LiteNetwork
-    from pipeline.parsing.lite.recipe import ParserData
-    from pipeline.parsing.lite.training import EpochReport
+    from pipeline.parsing.lite.training.recipe import ParserData
+    from pipeline.parsing.lite.training.train import EpochReport
 
 
 class Precision(StrEnum):
@@ -74,8 +74,8 @@ def command(
     parameters, console = context.parameters, context.console
 
     from pipeline.device import choose_device, set_threads
-    from pipeline.parsing.lite.recipe import WEIGHTS_NAME, read_parser_data, train_recipe, write_trained
-    from pipeline.parsing.lite.training import Schedule
+    from pipeline.parsing.lite.training.recipe import WEIGHTS_NAME, read_parser_data, train_recipe, write_trained
+    from pipeline.parsing.lite.training.train import Schedule
 
     if height % 64:
         raise InputError(f"--height {height} must be a multiple of 64, such as 192 or 256")
@@ -112,7 +112,7 @@ def command(
 def _score_reporter(data: "ParserData", console: Console, size: tuple[int, int], every: int) -> "EpochReport":
     """Says the clothes IoU on held-out photographs every so many epochs; changes nothing."""
     from pipeline.parsing.lite.backend import LiteParser
-    from pipeline.parsing.lite.scoring import score
+    from pipeline.parsing.lite.training.scoring import score
 
     name, examples = next(iter(data.held_out.items()))
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from pictures import picture_shards
+
+__all__ = ["picture_shards"]  # a fixture of every folder
 
 settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("any machine")
@@ -48,7 +51,7 @@ def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared_processes() -> multiprocessing.context.ForkServerContext:
     """Processes that begin with everything imported, in milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stages.encoder_run", "stages.train", "pipeline.training.trainer"])
+    context.set_forkserver_preload(["stages.encoder_run", "stages.train", "pipeline.trainer.loop"])
     return context
 
 

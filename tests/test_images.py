@@ -133,7 +133,7 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 from pipeline.datasets.manifest import ManifestRow
-from pipeline.shards.sources import decode_source, open_source
+from pipeline.shards.making.sources import decode_source, open_source
 from pipeline.location import locate
 folder, limit = sys.argv[1], int(sys.argv[2])
 row = ManifestRow("bomb.png", "train", 1)

@@ -21,8 +21,8 @@ from pipeline.config.reading import (
     read_parameter_tree,
 )
 from pipeline.config.results import EvaluateParameters, FigureParameters, LeakageParameters, ReportParameters
-from pipeline.config.section import Section
 from pipeline.config.training import EncoderParameters, PromptParameters, TrainingParameters
+from pipeline.settings import Section
 
 __all__ = [
     "DataParameters",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.config.section import Section
+from pipeline.settings import Section
 
 
 class DataParameters(Section):

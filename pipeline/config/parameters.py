@@ -11,8 +11,8 @@ from pipeline.config.inputs import (
     SynthParameters,
 )
 from pipeline.config.results import EvaluateParameters, FigureParameters, LeakageParameters, ReportParameters
-from pipeline.config.section import Section
 from pipeline.config.training import EncoderParameters, PromptParameters, TrainingParameters
+from pipeline.settings import Section
 
 
 class Parameters(Section):

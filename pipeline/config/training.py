@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, field_validator
 
-from pipeline.config.section import Section
+from pipeline.settings import Section
 from pipeline.training.methods import find_method
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.features import Integers
+from pipeline.features.feature_set import Integers
 
 
 def harmonic_numbers(largest: int) -> NDArray[np.float64]:

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluation.chance import expected_average_precision, harmonic_numbers
-from pipeline.evaluation.features import NO_ID, FeatureSet, Integers
 from pipeline.evaluation.protocols import Protocol
 from pipeline.evaluation.ranking import Retrieval
+from pipeline.features.feature_set import NO_ID, FeatureSet, Integers
 
 SHOWN = 5
 SAME_FEATURE = 1 - 1e-5

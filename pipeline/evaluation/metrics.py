@@ -7,10 +7,10 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import Values, bootstrap_intervals
-from pipeline.evaluation.features import FeatureSet
 from pipeline.evaluation.protocols import SINGLE_SHOT_DRAWS, Protocol, select
 from pipeline.evaluation.ranking import Retrieval, score
 from pipeline.evaluation.rerank import Reranking, reranked_blocks
+from pipeline.features.feature_set import FeatureSet
 from pipeline.progress import Progress
 
 CMC_RANKS = (1, 5, 10, 20)

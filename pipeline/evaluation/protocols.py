@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.evaluation.features import NO_ID, FeatureSet, Integers, normalise_rows
+from pipeline.features.feature_set import NO_ID, FeatureSet, Integers, normalise_rows
 
 Clothes = Literal["any", "other", "same"]
 Camera = Literal["camera", "tracklet", "image"]

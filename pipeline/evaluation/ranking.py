@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.evaluation.features import FeatureSet, Integers
 from pipeline.evaluation.protocols import Protocol, good_items
 from pipeline.evaluation.similarity import Scores, similarity_blocks
+from pipeline.features.feature_set import FeatureSet, Integers
 
 FEW_ITEMS = 24  # up to so many good items, comparing the row with each is faster than the histogram
 BINS = 8192

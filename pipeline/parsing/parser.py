@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import LabelMap, RgbImage
-from pipeline.parsing.schemes import LabelScheme
+from pipeline.labels import LabelScheme
 
 
 @dataclass(frozen=True)

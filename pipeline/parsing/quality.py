@@ -66,7 +66,7 @@ def assess(
         low_confidence: Below this confidence: ``low_confidence``.
         min_main_piece: Below this share of the person's pixels in the largest connected piece (8-connectivity):
             ``fragmented``.
-        garments_only: The parser finds clothes only (see :class:`pipeline.parsing.schemes.LabelScheme`), so that the
+        garments_only: The parser finds clothes only (see :class:`pipeline.labels.LabelScheme`), so that the
             person's pixels are the clothes': no clothes is then ``no_clothes`` and never ``no_person``, and neither
             ``almost_all_clothes`` nor ``fragmented`` applies, as what lies between garments was never looked for.
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.evaluation.features import FeatureSet
 from pipeline.evaluation.per_query import PER_QUERY_SCHEMA
 from pipeline.evaluation.protocols import Protocol, find_protocols, select
 from pipeline.evaluation.ranking import score
+from pipeline.features.feature_set import FeatureSet
 from pipeline.reporting.cards import ImageCard, image_card
 from pipeline.reporting.pictures import Box, Picture, photo, shrink_image
 from pipeline.shards.reader import ShardReader

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline.evaluation.features import FeatureSet
+from pipeline.features.feature_set import FeatureSet
 from pipeline.reporting.numbers import METRICS, Absent, Metrics, make_numbers
 from pipeline.reporting.origin import Inputs, check_data_set, clothes_sentence, mismatches, provenance, what_ran
 from pipeline.reporting.overview import make_overview

@@ -1,1 +1,1 @@
-"""Parquet shards of parsed images: schema, plan, writer, record, random-access reader."""
+"""Parquet shards of parsed images: schema, record, random-access reader, local copies; ``making`` writes them."""

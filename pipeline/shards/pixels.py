@@ -28,8 +28,8 @@ from pipeline.errors import BadImageError, InputError, WorkError
 from pipeline.files import locked, sha256_of_value, sync_folder, write_json
 from pipeline.images import Mask, RgbImage, resize_image
 from pipeline.location import Place, locate
+from pipeline.overlap import map_ahead
 from pipeline.parsing.masks import Fill, clothes_image, shielding_image
-from pipeline.shards.overlap import map_ahead
 
 View = Literal["raw", "shielding", "clothes"]
 VIEWS: tuple[View, ...] = get_args(View)

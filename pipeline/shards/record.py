@@ -11,8 +11,8 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.location import Location, Place, locate
+from pipeline.shards.making.writer import LIBRARIES, ShardEntry
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
-from pipeline.shards.writer import LIBRARIES, ShardEntry
 from pipeline.storage import is_file, list_names, list_sizes, read_json, write_json
 
 

@@ -82,7 +82,7 @@ class Provenance:
         fill: What the covered pixels of the shielding image are painted with.
         dilate: Pixels by which the clothes mask was grown.
         fill_holes: Whether background that clothes enclose was covered.
-        fingerprint: Hash of all that decides the folder's content (see :mod:`pipeline.shards.plan`).
+        fingerprint: Hash of all that decides the folder's content (see :mod:`pipeline.shards.making.plan`).
     """
 
     schema_version: int

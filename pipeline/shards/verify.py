@@ -14,9 +14,9 @@ from pipeline.files import sha256_of_file
 from pipeline.images import decode_image, decode_label_map, decode_mask
 from pipeline.location import Place, locate
 from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.shards.making.writer import ShardEntry, describe_shard
 from pipeline.shards.record import Record, ShardFile, build_counts, read_record
 from pipeline.shards.schema import QUARANTINE_NAME, QUARANTINE_SCHEMA, SHARD_PATTERN, SHARD_SCHEMA, Provenance
-from pipeline.shards.writer import ShardEntry, describe_shard
 from pipeline.storage import list_names, local_copy
 
 

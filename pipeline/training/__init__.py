@@ -1,1 +1,1 @@
-"""Stage 1 (prompts), stage 2 (encoders), and what they share: sampler, views, schedules, curves."""
+"""CCAF: both stages of training (tasks, prompts, batches, views, sampler), methods, validation, the run record."""

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.training.buffers import Buffers
+from pipeline.buffers import Buffers
+from pipeline.shards.store import PAIR, ImageStore
+from pipeline.trainer.engine import Epoch
+from pipeline.trainer.prefetch import prefetch
 from pipeline.training.classes import NO_CLASS, Labels
-from pipeline.training.engine import Epoch
-from pipeline.training.prefetch import prefetch
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.store import PAIR, ImageStore
 from pipeline.training.views import augment, draw_geometry
 
 ViewGeometry = Literal["shared", "independent"]

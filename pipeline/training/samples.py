@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.store import ImageStore, PixelPolicy, open_store
+from pipeline.trainer.prefetch import prefetch
 from pipeline.training.classes import index_classes
-from pipeline.training.prefetch import prefetch
 from pipeline.training.sampler import IdentitySampler, Indices, Spread
-from pipeline.training.store import ImageStore, PixelPolicy, open_store
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def open_samples(
         folder: A finished shard folder.
         size: Height and width in pixels.
         split: Names of splits; None: all images.
-        policy: See :func:`pipeline.training.store.open_store`.
+        policy: See :func:`pipeline.shards.store.open_store`.
         cache: Where local copies are kept; None: ``$CCAF_CACHE`` if set, else ``.cache`` beside the folder.
 
     Raises:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.buffers import Buffers
 from pipeline.models.preprocess import normalise
-from pipeline.training.buffers import Buffers
 
 Planes = NDArray[np.uint8]
 

@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.evaluation import checks
-from pipeline.evaluation.features import FeatureSet, concatenate, normalise_rows
 from pipeline.evaluation.protocols import GENERAL, PROTOCOLS, select
 from pipeline.evaluation.ranking import score
+from pipeline.features.feature_set import FeatureSet, concatenate, normalise_rows
 
 
 def items(role, person, values, camera=0, names=None) -> FeatureSet:

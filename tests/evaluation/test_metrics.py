@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.evaluation.features import FeatureSet, concatenate, normalise_rows
 from pipeline.evaluation.metrics import METRICS, evaluate, evaluate_selected
 from pipeline.evaluation.protocols import GENERAL, PROTOCOLS, find_protocols, select
 from pipeline.evaluation.rerank import Reranking
+from pipeline.features.feature_set import FeatureSet, concatenate, normalise_rows
 
 
 def items(role, person, camera, values, start=0) -> FeatureSet:

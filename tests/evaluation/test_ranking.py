@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.features import NO_ID, FeatureSet, concatenate, normalise_rows
 from pipeline.evaluation.protocols import CLOTHES_CHANGING, GENERAL, PROTOCOLS, SAME_CLOTHES, select
 from pipeline.evaluation.ranking import FEW_ITEMS, best_items, good_ranks, ranked_list, score
 from pipeline.evaluation.similarity import similarity_blocks
+from pipeline.features.feature_set import NO_ID, FeatureSet, concatenate, normalise_rows
 
 
 def feature_set(rng, count, role, identities=4, cameras=3, outfits=2, tied=True) -> FeatureSet:

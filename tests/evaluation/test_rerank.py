@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.evaluation.features import normalise_rows
 from pipeline.evaluation.rerank import Reranking, bytes_needed, reranked_blocks
+from pipeline.features.feature_set import normalise_rows
 
 
 def dense(query, gallery, k1, k2, share):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluation.features import normalise_rows
 from pipeline.evaluation.similarity import block_rows, similarity_blocks
+from pipeline.features.feature_set import normalise_rows
 
 
 def unit(rng, *shape):

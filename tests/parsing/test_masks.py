@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.labels import LIP
 from pipeline.parsing.masks import FILLS, clothes_image, clothes_mask, shielding_image
-from pipeline.parsing.schemes import LIP
 
 SIDES = st.integers(1, 9)
 GREY = {"white": 255, "black": 0}

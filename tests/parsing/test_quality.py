@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.labels import LIP
 from pipeline.parsing.masks import clothes_mask
 from pipeline.parsing.parser import Parsing
 from pipeline.parsing.quality import FLAGS, assess, main_piece_share
-from pipeline.parsing.schemes import LIP
 
 UPPER, FACE = 5, 13
 

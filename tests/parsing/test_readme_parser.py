@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.labels import LIP, find_scheme
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import ENTRY_POINT_GROUP, load_backends
 from pipeline.parsing.listing import list_parsers
 from pipeline.parsing.parser import create_parser
-from pipeline.parsing.schemes import LIP, find_scheme
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from pipeline.images import encode_image, encode_label_map, encode_mask
+from pipeline.labels import LIP
 from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.parsing.schemes import LIP
+from pipeline.shards.making.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.record import write_record
 from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
-from pipeline.shards.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
 
 HEIGHT, WIDTH = 48, 24
 QUARANTINE = [

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.evaluation.features import FeatureSet, normalise_rows
 from pipeline.evaluation.per_query import ScoredQueries, write_per_query
 from pipeline.evaluation.protocols import CLOTHES_CHANGING, GENERAL, select
 from pipeline.evaluation.ranking import score
+from pipeline.features.feature_set import FeatureSet, normalise_rows
 from pipeline.reporting.ranked import (
     choose_protocol,
     choose_queries,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.features import FeatureSet, normalise_rows
+from pipeline.features.feature_set import FeatureSet, normalise_rows
 from pipeline.reporting.numbers import METRICS, Absent, Figure, Metrics, Score
 from pipeline.reporting.origin import Inputs
 from pipeline.reporting.page import Page, Recipe, render_page, write_page

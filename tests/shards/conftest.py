@@ -15,11 +15,11 @@ from PIL import Image
 
 from pipeline.datasets.manifest import ManifestRow, build_manifest
 from pipeline.images import encode_image, encode_label_map, encode_mask
+from pipeline.labels import LIP
 from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.parsing.schemes import LIP
+from pipeline.shards.making.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
 from pipeline.shards.record import write_record
 from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
-from pipeline.shards.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
 
 PROVENANCE = Provenance(
     schema_version=SCHEMA_VERSION,

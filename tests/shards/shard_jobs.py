@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.shards import job
-from pipeline.shards.cluster import Resources
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
+from pipeline.ray_session import Resources
+from pipeline.shards.making import job
+from pipeline.shards.making.worker import ShardTask, ShardWorker, WorkerSetup
 
 
 class InlinePool:

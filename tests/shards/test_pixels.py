@@ -16,9 +16,9 @@ from pipeline.errors import InputError, WorkError
 from pipeline.images import resize_image
 from pipeline.parsing.masks import clothes_image, shielding_image
 from pipeline.shards import pixels
+from pipeline.shards.making.writer import ShardRow
 from pipeline.shards.pixels import VIEWS, PixelCache, PixelFiles, View, open_pixels
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.writer import ShardRow
 
 SIZE = (16, 8)
 

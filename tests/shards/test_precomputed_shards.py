@@ -13,10 +13,10 @@ from shard_jobs import run_inline
 from pipeline.datasets.manifest import ManifestRow, build_manifest
 from pipeline.errors import InputError
 from pipeline.images import encode_image, encode_label_map
-from pipeline.shards.job import JobResult, run_job
-from pipeline.shards.plan import ParseSettings
+from pipeline.shards.making.job import JobResult, run_job
+from pipeline.shards.making.plan import ParseSettings
+from pipeline.shards.making.run import RunSettings
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.run import RunSettings
 
 IMAGES = 8
 SETTINGS = ParseSettings("precomputed", {}, None, "white", 0, False, 2, 2, 10_000, 0.02, 0.5)

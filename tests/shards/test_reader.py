@@ -14,12 +14,12 @@ import pytest
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file
 from pipeline.images import decode_image
+from pipeline.labels import LIP
 from pipeline.location import locate
 from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.parsing.schemes import LIP
 from pipeline.shards import cache
+from pipeline.shards.making.writer import ShardRow
 from pipeline.shards.reader import NO_ID, ShardReader
-from pipeline.shards.writer import ShardRow
 from pipeline.storage import atomic_output, remove_file
 
 

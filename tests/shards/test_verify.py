@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.images import encode_image, encode_label_map, encode_mask
+from pipeline.shards.making.writer import ShardRow
 from pipeline.shards.schema import QUARANTINE_SCHEMA
 from pipeline.shards.verify import verify_folder
-from pipeline.shards.writer import ShardRow
 
 
 def test_a_good_folder_has_no_problem_and_every_image_is_reported(finished_folder: Path) -> None:

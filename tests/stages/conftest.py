@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from pipeline.images import encode_image, encode_label_map, encode_mask
+from pipeline.labels import LIP
 from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.parsing.schemes import LIP
+from pipeline.shards.making.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
 from pipeline.shards.record import write_record
 from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
-from pipeline.shards.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
 
 SIZE = (64, 32)
 NOTHING = encode_mask(np.zeros(SIZE, dtype=np.bool_))

@@ -14,9 +14,9 @@ import yaml
 from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.images import encode_image
 from pipeline.location import Place, locate
-from pipeline.shards.binding import bind_content
-from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
-from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
+from pipeline.shards.making.binding import bind_content
+from pipeline.shards.making.plan import ParseSettings, plan_shards, rows_of
+from pipeline.shards.making.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
 from pipeline.storage import list_names
 
 PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.shards.cluster import ray_session
+from pipeline.ray_session import ray_session
 from stages.cli import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -240,7 +240,7 @@ def test_studies_are_listed_with_their_titles(capsys):
 
 
 def test_two_commands_do_not_work_in_one_folder(study_file, tmp_path, capsys):
-    from stages.ablate_run import study_lock
+    from stages.study.run import study_lock
 
     with study_lock(tmp_path / "out"):
         assert ablate(study_file, tmp_path / "out") == 2

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.shards.cluster import Resources
+from pipeline.ray_session import Resources
 from pipeline.studies.plan import make_plan
 from pipeline.studies.rows import Base
 from pipeline.studies.study import Study
-from stages.ablate_run import Machines, _demand, _find_slots, _with_threads
+from stages.study.run import Machines, _demand, _find_slots, _with_threads
 
 STUDY = Study.model_validate(
     {

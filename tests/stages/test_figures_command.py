@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluation.features import read_features
 from pipeline.evaluation.protocols import find_protocols
-from pipeline.figures.page import FIGURES
+from pipeline.features.feature_set import read_features
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
+from pipeline.reporting.figures.page import FIGURES
 from pipeline.reporting.ranked import rank_queries
 from stages.cli import run
 

@@ -14,7 +14,7 @@ from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.datasets.walkers.factors import FACTORS
 from pipeline.datasets.walkers.population import WalkerSettings
 from pipeline.datasets.walkers.writer import render_walkers
-from pipeline.evaluation.features import read_features
+from pipeline.features.feature_set import read_features
 from stages import leakage, oracle
 from stages.cli import run
 from stages.console import Console

@@ -13,10 +13,10 @@ from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.images import encode_image, encode_label_map
+from pipeline.labels import ATR, LIP, PASCAL
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.parser import Parsing
-from pipeline.parsing.schemes import ATR, LIP, PASCAL
 from stages.parse_score import command, parse_size
 
 

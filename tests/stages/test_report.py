@@ -15,8 +15,8 @@ from pipeline.datasets.catalog import load_facts
 from pipeline.reporting.numbers import Absent, Metrics
 from pipeline.reporting.origin import Inputs
 from pipeline.shards.reader import ShardReader
+from pipeline.workspace import Workspace
 from stages.cli import app, run
-from stages.paths import Workspace
 from stages.report_recipe import make_recipe
 
 

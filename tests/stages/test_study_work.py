@@ -8,7 +8,7 @@ import pytest
 from pipeline.studies.plan import make_plan
 from pipeline.studies.rows import Base, Given
 from pipeline.studies.study import Study
-from stages.study_work import Task, forget_others_work
+from stages.study.work import Task, forget_others_work
 
 STUDY = Study.model_validate(
     {

@@ -12,7 +12,8 @@ import torch
 from pipeline.files import read_json, sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint
 from pipeline.shards.reader import ShardReader
-from pipeline.training import gradients, trainer
+from pipeline.trainer import gradients
+from pipeline.trainer import loop as trainer
 from stages import prompts as prompts_stage
 from stages.cli import run
 

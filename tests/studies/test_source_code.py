@@ -43,7 +43,7 @@ def test_the_digest_is_of_names_and_bytes(packages):
 
 
 def test_the_programs_own_steps_are_found():
-    from stages.study_work import _MODULES, code_digests
+    from stages.study.work import _MODULES, code_digests
 
     digests = code_digests()
     assert digests.keys() == _MODULES.keys()

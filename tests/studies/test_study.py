@@ -11,7 +11,7 @@ from pipeline.studies.plan import make_plan
 from pipeline.studies.reading import load_study, runs_name, study_names
 from pipeline.studies.rows import Base
 from pipeline.studies.study import dotted, merged
-from stages.study_plan import Wanted, resolve
+from stages.study.plan import Wanted, resolve
 
 STUDY = {
     "title": "Small",

@@ -9,10 +9,10 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.store import open_store
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import index_classes
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.store import open_store
 from pipeline.training.views import augment, draw_geometry
 
 SIZE = (32, 16)

@@ -12,13 +12,13 @@ from pipeline.losses.identity import identity_loss
 from pipeline.losses.registry import TERMS
 from pipeline.losses.terms import LossSettings
 from pipeline.models.clip import load_clip
+from pipeline.shards.store import ImageStore
+from pipeline.trainer.epochs import Epoch, run_epochs
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
-from pipeline.training.encoder import EncoderFeatures, EncoderTask, labels_of, make_optimizer, train_encoder
-from pipeline.training.loop import Epoch, run_epochs
+from pipeline.training.encoder_task import EncoderFeatures, EncoderTask, labels_of, make_optimizer, train_encoder
 from pipeline.training.methods import METHODS, term_weights
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.store import ImageStore
 
 HALF = (0.5, 0.5, 0.5)
 IDENTITIES = np.repeat(np.arange(4), 4)

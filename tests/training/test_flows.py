@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.features.extraction import encode_images, retrieval_feature
 from pipeline.losses.terms import LossSettings
 from pipeline.models.clip import load_clip
-from pipeline.models.extraction import encode_images, retrieval_feature
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.shards.store import ImageStore
 from pipeline.training.batches import EncoderData
 from pipeline.training.classes import clothes_of_identities
-from pipeline.training.encoder import EncoderTask, train_encoder
+from pipeline.training.encoder_task import EncoderTask, train_encoder
 from pipeline.training.methods import METHODS, term_weights
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.store import ImageStore
 
 HALF = (0.5, 0.5, 0.5)
 SIZE = (64, 32)

@@ -18,8 +18,7 @@ from pipeline.datasets.walkers.population import WalkerSettings
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME, render_pretraining
 from pipeline.errors import InputError
 from pipeline.models.clip import Clip, clip_state, load_clip
-from pipeline.training.loop import ResumeSettings
-from pipeline.training.pretrain import PretrainTask, pretrain, spread_phrases, zero_shot_accuracy
+from pipeline.trainer.epochs import ResumeSettings
 from pipeline.training.pretrain_data import (
     CAPTION_KINDS,
     CaptionedImages,
@@ -29,6 +28,7 @@ from pipeline.training.pretrain_data import (
     cover_with_boxes,
     read_captioned_images,
 )
+from pipeline.training.pretrain_task import PretrainTask, pretrain, spread_phrases, zero_shot_accuracy
 
 HALF = (0.5, 0.5, 0.5)
 SIZE = (64, 32)

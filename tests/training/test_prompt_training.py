@@ -7,9 +7,9 @@ import torch
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.trainer.epochs import ResumeSettings
 from pipeline.training.classes import NO_CLASS
-from pipeline.training.loop import ResumeSettings
-from pipeline.training.prompts import PromptBatch, PromptData, PromptTask, train_prompts
+from pipeline.training.prompt_task import PromptBatch, PromptData, PromptTask, train_prompts
 
 IDENTITIES = np.repeat(np.arange(4), 5)
 CLOTHES = np.where(np.arange(20) % 5 == 0, NO_CLASS, np.arange(20) // 5 * 2 + np.arange(20) % 2)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.buffers import Buffers
 from pipeline.models.preprocess import normalise, resize_image
-from pipeline.training.buffers import Buffers
 from pipeline.training.views import Geometry, augment, crop_and_flip, draw_geometry
 
 HALF = (0.5, 0.5, 0.5)

@@ -18,7 +18,7 @@ from pipeline.datasets.walkers.factors import (
 )
 from pipeline.datasets.walkers.wardrobe import Garment, Outfit
 from pipeline.images import LabelMap
-from pipeline.parsing.schemes import LIP
+from pipeline.labels import LIP
 
 FloatImage = NDArray[np.float32]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.evaluation.features import Integers
+from pipeline.features.feature_set import Integers
 
 
 def person_folds(person_id: Integers, folds: int, seed: int) -> Integers:

@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.evaluation.features import NO_ID, FeatureSet, Integers
 from pipeline.evaluation.leakage.probes import NOT_APPLICABLE, ProbeScore, probe_factors
 from pipeline.evaluation.leakage.retrieval import retrieve_same_value
 from pipeline.evaluation.leakage.within_identity import WithinScore, probe_within_identities
+from pipeline.features.feature_set import NO_ID, FeatureSet, Integers
 
 UNTESTED_ROLES: Final = ("train", "val")
 _SHARES: Final = ("accuracy", "chance", "balanced_accuracy", "balanced_chance", "standard_error")

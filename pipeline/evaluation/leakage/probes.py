@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.features import Floats, Integers
 from pipeline.evaluation.leakage.folds import person_folds
 from pipeline.evaluation.leakage.logistic import make_coordinates, predict
+from pipeline.features.feature_set import Floats, Integers
 
 NOT_APPLICABLE = -1
 """Label of rows that have no value of a factor, such as the colour of no bag; they are left out."""

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from pipeline.evaluation.chance import expected_average_precision
-from pipeline.evaluation.features import Floats, Integers
 from pipeline.evaluation.leakage.probes import NOT_APPLICABLE
+from pipeline.features.feature_set import Floats, Integers
 
 QUERIES_AT_ONCE = 256
 

@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.evaluation.features import NO_ID, FeatureSet, Integers
 from pipeline.evaluation.leakage.folds import camera_folds, stratified_folds
 from pipeline.evaluation.leakage.logistic import Matrix, deviation_of, make_coordinates, predict
 from pipeline.evaluation.leakage.probes import most_frequent
+from pipeline.features.feature_set import NO_ID, FeatureSet, Integers
 
 Scheme = Literal["other_cameras", "same_cameras"]
 

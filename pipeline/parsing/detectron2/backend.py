@@ -9,6 +9,7 @@ from pydantic import Field
 from pipeline.config import Section
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage
+from pipeline.labels import LabelScheme
 from pipeline.parsing.detectron2.classes import PRESETS, ClassMap, load_preset, map_classes
 from pipeline.parsing.detectron2.compat import require_library
 from pipeline.parsing.detectron2.painting import Painting, confidence, label_semantic, paint_instances
@@ -16,7 +17,6 @@ from pipeline.parsing.detectron2.person import keep_group, most_central
 from pipeline.parsing.forward import check_images
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.quality import NO_CENTRAL_PERSON
-from pipeline.parsing.schemes import LabelScheme
 
 if TYPE_CHECKING:
     from pipeline.parsing.detectron2.network import Detectron2Network

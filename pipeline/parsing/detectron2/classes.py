@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline.config import Section
 from pipeline.errors import InputError
-from pipeline.parsing.schemes import LabelScheme, find_scheme
+from pipeline.labels import LabelScheme, find_scheme
 
 HeadKind = Literal["instances", "sem_seg"]
 
@@ -83,7 +83,7 @@ def map_classes(
         classes: Class names in the network's order; None: the preset's.
         labels: Label of each class, or None for a class that is not painted; they are added to the preset's.
         scheme: Label scheme by name or description; None: the preset's, or else LIP.
-        garments_only: See :class:`pipeline.parsing.schemes.LabelScheme`; None: as the preset says, or if every label in
+        garments_only: See :class:`pipeline.labels.LabelScheme`; None: as the preset says, or if every label in
             the map is one of clothes.
 
     Raises:

@@ -14,6 +14,7 @@ from pipeline.config import Section
 from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
+from pipeline.labels import LIP, LabelScheme
 from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
 from pipeline.parsing.labelling import label_map, scaling_taps
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
@@ -21,7 +22,6 @@ from pipeline.parsing.lite.encoder import fold_batch_norms
 from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.lite.targets import CLASSES, MIRRORED
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.schemes import LIP, LabelScheme
 
 MIRRORED_CLASSES: Final = MIRRORED[:CLASSES].tolist()
 """What each class is in a mirror: left and right of limbs and shoes change places."""

@@ -2,7 +2,7 @@
 
 EfficientNet (Tan and Le, ICML 2019) made for processors without fast squeeze-and-excitation or swish: ReLU6 everywhere,
 and stem and first and last stage are not scaled. Paddings and constants are those of the published ImageNet weights
-(converted from TensorFlow), so that these can be loaded as they are, see :mod:`pipeline.parsing.lite.pretrained`.
+(converted from TensorFlow), so that these can be loaded as they are: :mod:`pipeline.parsing.lite.training.pretrained`.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.images import LabelMap
-from pipeline.parsing.schemes import LIP
+from pipeline.labels import LIP
 
 LIP_NUMBER: Final[dict[str, int]] = {name: number for number, name in enumerate(LIP.labels)}
 CLASSES: Final = len(LIP.labels)

@@ -11,11 +11,11 @@ from pydantic import Field
 from pipeline.config import Section
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import LabelMap, RgbImage
+from pipeline.labels import LabelScheme, find_scheme
 from pipeline.parsing.label_files import UNREADABLE, read_values
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.precomputed.meaning import Colour, Colours, Meaning, Numbers, TwoValued
 from pipeline.parsing.precomputed.names import NO_LABEL_MAP, check_pattern, label_path
-from pipeline.parsing.schemes import LabelScheme, find_scheme
 
 MIRRORED = ("{folder}/{stem}.png", "{folder}/{stem}.npy")
 CLOTHES_ONLY = LabelScheme("mask", ("background", "clothes"), frozenset({1}), garments_only=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.errors import BadImageError
 from pipeline.images import LabelMap
+from pipeline.labels import LabelScheme
 from pipeline.parsing.label_files import UNREADABLE, Values
-from pipeline.parsing.schemes import LabelScheme
 
 VALUES: Final = "label_map_values"
 _SHOWN: Final = 5

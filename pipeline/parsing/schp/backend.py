@@ -12,11 +12,11 @@ from pipeline.config import Section
 from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
+from pipeline.labels import LabelScheme
 from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
 from pipeline.parsing.labelling import label_map
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.precision import PRECISION_MEANING, Precision, mixed_precision
-from pipeline.parsing.schemes import LabelScheme
 from pipeline.parsing.schp.checkpoint import find_weights, load_schp
 from pipeline.parsing.schp.network import SchpNetwork
 from pipeline.parsing.schp.norm import fuse_norms

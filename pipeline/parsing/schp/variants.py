@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from pipeline.parsing.schemes import ATR, LIP, PASCAL, LabelScheme
+from pipeline.labels import ATR, LIP, PASCAL, LabelScheme
 
 REPOSITORY: Final = "GoGoDuck912/Self-Correction-Human-Parsing"
 """On GitHub; its README links the weights."""

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from pipeline.config import Section
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage
+from pipeline.labels import LabelScheme, find_scheme
 from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
 from pipeline.parsing.labelling import label_map, scaling_taps
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.precision import PRECISION_MEANING, Precision, mixed_precision
-from pipeline.parsing.schemes import LabelScheme, find_scheme
 from pipeline.parsing.segformer.labels import ModelLabels, class_names, mapped_labels, own_labels
 from pipeline.parsing.segformer.loading import load_model
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.errors import InputError
-from pipeline.parsing.schemes import SCHEMES, LabelScheme
+from pipeline.labels import SCHEMES, LabelScheme
 
 BACKGROUNDS: Final = frozenset({"background", "none", "nothing", "unlabeled", "unlabelled", "void"})
 """Normalised names of the class that means nobody."""

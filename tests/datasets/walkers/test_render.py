@@ -12,8 +12,8 @@ from pipeline.datasets.walkers.factors import draw_identity
 from pipeline.datasets.walkers.painting import halve_labels, label_table
 from pipeline.datasets.walkers.render import Rendering, render
 from pipeline.datasets.walkers.wardrobe import Outfit, draw_free_outfit
+from pipeline.labels import LIP
 from pipeline.parsing.masks import clothes_mask
-from pipeline.parsing.schemes import LIP
 
 HEIGHT, WIDTH = 128, 64
 

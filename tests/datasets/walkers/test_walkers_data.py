@@ -25,7 +25,7 @@ from pipeline.datasets.walkers.writer import (
     render_walkers,
 )
 from pipeline.images import decode_image, decode_label_map
-from pipeline.parsing.schemes import LIP
+from pipeline.labels import LIP
 
 SETTINGS = WalkerSettings(seed=3, train_identities=3, test_identities=2, pretrain_images=70)
 STANDARD = WalkerSettings(seed=0)

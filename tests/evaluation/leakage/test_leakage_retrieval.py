@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.chance import expected_average_precision
-from pipeline.evaluation.features import normalise_rows
 from pipeline.evaluation.leakage import retrieval
 from pipeline.evaluation.leakage.retrieval import retrieve_same_value
+from pipeline.features.feature_set import normalise_rows
 
 
 def average_precision(order, good):

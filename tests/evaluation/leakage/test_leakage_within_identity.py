@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.features import FeatureSet
 from pipeline.evaluation.leakage.within_identity import probe_within_identities
+from pipeline.features.feature_set import FeatureSet
 
 OPTIONS = {"folds": 4, "l2": 0.01, "limit": 40, "seed": 0}
 

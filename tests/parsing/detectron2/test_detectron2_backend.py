@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pipeline.images import decode_image
+from pipeline.labels import LIP
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.detectron2.backend import groups_of_one_size
 from pipeline.parsing.detectron2.classes import load_preset
 from pipeline.parsing.parser import create_parser
-from pipeline.parsing.schemes import LIP
 
 pytestmark = pytest.mark.usefixtures("library")
 

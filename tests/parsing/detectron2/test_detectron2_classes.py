@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.labels import LIP, find_scheme
 from pipeline.parsing.detectron2.classes import PRESET_NAMES, PRESETS, load_preset, map_classes
-from pipeline.parsing.schemes import LIP, find_scheme
 
 COUNTS = {"deepfashion2": 13, "modanet": 13, "fashionpedia": 46, "cihp": 20, "lip": 20}
 """Classes of each data set, as published: without background for the three of instances, with it for the other two."""

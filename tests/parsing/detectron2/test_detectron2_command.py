@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.images import encode_image, encode_label_map
-from pipeline.parsing.schemes import LIP
+from pipeline.labels import LIP
 from pipeline.shards.reader import ShardReader
 from stages.cli import run
 

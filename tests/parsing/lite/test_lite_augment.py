@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from lite_samples import CCP_NAMES, ccp_person, picture_of
 
-from pipeline.parsing.lite.augment import (
+from pipeline.parsing.lite.targets import TARGETS
+from pipeline.parsing.lite.training.augment import (
     Augmentation,
     add_bystander,
     augment,
@@ -14,11 +15,10 @@ from pipeline.parsing.lite.augment import (
     random_crop,
     recolour_garments,
 )
-from pipeline.parsing.lite.batches import BatchMaker
-from pipeline.parsing.lite.camera import blur, change_light, compress, degrade, lose_resolution
-from pipeline.parsing.lite.ccp_labels import ccp_target, label_table
-from pipeline.parsing.lite.crops import Example, person_mask
-from pipeline.parsing.lite.targets import TARGETS
+from pipeline.parsing.lite.training.batches import BatchMaker
+from pipeline.parsing.lite.training.camera import blur, change_light, compress, degrade, lose_resolution
+from pipeline.parsing.lite.training.ccp_labels import ccp_target, label_table
+from pipeline.parsing.lite.training.crops import Example, person_mask
 
 EVERYTHING = Augmentation(background=1, recolour=1, occlusion=1, bystander=1, close=0.5, degrade=1.2)
 SIZE = (64, 32)

@@ -15,12 +15,12 @@ from torch.nn.functional import interpolate
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
+from pipeline.labels import LIP
 from pipeline.parsing import labelling
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, squeeze
 from pipeline.parsing.lite.checkpoint import load_lite, save_lite
 from pipeline.parsing.parser import create_parser
-from pipeline.parsing.schemes import LIP
 
 
 def pictures(*sizes):

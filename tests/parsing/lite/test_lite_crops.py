@@ -8,9 +8,18 @@ from lite_samples import ccp_person, picture_of
 
 from pipeline.errors import InputError
 from pipeline.images import encode_label_map
-from pipeline.parsing.lite.crops import Box, Example, cut, detector_box, detector_view, person_box, shrink, whole_view
-from pipeline.parsing.lite.examples import read_photos, read_walkers
 from pipeline.parsing.lite.targets import IGNORE
+from pipeline.parsing.lite.training.crops import (
+    Box,
+    Example,
+    cut,
+    detector_box,
+    detector_view,
+    person_box,
+    shrink,
+    whole_view,
+)
+from pipeline.parsing.lite.training.examples import read_photos, read_walkers
 
 
 def example() -> Example:

@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d
 from pipeline.errors import InputError
 from pipeline.parsing.lite.encoder import STAGES, ConvNorm, Encoder, count_parameters, fold_batch_norms
 from pipeline.parsing.lite.network import LiteNetwork
-from pipeline.parsing.lite.pretrained import find_imagenet_weights, load_imagenet_weights
+from pipeline.parsing.lite.training.pretrained import find_imagenet_weights, load_imagenet_weights
 
 LITE0 = STAGES["efficientnet-lite0"]
 

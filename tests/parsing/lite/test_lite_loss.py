@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.parsing.lite.loss import (
+from pipeline.labels import LIP
+from pipeline.parsing.lite.targets import CLASSES, IGNORE, SOME_CLOTHES, TARGETS, WIDE_TARGETS
+from pipeline.parsing.lite.training.loss import (
     RARE_LABELS,
     clothes_cross_entropy,
     clothes_dice,
     gather_pixels,
     wide_cross_entropy,
 )
-from pipeline.parsing.lite.targets import CLASSES, IGNORE, SOME_CLOTHES, TARGETS, WIDE_TARGETS
-from pipeline.parsing.schemes import LIP
 
 LOSSES = (wide_cross_entropy, clothes_cross_entropy, clothes_dice)
 

@@ -9,17 +9,17 @@ from lite_samples import ccp_person, picture_of
 
 from pipeline.files import sha256_of_file
 from pipeline.images import decode_image, read_bytes
+from pipeline.labels import LIP
 from pipeline.parsing.backends import load_backends
-from pipeline.parsing.ground_truth import find_labelled, read_labelled
-from pipeline.parsing.lite.ccp_labels import ccp_target, read_label_table
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
-from pipeline.parsing.lite.crops import detector_view
-from pipeline.parsing.lite.examples import VALIDATION_EVERY
-from pipeline.parsing.lite.scoring import TARGET_SCHEME, score
+from pipeline.parsing.lite.training.ccp_labels import ccp_target, read_label_table
+from pipeline.parsing.lite.training.crops import detector_view
+from pipeline.parsing.lite.training.examples import VALIDATION_EVERY
+from pipeline.parsing.lite.training.scoring import TARGET_SCHEME, score
 from pipeline.parsing.masks import clothes_mask
 from pipeline.parsing.parser import create_parser
 from pipeline.parsing.quality import assess
-from pipeline.parsing.schemes import LIP
+from pipeline.parsing.scoring.ground_truth import find_labelled, read_labelled
 
 MOST_BYTES = 8_000_000
 

@@ -8,8 +8,7 @@ from hypothesis.extra.numpy import arrays
 from lite_samples import CCP_NAMES, ccp_person
 
 from pipeline.errors import InputError
-from pipeline.parsing.lite.body_parts import divide_body
-from pipeline.parsing.lite.ccp_labels import CCP_TO_TARGET, ccp_target, label_table, read_label_table
+from pipeline.labels import LIP
 from pipeline.parsing.lite.targets import (
     IGNORE,
     LIP_NUMBER,
@@ -23,7 +22,8 @@ from pipeline.parsing.lite.targets import (
     is_clothes,
     mirror,
 )
-from pipeline.parsing.schemes import LIP
+from pipeline.parsing.lite.training.body_parts import divide_body
+from pipeline.parsing.lite.training.ccp_labels import CCP_TO_TARGET, ccp_target, label_table, read_label_table
 
 WIDE = {SOME_SKIN, SOME_ARM, SOME_LEG, SOME_SHOE, SOME_CLOTHES}
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 from lite_samples import SMALL
 
-from pipeline.parsing.evaluation import Scores, milliseconds_per_image
-from pipeline.parsing.lite.augment import Augmentation
+from pipeline.labels import LIP
 from pipeline.parsing.lite.backend import LiteParser
-from pipeline.parsing.lite.batches import BatchMaker
-from pipeline.parsing.lite.card import model_card
-from pipeline.parsing.lite.examples import read_walkers
-from pipeline.parsing.lite.recipe import read_parser_data
-from pipeline.parsing.lite.scoring import score
-from pipeline.parsing.lite.training import LiteTask, Schedule, parameter_groups, train_lite
+from pipeline.parsing.lite.training.augment import Augmentation
+from pipeline.parsing.lite.training.batches import BatchMaker
+from pipeline.parsing.lite.training.card import model_card
+from pipeline.parsing.lite.training.examples import read_walkers
+from pipeline.parsing.lite.training.recipe import read_parser_data
+from pipeline.parsing.lite.training.scoring import score
+from pipeline.parsing.lite.training.train import LiteTask, Schedule, parameter_groups, train_lite
 from pipeline.parsing.parser import Parsing
-from pipeline.parsing.schemes import LIP
-from pipeline.training.loop import ResumeSettings
+from pipeline.parsing.scoring.evaluation import Scores, milliseconds_per_image
+from pipeline.trainer.epochs import ResumeSettings
 
 GENTLE = Augmentation(background=0, recolour=0, occlusion=0, bystander=0, close=0, degrade=0)
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import BadImageError, InputError
+from pipeline.labels import ATR, LIP, PASCAL
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.parser import SourceDigest, create_parser
 from pipeline.parsing.precomputed.meaning import Colours, Numbers, TwoValued
-from pipeline.parsing.schemes import ATR, LIP, PASCAL
 
 LABELS = np.array([[0, 0, 5, 13], [9, 9, 5, 0], [0, 2, 2, 0]], np.uint8)
 IMAGE = np.zeros((3, 4, 3), np.uint8)

@@ -9,9 +9,9 @@ from torch.nn.functional import interpolate
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
+from pipeline.labels import LIP
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.parser import create_parser
-from pipeline.parsing.schemes import LIP
 from pipeline.parsing.schp.backend import SchpParser, create_schp
 
 SMALL = 65

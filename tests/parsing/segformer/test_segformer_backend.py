@@ -9,9 +9,9 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
+from pipeline.labels import ATR, LIP
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.parser import create_parser
-from pipeline.parsing.schemes import ATR, LIP
 from pipeline.parsing.segformer.backend import create_segformer
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from segformer_samples import ATR_LIKE, FASHN
 
 from pipeline.errors import InputError
-from pipeline.parsing.schemes import ATR, LIP, PASCAL, LabelScheme
+from pipeline.labels import ATR, LIP, PASCAL, LabelScheme
 from pipeline.parsing.segformer.labels import (
     ModelLabels,
     class_names,

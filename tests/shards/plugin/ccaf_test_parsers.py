@@ -15,8 +15,8 @@ import numpy as np
 from pipeline.config import Section
 from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
+from pipeline.labels import LIP, LabelScheme
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.schemes import LIP, LabelScheme
 from pipeline.storage import StorageError
 
 ODD_PIXEL = (13, 13, 13)

@@ -1,0 +1,99 @@
+"""The batches of one epoch: photographs and walkers, shuffled and augmented, all from one seed."""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.parsing.lite.training.augment import Augmentation, augment, augment_walker
+from pipeline.parsing.lite.training.crops import Example
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Makes the batches of any epoch; equal arguments and epoch numbers give equal batches.
+
+    Attributes:
+        photos: Training photographs, each with a person.
+        walkers: Training walkers; may be empty.
+        walkers_share: Share of walkers among an epoch's images, where there are walkers.
+        batch_size: Images in a batch; the last one may be smaller.
+        seed: Of the order and every random change.
+        augmentation: Of the photographs.
+    """
+
+    photos: Sequence[Example]
+    walkers: Sequence[Example]
+    walkers_share: float
+    batch_size: int
+    seed: int
+    augmentation: Augmentation
+
+    @property
+    def walkers_per_epoch(self) -> int:
+        """Walkers drawn for an epoch, beside every photograph once."""
+        return round(len(self.photos) * self.walkers_share / (1 - self.walkers_share)) if self.walkers else 0
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return math.ceil((len(self.photos) + self.walkers_per_epoch) / self.batch_size)
+
+    def epoch(self, number: int, size: tuple[int, int], strength: float = 1.0) -> Iterator[Batch]:
+        """Images uint8 (batch, height, width, 3) and targets uint8 (batch, height, width) of ``size``.
+
+        ``strength`` is a factor of the augmentation's probabilities. The next batches are made while the
+        network works on this one.
+        """
+        places = self._order(number)
+        groups = [places[start : start + self.batch_size] for start in range(0, len(places), self.batch_size)]
+        dataset = _EpochBatches(self, groups, number, size, self.augmentation.times(strength))
+        # a process of its own: with a thread, training would wait for the interpreter's lock at every small operator
+        if sys.platform == "linux":
+            yield from DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="fork")
+        else:
+            yield from (dataset[index] for index in range(len(groups)))
+
+    def _order(self, number: int) -> list[int]:
+        """Shuffled places; those below the number of photographs are photographs, the others drawn walkers."""
+        order = np.random.default_rng((self.seed, number))
+        drawn = order.integers(max(1, len(self.walkers)), size=self.walkers_per_epoch) + len(self.photos)
+        places = np.concatenate([np.arange(len(self.photos)), drawn])
+        return [int(place) for place in order.permutation(places)]
+
+    def make(self, places: Sequence[int], number: int, size: tuple[int, int], settings: Augmentation) -> Batch:
+        """The batch of some places, as :meth:`epoch` has it."""
+        views = []
+        for position, place in enumerate(places):
+            # the position too, as one walker can be drawn twice
+            rng = np.random.default_rng((self.seed, number, place, position))
+            if place < len(self.photos):
+                views.append(augment(self.photos[place], self.photos, size, settings, rng))
+            else:
+                views.append(augment_walker(self.walkers[place - len(self.photos)], size, rng))
+        images, targets = zip(*views, strict=True)
+        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets))
+
+
+@dataclass(frozen=True)
+class _EpochBatches(Dataset[Batch]):
+    """The batches of one epoch by their place in it."""
+
+    maker: BatchMaker
+    groups: list[list[int]]
+    number: int
+    size: tuple[int, int]
+    settings: Augmentation
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.maker.make(self.groups[index], self.number, self.size, self.settings)

@@ -1,0 +1,1 @@
+"""How good parsers are: images with true labels, and scores against them."""

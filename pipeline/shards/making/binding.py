@@ -1,0 +1,52 @@
+"""What a shard folder is bound to: all that decides its content, by name, and the hash of it."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.files import sha256_of_value
+from pipeline.parsing.parser import Parser
+from pipeline.shards.making.plan import ParseSettings, manifest_sha256
+from pipeline.shards.schema import SCHEMA_VERSION, Provenance
+
+
+def bind_content(
+    dataset: str, manifest: pa.Table, settings: ParseSettings, parser: Parser
+) -> tuple[dict[str, Any], Provenance]:
+    """All that decides the content of a shard folder, by name, and the provenance of its shards.
+
+    The images themselves are not part of it: every shard carries the hash of its own (see
+    :func:`pipeline.shards.making.sources.sources_sha256`), and is made again when they change.
+
+    Raises:
+        InputError: The clothes labels are not in the parser's scheme, or must be named.
+    """
+    scheme = parser.scheme
+    names = None if settings.clothes_labels is None else list(settings.clothes_labels)
+    clothes = tuple(scheme.labels[number] for number in sorted(scheme.clothes_labels(names)))
+    content = {
+        **asdict(settings),
+        "clothes_labels": list(clothes),
+        "dataset": dataset,
+        "label_scheme": scheme.name,
+        "manifest_rows": manifest.num_rows,
+        "manifest_sha256": manifest_sha256(manifest),
+        "schema_version": SCHEMA_VERSION,
+        "weights_sha256": parser.weights_sha256,
+    }
+    provenance = Provenance(
+        schema_version=SCHEMA_VERSION,
+        dataset=dataset,
+        parser=settings.parser,
+        parser_settings=settings.parser_settings,
+        weights_sha256=parser.weights_sha256,
+        label_scheme=scheme.name,
+        labels=scheme.labels,
+        clothes_labels=clothes,
+        fill=settings.fill,
+        dilate=settings.dilate,
+        fill_holes=settings.fill_holes,
+        fingerprint=sha256_of_value(content),
+    )
+    return content, provenance

@@ -1,0 +1,68 @@
+"""What a run would take, told before it starts."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.shards.making.maker import AHEAD_PIXELS
+from pipeline.shards.making.plan import ParseSettings, plan_shards
+from pipeline.shards.making.run import RunSettings
+
+BASE_MEGABYTES = 850
+"""A worker with torch, torchvision, OpenCV, Arrow, Ray and the embedded parser loaded (measured: 855)."""
+
+PIXEL_BYTES = 12
+"""Bytes for each pixel under way: the image, its masks, its shielding image, and room for their encoders."""
+
+TYPICAL_PIXELS = 256 * 128
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """Size of a run.
+
+    Attributes:
+        images: Images to parse.
+        shards: Number of shards.
+        smallest: Images of the smallest shard.
+        largest: Images of the largest shard.
+        workers: As asked for; if no number is given, as many as the CPUs of this machine allow.
+        megabytes_per_worker: Memory of a worker, for images of about 256 x 128 pixels.
+    """
+
+    images: int
+    shards: int
+    smallest: int
+    largest: int
+    workers: int
+    megabytes_per_worker: int
+
+
+def resident_megabytes() -> int:
+    """Memory of this process, with whatever was loaded into it; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+
+
+def estimate_run(images: int, settings: ParseSettings, run: RunSettings) -> RunEstimate:
+    """Estimate a run of ``images`` images, without starting anything.
+
+    Where the parser was built in this process before, a worker's memory is this process's, if that is more than with
+    the embedded parser.
+    """
+    specs = plan_shards(images, settings.shard_rows, settings.row_group_rows)
+    room = run.workers or max(1, len(os.sched_getaffinity(0)) // run.threads)
+    # two shards at once: read ahead, one window decoded and one encoded each, and the row group that is being filled
+    under_way = 2 * (4 * run.batch_size * run.bucket_batches + settings.row_group_rows) * TYPICAL_PIXELS
+    under_way = min(under_way, 4 * AHEAD_PIXELS)
+    return RunEstimate(
+        images=images,
+        shards=len(specs),
+        smallest=min(spec.rows for spec in specs),
+        largest=max(spec.rows for spec in specs),
+        workers=min(room, len(specs)),
+        megabytes_per_worker=max(BASE_MEGABYTES, resident_megabytes()) + under_way * PIXEL_BYTES // 1_000_000,
+    )

@@ -1,0 +1,216 @@
+"""The parse job: plan, bind the folder, reuse what is committed, make the rest on Ray, write quarantine and record."""
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+
+import pyarrow as pa
+
+import pipeline
+from pipeline.errors import InputError, PipelineError, WorkError
+from pipeline.location import Location, Place, locate
+from pipeline.progress import Progress
+from pipeline.ray_session import ray_session, terminable
+from pipeline.shards.making.binding import bind_content
+from pipeline.shards.making.folder import ShardFolder, open_folder
+from pipeline.shards.making.plan import ParseSettings, ShardSpec, check_image_ids, plan_shards, rows_of
+from pipeline.shards.making.pool import WorkerPool
+from pipeline.shards.making.run import RunSettings, Timings, choose_workers
+from pipeline.shards.making.worker import ShardTask, WorkerSetup, build_parser
+from pipeline.shards.making.writer import ShardEntry, write_quarantine
+from pipeline.shards.record import Record, build_versions, read_record, write_record
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job did: the shard folder, its record, and how this run went."""
+
+    folder: Location
+    record: Record
+    timings: Timings
+
+
+def _known_hashes(folder: Location) -> dict[str, str]:
+    """What an earlier record says of the shards; nothing if there is none that can be read."""
+    try:
+        return {shard.name: shard.sha256 for shard in read_record(folder).shards}
+    except InputError:
+        return {}
+
+
+def _versions(entries: Sequence[ShardEntry]) -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "ccaf-pipeline": pipeline.__version__,
+        "ray": version("ray"),
+        **build_versions(entries),
+    }
+
+
+class _Shards:
+    """The shards of a plan in the folder that they belong to."""
+
+    def __init__(self, manifest: pa.Table, specs: list[ShardSpec], folder: ShardFolder) -> None:
+        self.specs = specs
+        self._manifest = manifest
+        self._folder = folder
+
+    def _tasks(self, specs: Sequence[ShardSpec], hashes: dict[str, str]) -> Iterator[ShardTask]:
+        """Drawn one by one as workers are free, so that memory does not grow with the data set."""
+        for spec in specs:
+            yield ShardTask(spec.name, tuple(rows_of(self._manifest, spec)), hashes.get(spec.name))
+
+    def check(self, pool: WorkerPool, quiet: bool) -> dict[str, ShardEntry]:
+        """Entries of those committed shards that can be kept."""
+        committed = set(self._folder.committed([spec.name for spec in self.specs]))
+        specs = [spec for spec in self.specs if spec.name in committed]
+        kept: dict[str, ShardEntry] = {}
+        if not specs:
+            return kept
+        hashes = _known_hashes(self._folder.work)
+        with Progress(len(specs), "check", "shard", quiet=quiet) as progress:
+            for task, entry in pool.run("check", self._tasks(specs, hashes), lambda _: None):
+                if entry is not None:
+                    kept[task.name] = entry
+                progress.advance()
+        return kept
+
+    def make(self, pool: WorkerPool, specs: Sequence[ShardSpec], quiet: bool) -> dict[str, ShardEntry]:
+        """Make shards; the progress line counts images."""
+        made: dict[str, ShardEntry] = {}
+        if not specs:
+            return made
+        self._folder.invalidate()
+        finished = shown = bad = 0
+        with Progress(sum(spec.rows for spec in specs), "parse", "image", quiet=quiet) as progress:
+
+            def report(under_way: int) -> None:
+                nonlocal shown
+                step = max(0, finished + under_way - shown)
+                shown += step
+                progress.advance(step, f"{len(made)}/{len(specs)} shards, {bad} quarantined")
+
+            for task, entry in pool.run("make", self._tasks(specs, {}), report):
+                made[task.name] = entry
+                finished += len(task.rows)
+                bad += len(entry.quarantine)
+                report(0)
+        return made
+
+
+@contextmanager
+def _explained(folder: ShardFolder, names: list[str], say: Callable[[str], None]) -> Iterator[None]:
+    """Say what is kept when a run is interrupted, and turn a failure to write into one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = len(folder.committed(names))
+        say(f"stopped: {done} of {len(names)} shards are committed in {folder.work}")
+        raise
+    except PipelineError:
+        raise
+    except OSError as error:
+        raise WorkError(
+            f"{folder.work} cannot be written: {error.strerror or error}; shards that are committed are kept, "
+            f"so the same command goes on from them"
+        ) from error
+
+
+def _absolute(location: Location) -> Location:
+    """Workers have other current folders."""
+    return location if location.local is None else locate(location.local.resolve())
+
+
+def run_job(
+    dataset: str,
+    manifest: pa.Table,
+    images: Place,
+    out: Place,
+    settings: ParseSettings,
+    run: RunSettings,
+    overwrite: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> JobResult:
+    """Parse a data set into a shard folder. Interrupted or killed at any moment, the next call finishes it.
+
+    Args:
+        dataset: Name of the data set.
+        manifest: Its manifest.
+        images: Folder that relative paths of the manifest are relative to, local or remote.
+        out: The shard folder, local or remote.
+        settings: What decides the bytes of the shards.
+        run: How to run.
+        overwrite: Replace shards of other content, once the new ones are complete.
+        quiet: No progress lines.
+        say: Receives remarks for the user.
+
+    Raises:
+        InputError: Parser, settings, device, manifest or cluster are wrong; or ``out`` holds shards of other content.
+        WorkError: A worker could not do its work; what is committed is kept.
+        KeyboardInterrupt: It was interrupted; the same holds.
+    """
+    started = time.monotonic()
+    check_image_ids(manifest)
+    content, provenance = bind_content(dataset, manifest, settings, build_parser(settings, "cpu"))
+    specs = plan_shards(manifest.num_rows, settings.shard_rows, settings.row_group_rows)
+    names = [spec.name for spec in specs]
+    with (
+        open_folder(out, provenance.fingerprint, content, names, overwrite) as folder,
+        _explained(folder, names, say),
+    ):
+        setup = WorkerSetup(
+            settings=settings,
+            provenance=provenance,
+            images=_absolute(locate(images)),
+            work=folder.work,
+            threads=run.threads,
+            io_threads=run.io_threads,
+            batch_size=run.batch_size,
+            bucket_batches=run.bucket_batches,
+        )
+        found, timings = _work(_Shards(manifest, specs, folder), setup, run, started, quiet, say)
+        folder.prune(names)
+        entries = [found[name] for name in names]
+        write_quarantine(folder.work, [row for entry in entries for row in entry.quarantine])
+        record = write_record(
+            folder.work, provenance.fingerprint, dataset, content, _versions(entries), entries, asdict(timings)
+        )
+        folder.finish()
+    return JobResult(folder.final, record, timings)
+
+
+def _work(
+    shards: _Shards, setup: WorkerSetup, run: RunSettings, started: float, quiet: bool, say: Callable[[str], None]
+) -> tuple[dict[str, ShardEntry], Timings]:
+    """On Ray: check what is committed, make the rest; entries by file name."""
+    least = max(run.workers, 1) * run.threads
+    with ray_session(run.address, least if least > 1 else None) as resources, terminable():
+        device, workers = choose_workers(resources, run, len(shards.specs))
+        setup = replace(setup, device=device)
+        gpus = run.gpus_per_worker if device == "cuda" else 0
+        with closing(WorkerPool(setup, workers, gpus, run.restarts, run.shard_timeout, say)) as pool:
+            pool.wait()
+            ready = time.monotonic()
+            kept = shards.check(pool, quiet)
+            if kept:
+                say(f"reusing {len(kept)} of {len(shards.specs)} shards in {setup.work}")
+            missing = [spec for spec in shards.specs if spec.name not in kept]
+            checked = time.monotonic()
+            made = shards.make(pool, missing, quiet)
+            timings = Timings(
+                startup_seconds=round(ready - started, 3),
+                check_seconds=round(checked - ready, 3),
+                parse_seconds=round(time.monotonic() - checked, 3),
+                images=sum(spec.rows for spec in missing),
+                shards_made=len(made),
+                shards_reused=len(kept),
+                workers=workers,
+                workers_lost=pool.lost,
+                threads=run.threads,
+                device=device,
+            )
+    return kept | made, timings

@@ -1,0 +1,249 @@
+"""Makes one shard from first to last: read and decode, parse, encode and write, each overlapping with the others.
+
+The bytes of a shard depend on its images, its rows of the manifest and the settings; not on threads, nor on timing.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import numpy as np
+
+from pipeline.datasets.manifest import ManifestRow
+from pipeline.errors import BadImageError, WorkError
+from pipeline.images import RgbImage, encode_image, encode_label_map, encode_mask
+from pipeline.location import Location, Place, locate
+from pipeline.overlap import MapAhead
+from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.parsing.parser import Parser, Parsing
+from pipeline.parsing.quality import assess
+from pipeline.shards.making.plan import ParseSettings
+from pipeline.shards.making.sources import (
+    Source,
+    add_parser_digest,
+    bucket_by_size,
+    decode_source,
+    group_windows,
+    open_source,
+    sources_sha256,
+)
+from pipeline.shards.making.writer import QuarantineRow, ShardEntry, ShardRow, open_shard
+from pipeline.shards.schema import Provenance
+
+AHEAD_PIXELS = 16_000_000
+"""Pixels that are decoded but not parsed yet, and as many that are parsed but not encoded yet, at the most; an image
+that has more is alone."""
+
+
+def check_parsings(parser: Parser, images: Sequence[RgbImage], parsings: Sequence[Parsing | BadImageError]) -> None:
+    """Check that a parser keeps its contract; one that does not is no fault of an image.
+
+    Raises:
+        WorkError: The number of results, a label map's size or type, or a label number is wrong.
+    """
+    if len(parsings) != len(images):
+        raise WorkError(f"parser {parser.name} gave {len(parsings)} results for {len(images)} images")
+    for image, parsing in zip(images, parsings, strict=True):
+        if isinstance(parsing, BadImageError):
+            continue
+        label_map = parsing.label_map
+        if label_map.shape != image.shape[:2] or label_map.dtype != np.uint8:
+            raise WorkError(
+                f"parser {parser.name} gave a label map of {label_map.dtype} {label_map.shape} for an image of "
+                f"{image.shape[:2]}; it must be uint8 of the image's own size"
+            )
+        if int(label_map.max()) >= len(parser.scheme.labels):
+            raise WorkError(
+                f"parser {parser.name} gave label number {int(label_map.max())}; "
+                f"its scheme {parser.scheme.name} has {len(parser.scheme.labels)} labels"
+            )
+
+
+def parse_images(parser: Parser, images: Sequence[RgbImage], paths: Sequence[str]) -> list[Parsing | BadImageError]:
+    """Parse a batch; when the parser fails on it, parse its images one by one, so that only the culprit is lost.
+
+    Raises:
+        WorkError: The parser breaks its contract.
+        MemoryError: There is no memory, which is no fault of an image either.
+    """
+    try:
+        parsings = parser.parse(images, paths)
+    except (WorkError, MemoryError):
+        raise
+    except Exception as error:  # a parser may raise anything on an odd image
+        if "out of memory" in str(error):
+            raise MemoryError(f"parser {parser.name}: {error}") from error
+        if len(images) == 1:
+            detail = str(error).splitlines()[0] if str(error) else "no message"
+            return [BadImageError("parser_failed", f"{type(error).__name__}: {detail}")]
+        return [
+            outcome
+            for image, path in zip(images, paths, strict=True)
+            for outcome in parse_images(parser, [image], [path])
+        ]
+    check_parsings(parser, images, parsings)
+    return list(parsings)
+
+
+class ShardMaker:
+    """Makes shards with one parser. Two threads may call :meth:`make` at the same time.
+
+    While the first one's shard is encoded, written, synced and hashed to its end, the second one's images are parsed;
+    so the network does not wait between two shards.
+
+    Args:
+        parser: The parser; used by one thread at a time.
+        settings: What decides the bytes.
+        provenance: Goes into every shard.
+        images: Folder that relative paths of the manifest are relative to.
+        batch_size: Images handed to the parser at once.
+        bucket_batches: Batches from whose images those of similar size are put together.
+        io_threads: Threads that read and decode, and as many that encode.
+    """
+
+    def __init__(
+        self,
+        parser: Parser,
+        settings: ParseSettings,
+        provenance: Provenance,
+        images: Location,
+        batch_size: int,
+        bucket_batches: int,
+        io_threads: int,
+    ) -> None:
+        self._parser = parser
+        self._settings = settings
+        self._provenance = provenance
+        self._images = images
+        self._batch_size = batch_size
+        self._window = batch_size * bucket_batches
+        self._readers = ThreadPoolExecutor(io_threads, thread_name_prefix="read")
+        self._encoders = ThreadPoolExecutor(io_threads, thread_name_prefix="encode")
+        self._clothes = parser.scheme.numbers_of(list(provenance.clothes_labels))
+        self._turn = threading.Lock()
+        self._done: dict[object, int] = {}
+
+    @property
+    def images_done(self) -> int:
+        """Images finished of the shards that are being made."""
+        return sum(list(self._done.values()))
+
+    def make(
+        self,
+        rows: Sequence[ManifestRow],
+        place: Place,
+        check: Callable[[Sequence[QuarantineRow]], None] = lambda _: None,
+    ) -> ShardEntry:
+        """Make the shard of ``rows`` and commit it at ``place``.
+
+        Args:
+            rows: Its part of the manifest.
+            place: Its file.
+            check: Called with its quarantine before it is committed; what it raises is raised, and nothing committed.
+
+        Raises:
+            WorkError: The parser breaks its contract, or a remote file system does not answer.
+            OSError: The shard cannot be written, or no image can be read just now.
+        """
+        location = locate(place)
+        digests: list[tuple[str, str]] = []
+        with (
+            self._counted() as counter,
+            open_shard(location, self._provenance, self._settings.row_group_rows) as writer,
+            closing(self._decoded(rows)) as sources,
+            closing(self._encoded(self._parse(sources, digests))) as encoded,
+        ):
+            sources.fill()  # before its turn, so that the first batch is there when it comes
+            for row in encoded:
+                writer.add(row)
+                self._done[counter] += 1
+            check(writer.quarantine)
+            writer.finish(sources_sha256(digests))
+        assert writer.entry is not None, "the shard was committed"
+        return writer.entry
+
+    @property
+    def parser(self) -> Parser:
+        """The parser that it was given."""
+        return self._parser
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._readers.shutdown(cancel_futures=True)
+        self._encoders.shutdown(cancel_futures=True)
+
+    @contextmanager
+    def _counted(self) -> Iterator[object]:
+        counter = object()
+        self._done[counter] = 0
+        try:
+            yield counter
+        finally:
+            del self._done[counter]
+
+    def _decoded(self, rows: Sequence[ManifestRow]) -> MapAhead[Source, Source]:
+        """Read far ahead, for encoded files are small; decode one window ahead, and not too many pixels."""
+        read = MapAhead(self._readers, self._open, rows, 2 * self._window)
+        return MapAhead(
+            self._readers, decode_source, read, self._window, cost=lambda source: source.pixels, budget=AHEAD_PIXELS
+        )
+
+    def _encoded(
+        self, parsed: Iterable[tuple[Source, Parsing | BadImageError]]
+    ) -> MapAhead[tuple[Source, Parsing | BadImageError], ShardRow | QuarantineRow]:
+        return MapAhead(
+            self._encoders, self._encode, parsed, self._window, cost=lambda pair: pair[0].pixels, budget=AHEAD_PIXELS
+        )
+
+    def _open(self, row: ManifestRow) -> Source:
+        return add_parser_digest(self._parser, open_source(self._images, row, self._settings.max_pixels))
+
+    def _parse(
+        self, sources: Iterable[Source], digests: list[tuple[str, str]]
+    ) -> Iterator[tuple[Source, Parsing | BadImageError]]:
+        """Outcomes in the manifest's order. The parser is this shard's from its first image to its last."""
+        with self._turn:
+            for window in group_windows(sources, self._window):
+                digests += [(source.row.image_id, source.digest) for source in window]
+                outcomes: dict[int, Parsing | BadImageError] = {}
+                for batch in bucket_by_size(window, self._batch_size):
+                    images = [image for index in batch if (image := window[index].image) is not None]
+                    paths = [window[index].row.path for index in batch]
+                    outcomes.update(zip(batch, parse_images(self._parser, images, paths), strict=True))
+                for index, source in enumerate(window):
+                    yield source, source.bad or outcomes[index]
+
+    def _encode(self, parsed: tuple[Source, Parsing | BadImageError]) -> ShardRow | QuarantineRow:
+        source, outcome = parsed
+        row = source.row
+        if isinstance(outcome, BadImageError) or source.image is None:
+            assert isinstance(outcome, BadImageError), "a source without pixels has a reason"
+            return QuarantineRow(row.image_id, row.path, outcome.reason, outcome.detail)
+        mask = clothes_mask(outcome.label_map, self._clothes, self._settings.dilate, self._settings.fill_holes)
+        quality = assess(
+            outcome,
+            mask,
+            min_person_fraction=self._settings.min_person_fraction,
+            low_confidence=self._settings.low_confidence,
+            garments_only=self._parser.scheme.garments_only,
+        )
+        return ShardRow(
+            image_id=row.image_id,
+            path=row.path,
+            split=row.split,
+            person_id=row.person_id,
+            camera_id=row.camera_id,
+            clothes_id=row.clothes_id,
+            tracklet_id=row.tracklet_id,
+            width=mask.shape[1],
+            height=mask.shape[0],
+            image=source.data,
+            label_map=encode_label_map(outcome.label_map),
+            clothes_mask=encode_mask(mask),
+            shielded_image=encode_image(shielding_image(source.image, mask, self._settings.fill)),
+            clothes_fraction=quality.clothes_fraction,
+            person_fraction=quality.person_fraction,
+            confidence=quality.confidence,
+            flags=quality.flags,
+        )

@@ -1,0 +1,187 @@
+"""What runs in one worker process of a parse: checking and making whole shards. It knows nothing of scheduling."""
+
+import os
+import platform
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.datasets.manifest import ManifestRow
+from pipeline.errors import InputError, WorkError
+from pipeline.location import Location
+from pipeline.parsing.parser import Parser
+from pipeline.shards.making.folder import bound_fingerprint
+from pipeline.shards.making.maker import ShardMaker
+from pipeline.shards.making.plan import ParseSettings
+from pipeline.shards.making.sources import add_parser_digest, read_source, sources_sha256
+from pipeline.shards.making.writer import QuarantineRow, ShardEntry, describe_shard
+from pipeline.shards.schema import Provenance
+from pipeline.storage import is_folder, local_copy
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker is told when it starts.
+
+    Attributes:
+        settings: What decides the bytes of the shards.
+        provenance: Goes into every shard.
+        images: Folder that relative paths of the manifest are relative to.
+        work: Folder that the shards are written to.
+        threads: CPU threads of the network.
+        io_threads: Threads that read and decode, and as many that encode.
+        batch_size: Images handed to the parser at once.
+        bucket_batches: Batches from whose images those of similar size are put together.
+        device: Torch device string of the parser.
+    """
+
+    settings: ParseSettings
+    provenance: Provenance
+    images: Location
+    work: Location
+    threads: int
+    io_threads: int
+    batch_size: int
+    bucket_batches: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to check or to make.
+
+    Attributes:
+        name: File name.
+        rows: Its part of the manifest.
+        sha256: For a check: what an earlier record says of the file; None if there is no record.
+    """
+
+    name: str
+    rows: tuple[ManifestRow, ...]
+    sha256: str | None = None
+
+
+def build_parser(settings: ParseSettings, device: str) -> Parser:
+    """Build the parser that the settings name.
+
+    Raises:
+        InputError: There is no such parser, or its settings are wrong.
+    """
+    from pipeline.parsing.backends import load_backends
+    from pipeline.parsing.parser import create_parser
+
+    load_backends(settings.parser)
+    return create_parser(settings.parser, device=device, **settings.parser_settings)
+
+
+class ShardWorker:
+    """Checks and makes shards; the parser is built at the first one that is made, or by :meth:`prepare`."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        for variable in THREAD_VARIABLES:  # read by torch and others when they are first imported, which is later
+            os.environ[variable] = str(setup.threads)
+        import cv2
+
+        cv2.setNumThreads(0)  # the pools are this worker's threads; OpenCV's own would take every core
+        self._setup = setup
+        self._maker: ShardMaker | None = None
+        self._building = threading.Lock()
+
+    def prepare(self) -> None:
+        """Check that this machine sees the images and the output, and build the parser, so that no shard waits for it.
+
+        Raises:
+            InputError: The parser's settings are wrong on this machine.
+            WorkError: The images or the output folder are not there on this machine, or the parser's weights are not
+                those that the run was planned with.
+        """
+        setup = self._setup
+        self._check_images()
+        if bound_fingerprint(setup.work) != setup.provenance.fingerprint:
+            raise WorkError(
+                f"{platform.node()} does not see the output folder {setup.work} of this run: "
+                f"--out must lie on a file system that all machines of the cluster share"
+            )
+        self._get_maker()
+
+    def check(self, task: ShardTask) -> ShardEntry | None:
+        """The entry of a committed shard if it is whole, of this run's content, and of the images as they are now."""
+        try:
+            with local_copy(self._setup.work / task.name) as path:
+                entry = replace(describe_shard(path), name=task.name)
+                provenance = Provenance.from_metadata(pq.read_schema(path).metadata or {}, task.name)
+        except (OSError, pa.ArrowException, InputError, KeyError, ValueError, TypeError):
+            return None
+        whole = entry.rows + len(entry.quarantine) == len(task.rows) and entry.sha256 == (task.sha256 or entry.sha256)
+        if not whole or provenance != self._setup.provenance:
+            return None
+        return entry if entry.sources_sha256 == self._hash_sources(task.rows) else None
+
+    def make(self, task: ShardTask) -> ShardEntry:
+        """Make and commit a shard.
+
+        Raises:
+            InputError, WorkError: As :meth:`prepare`; or the parser breaks its contract; or the folder of the images
+                went away.
+            OSError: The shard cannot be written.
+        """
+        return self._get_maker().make(task.rows, self._setup.work / task.name, self._check_missing)
+
+    def images_done(self) -> int:
+        """Images finished of the shards that are being made."""
+        return self._maker.images_done if self._maker is not None else 0
+
+    def _hash_sources(self, rows: Sequence[ManifestRow]) -> str:
+        parser = self._get_maker().parser
+
+        def digest(row: ManifestRow) -> tuple[str, str]:
+            return row.image_id, add_parser_digest(parser, read_source(self._setup.images, row)).digest
+
+        with ThreadPoolExecutor(self._setup.io_threads) as pool:
+            digests = list(pool.map(digest, rows))
+        return sources_sha256(digests)
+
+    def _check_images(self) -> None:
+        if not is_folder(self._setup.images):
+            raise WorkError(
+                f"{platform.node()} does not see the folder of the images {self._setup.images}: "
+                f"it must lie on a file system that all machines of the cluster share"
+            )
+
+    def _check_missing(self, quarantine: Sequence[QuarantineRow]) -> None:
+        """Missing images of a folder that is gone altogether are no fault of theirs: do not commit such a shard."""
+        if any(row.reason in ("missing", "unreadable") for row in quarantine):
+            self._check_images()
+
+    def _get_maker(self) -> ShardMaker:
+        with self._building:  # two shards may be asked for at once
+            if self._maker is None:
+                self._maker = self._build_maker()
+            return self._maker
+
+    def _build_maker(self) -> ShardMaker:
+        setup = self._setup
+        parser = build_parser(setup.settings, setup.device)
+        if "torch" in sys.modules:  # a parser may do without
+            sys.modules["torch"].set_num_threads(setup.threads)
+        if parser.weights_sha256 != setup.provenance.weights_sha256:
+            raise WorkError(
+                f"parser {parser.name} has weights {parser.weights_sha256[:12]} on a worker, "
+                f"{setup.provenance.weights_sha256[:12]} where the run was started: every machine needs the same"
+            )
+        return ShardMaker(
+            parser,
+            setup.settings,
+            setup.provenance,
+            setup.images,
+            setup.batch_size,
+            setup.bucket_batches,
+            setup.io_threads,
+        )

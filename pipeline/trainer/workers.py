@@ -1,0 +1,256 @@
+"""Training in several processes, on one machine or many, by Ray Train; a death costs the steps since a state.
+
+States, results and progress pass through one folder that all workers see; Ray itself keeps only its own notes there.
+"""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.errors import InputError, PipelineError, WorkError
+from pipeline.files import read_json, write_json
+from pipeline.progress import Progress
+from pipeline.ray_session import Resources, ray_session
+from pipeline.trainer.distributed import Ranks, current_ranks
+
+NOTES_NAME: Final = "ray"
+STOPPED_NAME: Final = "stopped.json"
+RESULT_NAME: Final = "result.json"
+PROGRESS_NAME: Final = "progress.json"
+WATCH_SECONDS: Final = 1.0
+
+_ENVIRONMENT = {
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine needs longer than Ray's minute
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+}
+"""What Ray Train reads from its environment; a user's own setting wins."""
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """Who trains, and where.
+
+    Attributes:
+        workers: Processes.
+        folder: Of the run's state; must be on a file system that all workers see.
+        name: Of the run for Ray: a hash of the parameters, so that no notes of another run are taken up.
+        address: Of a Ray cluster; None: a local one.
+        gpu: Each worker takes one GPU; None: if the cluster has any.
+        threads: CPUs that a worker takes; 0: a local one's share of the machine, one on a cluster.
+        max_failures: How often workers may die before the run fails.
+        modules: Folders of packages that the workers import besides this one, sent to a cluster.
+    """
+
+    workers: int
+    folder: Path
+    name: str
+    address: str | None = None
+    gpu: bool | None = None
+    threads: int = 0
+    max_failures: int = 3
+    modules: tuple[str, ...] = ()
+
+
+class WorkerReport:
+    """What a rank tells the driver through the run's folder. Only the first rank's progress and result are written."""
+
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        self._folder = folder
+        self._ranks = ranks
+        self._said: list[str] = []
+        self._written = 0.0
+        self._latest: dict[str, Any] = {}
+
+    def tell(self, text: str) -> None:
+        """A remark for a person."""
+        self._said.append(text)
+        self._write()
+
+    def tick(self, epoch: int, done: int, expected: int, loss: float) -> None:
+        """How far the training is; written once in a while."""
+        self._latest = {"epoch": epoch, "done": done, "expected": expected, "loss": f"{loss:.3f}"}
+        if done == expected or time.monotonic() - self._written >= WATCH_SECONDS:
+            self._write()
+
+    def result(self, value: Mapping[str, Any]) -> None:
+        """The result of the whole run."""
+        if self._ranks.first:
+            write_json(self._folder / RESULT_NAME, dict(value))
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        if self._ranks.first:
+            temporary = self._folder / f".{PROGRESS_NAME}"
+            temporary.write_text(json.dumps({**self._latest, "said": self._said}))
+            temporary.replace(self._folder / PROGRESS_NAME)
+
+
+WorkerFunction = Callable[[Mapping[str, Any], Ranks, str, WorkerReport], None]
+"""Called in each worker with the configuration, its rank, its device and the way to report."""
+
+
+def _stopped(folder: Path) -> PipelineError | None:
+    """The error of the project's own that a worker ended with."""
+    if not (folder / STOPPED_NAME).is_file():
+        return None
+    found = read_json(folder / STOPPED_NAME, "error of a worker")
+    return (InputError if found["exit_code"] == InputError.exit_code else WorkError)(found["message"])
+
+
+def _device(gpu: bool) -> str:
+    if not gpu:
+        return "cpu"
+    from ray.train.torch import get_device
+
+    return str(get_device())
+
+
+def _worker_loop(function: WorkerFunction, folder: Path, gpu: bool, threads: int) -> Callable[[dict[str, Any]], None]:
+    def loop(config: dict[str, Any]) -> None:
+        import torch
+
+        if _stopped(folder) is not None:
+            return  # Ray tries again after any exception, but what was wrong is still wrong
+        torch.set_num_threads(threads)
+        ranks = current_ranks()
+        try:
+            function(config, ranks, _device(gpu), WorkerReport(folder, ranks))
+        except PipelineError as error:
+            write_json(folder / STOPPED_NAME, {"message": str(error), "exit_code": error.exit_code})
+            raise
+
+    return loop
+
+
+@contextmanager
+def _watch(folder: Path, what: str, tell: Callable[[str], None], quiet: bool) -> Iterator[None]:
+    """Show the progress of the first rank until the block ends."""
+    ended = threading.Event()
+
+    def show() -> None:
+        progress: Progress | None = None
+        said = done = 0
+        while True:
+            last_look = ended.wait(WATCH_SECONDS)
+            try:
+                found = json.loads((folder / PROGRESS_NAME).read_text())
+            except (OSError, ValueError):
+                found = {}
+            for text in found.get("said", [])[said:]:
+                tell(text)
+                said += 1
+            if "done" in found and progress is None:
+                done = found["done"]
+                progress = Progress(found["expected"], what, "step", quiet, done=done)
+            if "done" in found and progress is not None:
+                progress.expect(found["expected"])
+                progress.advance(found["done"] - done, f"epoch {found['epoch'] + 1}, loss {found['loss']}")
+                done = found["done"]
+            if last_look:
+                if progress is not None:
+                    progress.__exit__(None, None, None)
+                return
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _check_resources(plan: WorkerPlan, found: Resources, gpu: bool, threads: int) -> None:
+    """A request that the cluster can never meet would wait for ever."""
+    if gpu and found.gpus < plan.workers:
+        raise InputError(f"--workers {plan.workers} need a GPU each, but Ray has {found.gpus:g}")
+    if found.cpus < plan.workers * threads or found.node_cpus < threads:
+        raise InputError(
+            f"--workers {plan.workers} with {threads} CPUs each (threads) need {plan.workers * threads}, but Ray has "
+            f"{found.cpus}, and {found.node_cpus} on its largest node"
+        )
+
+
+def run_workers(
+    function: WorkerFunction,
+    config: Mapping[str, Any],
+    plan: WorkerPlan,
+    *,
+    what: str,
+    tell: Callable[[str], None] = lambda _: None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run a training in several workers; returns what the first rank gave to :meth:`WorkerReport.result`.
+
+    Args:
+        function: A module's own function: workers import it.
+        config: JSON-like, for every worker.
+        plan: Who trains, and where.
+        what: Name for the progress line.
+        tell: Receives remarks for a person.
+        quiet: No progress line.
+
+    Raises:
+        InputError: The cluster does not answer or is too small; or a worker found the input wrong.
+        WorkError: A worker's own, or workers died too often.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    for name in (STOPPED_NAME, RESULT_NAME, PROGRESS_NAME):
+        (plan.folder / name).unlink(missing_ok=True)
+    threads = plan.threads
+    if threads == 0:
+        threads = max(1, len(os.sched_getaffinity(0)) // plan.workers) if plan.address is None else 1
+    with ray_session(plan.address, cpus=plan.workers * threads, modules=plan.modules) as found:
+        gpu = found.gpus > 0 if plan.gpu is None else plan.gpu
+        _check_resources(plan, found, gpu, threads)
+        with _watch(plan.folder, what, tell, quiet):
+            _fit(_worker_loop(function, plan.folder, gpu, threads), config, plan, gpu, threads)
+    error = _stopped(plan.folder)
+    if error is not None:
+        raise error
+    result: dict[str, Any] = read_json(plan.folder / RESULT_NAME, "result of the workers")
+    return result
+
+
+def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan, gpu: bool, threads: int) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    resources = {"CPU": threads, **({"GPU": 1} if gpu else {})}
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=dict(config),
+        scaling_config=ScalingConfig(num_workers=plan.workers, use_gpu=gpu, resources_per_worker=resources),
+        run_config=RunConfig(
+            name=plan.name,
+            storage_path=str(plan.folder / NOTES_NAME),
+            failure_config=FailureConfig(max_failures=plan.max_failures),
+        ),
+    )
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit()  # replaces the handler of SIGINT by one that stops the workers and then leaves Python
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    except TrainingFailedError as error:
+        stopped = _stopped(plan.folder)
+        if stopped is not None:
+            raise stopped from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise WorkError(
+            f"the workers failed more than {plan.max_failures} times (training.max_failures): {reason}; the "
+            f"last state is kept in {plan.folder}, so the same command goes on from it"
+        ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,288 @@
+"""Stage 2: the image encoders train against frozen prompts, equation (17) and its relatives."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import InputError
+from pipeline.losses.registry import find_terms
+from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, LossSettings, Need, present
+from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
+from pipeline.trainer.distributed import join_batch_norms
+from pipeline.trainer.engine import Engine, TrainingRun, Validation
+from pipeline.trainer.gradients import weighted_sum
+from pipeline.trainer.loop import train
+from pipeline.trainer.schedule import Every, ScheduleKind, encoder_rates
+from pipeline.trainer.states import ResumeSettings
+from pipeline.training.batches import EncoderBatch, EncoderData
+
+
+def labels_of(batch: EncoderBatch) -> EncoderLabels:
+    """The labels of a batch, without its images."""
+    return EncoderLabels(batch.identities, batch.clothes_classes, batch.cameras)
+
+
+class EncoderTask(nn.Module):
+    """E_v, what the terms of a method need beside it, and the losses of stage 2.
+
+    What no term needs is not made and not computed: without a term on the shielding stream there is no E_v^s.
+
+    Args:
+        image_encoder: E_v; the only part that inference uses. E_v^s starts as a copy of it.
+        weights: Weight of each term in the sum, by name; see :mod:`pipeline.losses.registry`.
+        identities: K.
+        seed: For the initial weights of the learned parts; those of a part depend on its name and the seed only, so
+            that methods are compared from the same start.
+        settings: Of the losses.
+        identity_texts: Frozen text features of all identity prompts, (K, D).
+        clothes_texts: Frozen text features of all clothes prompts, (K_c, D).
+        identity_clothes: Clothes classes of each identity, see :class:`LossInputs`; K_c is its largest number + 1.
+        targets: Hidden and projected features of the shielding images of all training images by the frozen encoder,
+            (N, C + D), looked up by the batch's ``rows``; None computes them for each view by a frozen copy of E_v,
+            where a term needs them.
+        alternate: Examine steps and other steps in turn, (n, m); None: all terms in every step.
+        start_epochs: Epoch, from 0, in which a term first enters the sum, by name; 0 where not named.
+
+    Raises:
+        InputError: A term is not known, or ``alternate`` is given and no term examines.
+        ValueError: A term needs what was not given.
+    """
+
+    identity_texts: Tensor | None
+    clothes_texts: Tensor | None
+    identity_clothes: Tensor | None
+    targets: Tensor | None
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        weights: Mapping[str, float],
+        *,
+        identities: int,
+        seed: int,
+        settings: LossSettings | None = None,
+        identity_texts: Tensor | None = None,
+        clothes_texts: Tensor | None = None,
+        identity_clothes: Tensor | None = None,
+        targets: Tensor | None = None,
+        alternate: tuple[int, int] | None = None,
+        start_epochs: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self._terms = find_terms(weights)
+        self._loss_weights = {name: float(weights[name]) for name in self._terms}
+        self._settings = settings or LossSettings()
+        self._alternate = alternate
+        self._start_epochs = dict(start_epochs or {})
+        if alternate is not None and not any(term.examines for term in self._terms.values()):
+            raise InputError("encoder.alternate is set, but no term of the method examines: nothing to take turns with")
+        needs = {need for term in self._terms.values() for need in term.needs}
+        self._check(needs, identity_texts, clothes_texts, identity_clothes)
+        self.image_encoder = image_encoder
+        self.shielding_encoder = deepcopy(image_encoder) if "shielding" in needs else None
+        self._targets_by_copy = "target" in needs and targets is None
+        self._frozen: list[nn.Module] = []  # in a list: what is frozen is no part of this module's state
+        if self._targets_by_copy:
+            self._frozen.append(deepcopy(image_encoder).requires_grad_(False).eval())
+        for name, value, wanted in (
+            ("identity_texts", identity_texts, "identity_texts" in needs),
+            ("clothes_texts", clothes_texts, "clothes_texts" in needs),
+            ("identity_clothes", identity_clothes, bool(needs & {"clothes_texts", "clothes_classes"})),
+            ("targets", targets, "target" in needs),
+        ):
+            self.register_buffer(name, value if wanted else None, persistent=False)
+        clothes_classes = 0 if identity_clothes is None else int(identity_clothes.max()) + 1
+        self.parts = self._make_parts(
+            Dimensions(
+                image_encoder.hidden_dim, image_encoder.projected_dim, identities, clothes_classes, self._settings
+            ),
+            seed,
+        )
+
+    @staticmethod
+    def _check(needs: set[Need], identity: Tensor | None, clothes: Tensor | None, classes: Tensor | None) -> None:
+        given = {"identity_texts": identity, "clothes_texts": clothes, "clothes_classes": classes}
+        missing = [name for name, value in given.items() if name in needs and value is None]
+        if missing:
+            raise ValueError(f"the terms need {', '.join(missing)}")
+
+    def _make_parts(self, dimensions: Dimensions, seed: int) -> nn.ModuleDict:
+        parts: dict[str, nn.Module] = {}
+        for term in self._terms.values():
+            for name, build in term.parts.items():
+                if name not in parts:
+                    generator = torch.Generator().manual_seed(seed * 2**32 + crc32(name.encode()))
+                    parts[name] = build(dimensions, generator)
+        return nn.ModuleDict(parts)
+
+    def _apply(self, *arguments: Any, **settings: Any) -> "EncoderTask":
+        """Moves to a device or type take the frozen encoder along, although it is no part of the state."""
+        super()._apply(*arguments, **settings)  # type: ignore[no-untyped-call]
+        for module in self._frozen:
+            module._apply(*arguments, **settings)  # type: ignore[no-untyped-call]
+        return self
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms in the sum."""
+        return tuple(self._terms)
+
+    @property
+    def uses_shielding_images(self) -> bool:
+        """Whether a batch must have its shielding views."""
+        return self.shielding_encoder is not None or self._targets_by_copy
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Weight of each term in the sum (17), by name."""
+        return self._loss_weights
+
+    def loss_weights_at(self, epoch: int, step: int) -> Mapping[str, float]:
+        """Weights of the terms that enter the sum in an epoch at an optimiser step, both from 0 over the whole run.
+
+        With ``alternate`` (n, m), n steps of the examining terms are followed by m steps of all others. Parameters that
+        only absent terms move must get no gradient at that step (None, not zero), so that neither momentum nor weight
+        decay moves them.
+        """
+        weights = {
+            name: weight for name, weight in self._loss_weights.items() if epoch >= self._start_epochs.get(name, 0)
+        }
+        if self._alternate is None:
+            return weights
+        examine, other = self._alternate
+        examining = step % (examine + other) < examine
+        return {name: weight for name, weight in weights.items() if self._terms[name].examines == examining}
+
+    def _targets(self, batch: EncoderBatch) -> Tensor | None:
+        if self.targets is not None:
+            return self.targets[batch.rows]
+        if not self._targets_by_copy:
+            return None
+        with torch.no_grad():
+            features: ImageFeatures = self._frozen[0](present(batch.shielding))
+        return features.joined
+
+    def encode(self, batch: EncoderBatch) -> EncoderFeatures:
+        """The expensive part: all image encoders on a batch, or on a part of one.
+
+        No image looks at another one here, except through batch norm where an image encoder has it (CLIP's ResNets and
+        the convolutional stem) and is in training mode.
+        """
+        cameras = batch.cameras
+        raw: ImageFeatures = self.image_encoder(batch.raw, cameras)
+        if self.shielding_encoder is None:
+            return EncoderFeatures(*raw, target=self._targets(batch))
+        shielding: ImageFeatures = self.shielding_encoder(present(batch.shielding), cameras)
+        return EncoderFeatures(*raw, *shielding, self._targets(batch))
+
+    def losses(self, features: EncoderFeatures, labels: EncoderLabels) -> dict[str, Tensor]:
+        """The terms by name, unweighted, over the whole (global) batch that the features are of.
+
+        Everything that looks at more than one image or has few parameters is here: heads with batch norm, Proj_c,
+        triplet mining, identity centres. A term is absent if the batch has nothing that it is about (no image with a
+        clothes class).
+        """
+        inputs = LossInputs(
+            features,
+            labels,
+            dict(self.parts.items()),
+            self._settings,
+            self.identity_texts,
+            self.clothes_texts,
+            self.identity_clothes,
+        )
+        losses = {name: term.compute(inputs) for name, term in self._terms.items()}
+        return {name: loss for name, loss in losses.items() if loss is not None}
+
+    def forward(self, batch: EncoderBatch) -> dict[str, Tensor]:
+        """The terms by name; the sum is the loop's."""
+        return self.losses(self.encode(batch), labels_of(batch))
+
+
+def use_fast_layout(task: nn.Module) -> None:
+    """Keep the weights of image encoders with several convolutions channels-last: a tenth faster for the conv stem."""
+    for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+        if sum(isinstance(module, nn.Conv2d) for module in encoder.modules()) > 1:
+            encoder.to(memory_format=torch.channels_last)
+
+
+def make_optimizer(
+    task: EncoderTask, learning_rate: float, weight_decay: float, head_factor: float = 1.0
+) -> torch.optim.Adam:
+    """Adam as in CLIP-ReID: biases at twice the rate; heads and Proj_c at ``head_factor`` times it.
+
+    Parameters of one rate are one group, so that a step is a few fused calls and not one a parameter.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in task.named_parameters():
+        if parameter.requires_grad:
+            factor = 2.0 if name.endswith("bias") else 1.0
+            if not name.startswith(("image_encoder.", "shielding_encoder.")):
+                factor *= head_factor
+            groups.setdefault(factor, []).append(parameter)
+    described = [{"params": parameters, "rate_factor": factor} for factor, parameters in groups.items()]
+    return torch.optim.Adam(described, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def train_encoder(
+    task: EncoderTask,
+    data: EncoderData,
+    *,
+    epochs: int = 40,
+    learning_rate: float = 5e-6,
+    head_factor: float = 1.0,
+    weight_decay: float = 1e-4,
+    schedule: ScheduleKind = "cosine",
+    schedule_every: Every = "step",
+    milestones: Sequence[int] = (30, 50),
+    warmup_fraction: float = 0.1,
+    engine: Engine | None = None,
+    resume: ResumeSettings | None = None,
+    validation: Validation | None = None,
+    quiet: bool = False,
+) -> TrainingRun:
+    """Train the encoders (section 4.2: 40 epochs, Adam, 5e-6, cosine decay).
+
+    Args:
+        task: Model and losses.
+        data: Batches.
+        epochs: Passes of the sampler.
+        learning_rate: Of Adam, after the warm-up.
+        head_factor: See :func:`make_optimizer`.
+        weight_decay: Of Adam.
+        schedule: ``cosine``, or ``step``: a tenth at each milestone.
+        schedule_every: See :func:`by_epoch`.
+        milestones: Epochs of the ``step`` schedule.
+        warmup_fraction: Share of the epochs that warm up linearly from a tenth of the rate.
+        engine: How steps are computed.
+        resume: Keep the state, and go on from it.
+        validation: Checks between epochs.
+        quiet: No progress line.
+
+    Raises:
+        WorkError: See :func:`train`.
+        InputError: See :func:`train`.
+    """
+    engine = replace(engine or Engine(), labels_of=labels_of)
+    ranks = engine.ranks
+    task.train()
+    use_fast_layout(task)
+    join_batch_norms(task, ranks)
+    return train(
+        task,
+        make_optimizer(task, learning_rate, weight_decay, head_factor),
+        epochs,
+        lambda number, start_step: data.epoch(number, start_step, ranks.rank, ranks.world),
+        encoder_rates(epochs, learning_rate, schedule, schedule_every, milestones, warmup_fraction),
+        what="encoder",
+        weigh=lambda epoch, step, losses: weighted_sum(losses, task.loss_weights_at(epoch, step)),
+        engine=engine,
+        resume=resume,
+        validation=validation,
+        quiet=quiet,
+    )

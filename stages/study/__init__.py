@@ -1,0 +1,1 @@
+"""Studies: methods times seeds, each step done by the stage that is there for it."""

@@ -1,0 +1,201 @@
+"""Runs the steps of a study on Ray: as many at once as there is room for, each in a process that is used again."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import Any
+
+import stages
+from pipeline.errors import InputError
+from pipeline.ray_session import Resources, ray_session, terminable
+from pipeline.studies.progress import StudyProgress
+from pipeline.studies.rows import Plan
+from pipeline.studies.schedule import Schedule
+from pipeline.studies.steps import Kind, Step
+from stages.console import Console
+from stages.study.work import Outcome, Task, do_task, identify
+
+POLL_SECONDS = 1.0
+CRASHES = 2
+"""How often the process of a step may die before the step has failed."""
+LOCK_NAME, STATES_NAME = ".lock", ".states"
+
+_ON_GPU: frozenset[Kind] = frozenset({"clip", "prompts", "encoder", "features"})
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where the steps run.
+
+    Attributes:
+        address: Of a Ray cluster; None: a local one.
+        workers: Steps at once; 0: as many as there is room for.
+        gpus_per_run: GPUs, or the share of one, that a step takes where there are any.
+        any_code: Whether steps count as finished that another version of the program made.
+    """
+
+    address: str | None = None
+    workers: int = 0
+    gpus_per_run: float = 1.0
+    any_code: bool = False
+
+
+@contextmanager
+def study_lock(folder: Path) -> Iterator[None]:
+    """Keep a second command away from the same folder.
+
+    Raises:
+        InputError: One is at work there, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / LOCK_NAME).open("a")
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}; give another --out") from error
+    with stream:
+        try:
+            flock(stream, LOCK_EX | LOCK_NB)
+        except OSError:
+            message = f"another ccaf-pipeline ablate is at work in {folder}: wait for it, or give --out"
+            raise InputError(message) from None
+        yield
+
+
+@dataclass
+class _Slots:
+    """Room for steps: on CPUs, and on GPUs where there are any."""
+
+    cpu: int
+    gpu: int
+    taken: dict[str, str] = field(default_factory=dict)
+
+    def _room(self, pool: str) -> int:
+        limit = self.gpu if pool == "gpu" else self.cpu
+        return limit - sum(name == pool for name in self.taken.values())
+
+    def pool_of(self, step: Step) -> str:
+        return "gpu" if self.gpu and step.kind in _ON_GPU else "cpu"
+
+    def fits(self, step: Step) -> bool:
+        return self._room(self.pool_of(step)) > 0
+
+    def take(self, step: Step) -> None:
+        self.taken[step.name] = self.pool_of(step)
+
+    def free(self, step: Step) -> None:
+        del self.taken[step.name]
+
+
+def _find_slots(resources: Resources, machines: Machines, threads: int, device: str) -> _Slots:
+    """Room for steps.
+
+    Raises:
+        InputError: A GPU is asked for and there is none, or no machine has the CPUs of a step.
+    """
+    use_gpu = device.startswith("cuda") or (device == "auto" and resources.gpus > 0)
+    if use_gpu and resources.gpus < machines.gpus_per_run:
+        raise InputError(f"a run takes {machines.gpus_per_run:g} GPUs (--gpus-per-run), Ray finds {resources.gpus:g}")
+    if resources.node_cpus < threads:
+        raise InputError(f"threads = {threads}, but the largest machine has {resources.node_cpus} CPUs")
+    cpu = max(1, resources.cpus // threads)
+    gpu = math.floor(resources.gpus / machines.gpus_per_run + 1e-9) if use_gpu else 0
+    if machines.workers:
+        cpu, gpu = min(cpu, machines.workers), min(gpu, machines.workers)
+    return _Slots(cpu, gpu)
+
+
+def _with_threads(step: Step, threads: int, machines: Machines) -> Step:
+    """The step as it runs beside others."""
+    changes: dict[str, Any] = {"threads": threads}
+    if step.kind == "shards" and "data" in step.inputs:
+        parse = step.parameters.parse
+        changes["parse"] = parse.model_copy(update={"gpus_per_worker": machines.gpus_per_run})
+    return replace(step, parameters=step.parameters.model_copy(update=changes))
+
+
+def _demand(step: Step, slots: _Slots, threads: int, machines: Machines) -> dict[str, float]:
+    """What a step takes from Ray; parsing has workers of its own, which do."""
+    if step.kind == "shards":
+        return {"num_cpus": 0}
+    return {"num_cpus": threads, "num_gpus": machines.gpus_per_run if slots.pool_of(step) == "gpu" else 0}
+
+
+def run_plan(plan: Plan, machines: Machines, console: Console) -> Schedule:
+    """Do what is missing of a plan; returns how it stands at the end.
+
+    Raises:
+        InputError: The cluster does not answer, or is too small.
+        KeyboardInterrupt: It was interrupted; finished steps are kept.
+    """
+    schedule = Schedule(plan.steps, plan.folder, identify, machines.any_code)
+    if schedule.reused:
+        console.say(f"{len(schedule.reused)} of {len(plan.steps)} steps are finished already")
+    if schedule.outdated:
+        console.say(
+            "steps that another version of the program finished are made again, and what follows if they differ "
+            "(--any-code takes them as they are)"
+        )
+    if schedule.over:
+        return schedule
+    threads = plan.parameters.threads or 1
+    cpus = max(1, machines.workers) * threads
+    modules = (str(Path(stages.__file__).parent),)
+    with (
+        StudyProgress(schedule, plan, quiet=console.quiet) as progress,
+        ray_session(machines.address, cpus, modules) as resources,
+        terminable(),
+    ):
+        slots = _find_slots(resources, machines, threads, plan.parameters.device)
+        progress.parallel(slots.gpu or slots.cpu)
+        _work(schedule, slots, threads, machines, progress)
+    return schedule
+
+
+def _work(schedule: Schedule, slots: _Slots, threads: int, machines: Machines, progress: StudyProgress) -> None:
+    import ray
+
+    remote = ray.remote(do_task)
+    running: dict[Any, Step] = {}
+    folder = Path.cwd()
+    try:
+        while not schedule.over:
+            while (step := schedule.take(slots.fits)) is not None:
+                slots.take(step)
+                task = Task(
+                    _with_threads(step, threads, machines),
+                    schedule.inputs_of(step),
+                    schedule.folder / f"{step.name}.log",
+                    schedule.folder / STATES_NAME / step.name,
+                    folder,
+                )
+                options = {**_demand(step, slots, threads, machines), "max_retries": CRASHES}
+                running[remote.options(**options).remote(task)] = step
+            done, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
+            for ref in done:
+                step = running.pop(ref)
+                slots.free(step)
+                outcome = _outcome(ref, step)
+                if outcome.output is None:
+                    schedule.fail(step, f"{step.name}: {outcome.error}")
+                else:
+                    schedule.finish(step, outcome.output, outcome.seconds)
+            progress.show()
+    except BaseException:
+        for ref in running:
+            ray.cancel(ref, force=True)
+        raise
+
+
+def _outcome(ref: Any, step: Step) -> Outcome:
+    import ray
+
+    try:
+        found = ray.get(ref)
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(error).split())[:300]
+        return Outcome(None, 0.0, f"its process died again and again ({reason})")
+    assert isinstance(found, Outcome)
+    return found

@@ -1,0 +1,183 @@
+"""Faults of a cluster, injected for real on a Ray of two nodes; the bytes are those of an undisturbed run."""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shard_jobs import content
+
+from pipeline.errors import WorkError
+from pipeline.ray_session import ray_session
+from pipeline.shards.making.job import JobResult, run_job
+from pipeline.shards.making.plan import ParseSettings
+from pipeline.shards.making.run import RunSettings
+from pipeline.shards.verify import verify_folder
+
+SETTINGS = ParseSettings("tiles", {"seconds": 0.05}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
+SMALL_STORE = 80 * 1024 * 1024  # Ray's least is 75 MB
+
+
+@pytest.fixture(scope="module")
+def cluster(plugin_parser: Path, faults: Path) -> Iterator[Any]:
+    """A head node of one CPU, to which this process is connected, and a second node of one CPU."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": SMALL_STORE}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
+    found.second = found.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def run(
+    image_folder: Any, out: Path, say: Callable[[str], None] = lambda _: None, workers: int = 2, **run_settings: Any
+) -> JobResult:
+    run = RunSettings(workers=workers, batch_size=3, **run_settings)
+    return run_job("tiny", image_folder.manifest, image_folder.folder, out, SETTINGS, run, quiet=True, say=say)
+
+
+@pytest.fixture(scope="module")
+def expected(cluster: Any, image_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Content of an undisturbed run."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    result = run(image_folder, out)
+    assert (result.timings.workers_lost, result.timings.shards_made) == (0, 10)
+    assert verify_folder(out, threads=1) == []
+    return content(out)
+
+
+def test_a_session_that_is_open_is_used_and_left_open(cluster: Any) -> None:
+    import ray
+
+    with ray_session(None) as resources:
+        assert resources.cpus == 2
+    assert ray.is_initialized()
+
+
+def test_lost_workers_are_replaced_and_the_bytes_are_the_same(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    """One is killed, one is stopped by a signal, so that it can neither work nor end."""
+    for fault in ("killed", "frozen"):
+        (faults / fault).touch()
+    result = run(image_folder, tmp_path / "out", shard_timeout=6, restarts=2)
+    assert list(faults.iterdir()) == [], "both faults were to happen"
+    assert result.timings.workers_lost == 2
+    assert content(tmp_path / "out") == expected
+
+
+def shard_workers(cluster: Any) -> list[int]:
+    """Processes of the cluster's shard workers, dying ones included."""
+    raylets = {info.process.pid for node in cluster.list_all_nodes() for info in node.all_processes["raylet"]}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title, status = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        parent = int(status.rpartition(")")[2].split()[1])
+        if parent in raylets and title.startswith(b"ray::ShardWorker"):
+            found.append(int(folder.name))
+    return found
+
+
+def wait_for_the_end_of_workers(cluster: Any) -> None:
+    """A worker that is being stopped may still begin a batch, and would take the next fault upon itself."""
+    deadline = time.monotonic() + 30
+    while shard_workers(cluster):
+        assert time.monotonic() < deadline, "a worker does not end"
+        time.sleep(0.02)
+
+
+def test_what_cannot_go_on_is_a_clear_error_and_one_worker_finishes_to_the_same_bytes(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    shard = r"part-000\d\d-of-00010.parquet failed: "
+    for fault, message in (
+        ("crash", f"{shard}its worker died again and again"),
+        ("hang", f"{shard}.*parse.shard_timeout, 2 s"),
+        ("storage", f"{shard}s3://bucket/x: the server is too busy"),
+        ("contract", "parser tiles gave 0 results"),
+    ):
+        (faults / fault).touch()
+        with pytest.raises(WorkError, match=message):
+            run(image_folder, tmp_path / "out", workers=1, shard_timeout=2 if fault == "hang" else 0, restarts=0)
+        assert not (tmp_path / "out" / "_record.json").exists()
+        wait_for_the_end_of_workers(cluster)
+    (faults / "storage").touch()  # and now it may be asked again
+    result = run(image_folder, tmp_path / "out", workers=1, restarts=1)
+    assert list(faults.iterdir()) == []
+    assert (result.timings.workers, result.timings.workers_lost) == (1, 0)
+    assert content(tmp_path / "out") == expected
+
+
+def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = sum(len(data) for data in expected.values()) * 2 // 3
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        with pytest.raises(WorkError, match="No space left on device; shards that are committed are kept"):
+            run(image_folder, disk / "out")
+        names = sorted(path.name for path in (disk / "out").iterdir())
+        committed = [name for name in names if name.startswith("part-")]
+        assert committed
+        assert "_record.json" not in names
+        assert all((disk / "out" / name).read_bytes() == expected[name] for name in committed)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        result = run(image_folder, disk / "out")
+        assert result.timings.shards_reused >= len(committed), "a worker that was being stopped may commit one more"
+        assert content(disk / "out") == expected
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_node_that_goes_takes_no_shard_with_it(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def remove_node() -> None:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("part-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        cluster.remove_node(cluster.second, allow_graceful=False)
+
+    remover = threading.Thread(target=remove_node)
+    remover.start()
+    result = run(image_folder, out)
+    remover.join()
+    assert result.timings.workers_lost >= 1
+    assert content(out) == expected
+
+
+def test_workers_that_the_memory_monitor_kills_are_given_up_and_the_others_finish(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    """The last test: the second node is one where Ray finds the memory full, always."""
+    full = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
+    cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE, env_vars=full)
+    remarks: list[str] = []
+
+    def say(text: str) -> None:
+        remarks.append(text)
+        if "memory" in text:
+            (faults / "wait").unlink(missing_ok=True)
+
+    (faults / "wait").touch()
+    result = run(image_folder, tmp_path / "out", restarts=1, say=say)
+    assert any(text.startswith("a worker cannot be started") for text in remarks)
+    assert result.timings.workers_lost >= 1
+    assert content(tmp_path / "out") == expected

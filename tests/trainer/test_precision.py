@@ -1,0 +1,74 @@
+"""bfloat16 by autocast, float16 only where it works, gradient checkpointing that changes no number."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from pipeline.errors import InputError
+from pipeline.models.clip import load_clip
+from pipeline.models.recompute import recompute_activations
+from pipeline.trainer.precision import Precision
+
+
+def test_float16_on_a_cpu_is_refused():
+    with pytest.raises(InputError, match="fp16 needs a CUDA device, the device here is cpu; use bf16 or fp32"):
+        Precision("fp16", "cpu")
+
+
+def test_bfloat16_computes_short_and_keeps_weights_and_gradients_long():
+    layer = torch.nn.Linear(16, 16)
+    precision = Precision("bf16", "cpu")
+    with precision.autocast():
+        found = layer(torch.ones(2, 16))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), layer(torch.ones(2, 16)), rtol=2e-2, atol=2e-2)
+    precision.backward(found.float().square().mean())
+    assert layer.weight.dtype == layer.weight.grad.dtype == torch.float32
+    assert precision.state() == {}
+
+
+def test_float32_computes_long():
+    with Precision().autocast():
+        assert torch.nn.Linear(4, 4)(torch.ones(1, 4)).dtype == torch.float32
+
+
+def run_encoder(encoder, images):
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    encoder.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        features = encoder(images)
+        loss = features.projected.square().sum() + features.earlier.sum()
+    loss.backward()
+    return loss, {name: parameter.grad for name, parameter in encoder.named_parameters()}, sum(kept)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_recomputed_activations_give_equal_losses_and_gradients_and_keep_less(tiny_clip_config, dropout):
+    plain = load_clip(str(tiny_clip_config), image_size=(64, 32)).image_encoder.train()
+    for block in plain.tower.transformer.resblocks:
+        block.mlp.add_module("drop", torch.nn.Dropout(dropout))
+    saving = deepcopy(plain)
+    recompute_activations(saving)
+    images = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    loss, gradients, kept = run_encoder(plain, images)
+    torch.manual_seed(1)
+    other_loss, other_gradients, other_kept = run_encoder(saving, images)
+    assert torch.equal(loss, other_loss)
+    assert gradients.keys() == other_gradients.keys()
+    for name, gradient in gradients.items():
+        assert torch.equal(gradient, other_gradients[name]), name
+    assert other_kept < kept / 2
+    assert saving.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_recomputing_a_resnet_is_refused():
+    clip = load_clip("RN50-quickgelu", image_size=(64, 32))
+    with pytest.raises(InputError, match="works with transformers only, not with ModifiedResNet"):
+        recompute_activations(clip.image_encoder)
