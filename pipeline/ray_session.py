@@ -23,8 +23,16 @@ _RAY_ENVIRONMENT = {
 }
 """What Ray reads from its environment when it starts; a user's own setting wins."""
 
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+"""Where users name the cluster that every command of theirs is to use."""
+
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray in the process that ``ray job submit`` starts; it holds the runtime environment of the job."""
+
+
+def default_address() -> str | None:
+    """The cluster that the user's environment names; None: a local one is to be started."""
+    return os.environ.get(ADDRESS_VARIABLE) or None
 
 
 @dataclass(frozen=True)

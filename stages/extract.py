@@ -1,71 +1,18 @@
-"""``ccaf-pipeline extract``: features of the query and gallery images, from a checkpoint or from the frozen CLIP."""
+"""The extract stage: features of the query and gallery images, from a checkpoint or from the frozen CLIP."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from pipeline.config import Parameters
+from pipeline.device import choose_device, set_threads
+from pipeline.features.encoders import frozen_encoder, raw_store, retrieval_features, trained_encoder
+from pipeline.features.feature_set import write_features
+from pipeline.features.rows import feature_rows, feature_table
+from pipeline.training.training_data import open_shards
 from stages.console import Console
-from stages.options import (
-    DatasetOption,
-    JsonOption,
-    ParamsOption,
-    QuietOption,
-    SeedOption,
-    SetOption,
-    dataset_workspace,
-    make_context,
-)
 
 DEFAULT_ROLES = ["query", "gallery"]
-
-
-def command(
-    shards: Annotated[
-        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
-    ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
-    ] = None,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
-    ] = False,
-    roles: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--role", help="Role to extract: train, val, query, gallery. Repeatable. Default: query, gallery."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Feature file. Default: artifacts/<data set>/features.parquet (features-frozen)."),
-    ] = None,
-    dataset: DatasetOption = None,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    seed: SeedOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the features of a data set's images, for evaluate or for your own use.
-
-    Only the raw image encoder is used: no mask and no text.
-    """
-    context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
-    workspace = dataset_workspace(context)
-    target = out or (workspace.frozen_features if frozen else workspace.features)
-    result = run(
-        context.parameters,
-        context.console,
-        shards or workspace.shards,
-        None if frozen else checkpoint or workspace.encoder,
-        target,
-        roles,
-    )
-    context.console.result(result, f"{target}: {result['images']} rows")
-    context.say_next("evaluate", "--features", str(target))
 
 
 def run(
@@ -89,12 +36,6 @@ def run(
     Raises:
         InputError: The shards, the checkpoint, a role or a parameter is wrong.
     """
-    from pipeline.device import choose_device, set_threads
-    from pipeline.features.encoders import frozen_encoder, raw_store, retrieval_features, trained_encoder
-    from pipeline.features.feature_set import write_features
-    from pipeline.features.rows import feature_rows, feature_table
-    from pipeline.training.training_data import open_shards
-
     settings = parameters.evaluate
     set_threads(parameters.threads)
     device = choose_device(parameters.device)

@@ -1,31 +1,23 @@
-"""``ccaf-pipeline figures``: the paper's pictures of one or two checkpoints, with their numbers."""
+"""The figures stage: the paper's pictures of one or two checkpoints, with their numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
+from pipeline import __version__
 from pipeline.config import Parameters
+from pipeline.datasets.catalog import load_facts
+from pipeline.device import choose_device, set_threads
+from pipeline.errors import InputError
+from pipeline.reporting.figures.page import FIGURES, PAGE_NAME, FiguresPage, Part, check_target, write_figures
+from pipeline.reporting.numbers import Absent
+from pipeline.reporting.origin import Fact
+from pipeline.training.training_data import open_shards
 from pipeline.workspace import Workspace
 from stages.console import Console
-from stages.options import (
-    DatasetOption,
-    JsonOption,
-    ParamsOption,
-    QuietOption,
-    SeedOption,
-    SetOption,
-    dataset_workspace,
-    make_context,
-)
-
-if TYPE_CHECKING:
-    from pipeline.reporting.figures.page import FiguresPage
-
-NOBODY = "none"
-FROZEN = "frozen"
+from stages.figure_inputs import read_subjects
+from stages.figure_sections import Maker
 
 
 @dataclass(frozen=True)
@@ -54,78 +46,6 @@ class Asked:
         return [self.checkpoint, *([] if self.against is None else [self.against])]
 
 
-def command(
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            help="Encoder checkpoint, or frozen: the CLIP of the parameters. Default: artifacts/<data set>/encoder.",
-        ),
-    ] = None,
-    against: Annotated[
-        str, typer.Option("--against", help="What it is compared with: another checkpoint, frozen, or none.")
-    ] = FROZEN,
-    prompts: Annotated[
-        Path | None,
-        typer.Option("--prompts", help="Prompts checkpoint. Default: artifacts/<data set>/prompts, if it is there."),
-    ] = None,
-    against_prompts: Annotated[
-        Path | None, typer.Option("--against-prompts", help="Prompts checkpoint that it is compared with.")
-    ] = None,
-    figures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--figure",
-            help="prompt-distances, feature-distances, tsne, ranked, or maps. Repeatable. Default: all.",
-            show_default=False,
-        ),
-    ] = None,
-    identities: Annotated[
-        list[int] | None,
-        typer.Option("--identity", help="Person id on the map. Repeatable. Default: those with the most images."),
-    ] = None,
-    shards: Annotated[
-        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the figures. Default: artifacts/<data set>/figures.")
-    ] = None,
-    dataset: DatasetOption = None,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    seed: SeedOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Draw the paper's figures of a checkpoint beside another: one HTML page, its numbers, each picture as a file.
-
-    Distances of prompts and images (Figure 5), distances of test features (Figure 6), a map of some identities
-    (Figure 7), ranked lists (Figure 8), and attention and gradient maps with the share that falls on clothes. The page
-    loads nothing from elsewhere; mind that it shows images of the data set.
-    """
-    context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
-    workspace = dataset_workspace(context)
-    asked = Asked(
-        checkpoint=workspace.encoder if checkpoint is None else _place(checkpoint),
-        against=None if against == NOBODY else _place(against),
-        prompts=prompts,
-        against_prompts=against_prompts,
-        figures=tuple(figures or ()),
-        identities=tuple(identities or ()),
-    )
-    summary = run(
-        context.parameters, context.console, workspace, asked, shards or workspace.shards, out or workspace.figures
-    )
-    context.console.say("open it in a browser")
-    context.console.result(summary, f"{summary['page']}: {', '.join(summary['figures'])}")
-
-
-def _place(text: str) -> Path:
-    """A checkpoint's folder; the word stands for the CLIP, and ``./frozen`` for a folder of that name."""
-    path = Path(text)
-    return path.absolute() if text != FROZEN and path == Path(FROZEN) else path
-
-
 def run(
     parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path, out: Path
 ) -> dict[str, Any]:
@@ -142,10 +62,6 @@ def run(
     Raises:
         InputError: A figure is not known, a checkpoint or the shards are wrong, or the folder holds something else.
     """
-    from pipeline.errors import InputError
-    from pipeline.reporting.figures.page import FIGURES, PAGE_NAME, check_target, write_figures
-    from pipeline.reporting.numbers import Absent
-
     unknown = [name for name in asked.figures if name not in FIGURES]
     if unknown:
         raise InputError(f"--figure {unknown[0]}: there is no such figure; there are: {', '.join(FIGURES)}")
@@ -169,16 +85,7 @@ def run(
 
 def _make(
     parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path
-) -> "tuple[FiguresPage, dict[str, Any]]":
-    from pipeline import __version__
-    from pipeline.datasets.catalog import load_facts
-    from pipeline.device import choose_device, set_threads
-    from pipeline.reporting.figures.page import FIGURES, FiguresPage, Part
-    from pipeline.reporting.origin import Fact
-    from pipeline.training.training_data import open_shards
-    from stages.figure_inputs import read_subjects
-    from stages.figure_sections import Maker
-
+) -> tuple[FiguresPage, dict[str, Any]]:
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     reader = open_shards(shards, parameters.data.dataset)

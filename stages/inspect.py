@@ -1,97 +1,69 @@
-"""``ccaf-pipeline inspect``: one self-contained HTML page that shows whether the masks can be trusted."""
+"""The inspect stage: one self-contained HTML page that shows whether the masks can be trusted."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
+from pipeline import __version__
+from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
-from stages.options import (
-    DatasetOption,
-    JsonOption,
-    ParamsOption,
-    QuietOption,
-    SeedOption,
-    SetOption,
-    dataset_workspace,
-    make_context,
-)
-
-if TYPE_CHECKING:
-    from pipeline.reporting.inspection import Inspection
-    from pipeline.shards.reader import ShardReader
+from pipeline.reporting.inspection import Inspection, Selection, inspect_shards
+from pipeline.reporting.page import write_page
+from pipeline.shards.reader import ShardReader
+from stages.console import Console
 
 TEMPLATE = "inspect.html.j2"
+PAGE_NAME = "inspect.html"
 
 
-def command(
-    shards: Annotated[
-        Path | None, typer.Argument(help="Shards of parse. Default: artifacts/<data set>/shards.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="The page. Default: inspect.html beside the shards, or here if they are remote."),
-    ] = None,
-    images: Annotated[
-        int, typer.Option("--images", min=1, max=500, help="Images on each of the two sheets: worst first, random.")
-    ] = 24,
-    split: Annotated[
-        list[str] | None, typer.Option("--split", help="Only images of this split. Repeatable.", show_default=False)
-    ] = None,
-    camera: Annotated[
-        list[int] | None, typer.Option("--camera", help="Only images by this camera. Repeatable.", show_default=False)
-    ] = None,
-    flag: Annotated[
-        list[str] | None, typer.Option("--flag", help="Only images with this flag. Repeatable.", show_default=False)
-    ] = None,
-    dataset: DatasetOption = None,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    seed: SeedOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write one HTML page about parsed images: what made the masks, distributions, flags, and sheets to look at.
+@dataclass(frozen=True)
+class Inspected:
+    """The page as it was written: itself, and a summary of it for programs."""
 
-    The page loads nothing from elsewhere. Mind that it shows images of the data set.
+    page: Inspection
+    summary: dict[str, Any]
+
+
+def run(
+    console: Console,
+    shards: Path,
+    out: Path | None = None,
+    *,
+    selection: Selection | None = None,
+    images: int = 24,
+    seed: int = 0,
+) -> Inspected:
+    """Write the page.
+
+    Args:
+        console: For remarks.
+        shards: Folder of the shards, local or a URI.
+        out: The page; None: ``inspect.html`` beside the shards, or here if they are remote.
+        selection: Which images it is about; None: all.
+        images: Images on each of the two sheets.
+        seed: Of the random sheet.
+
+    Raises:
+        InputError: There are no shards, or nothing is selected.
     """
-    context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
-    if shards is not None and dataset is not None:
-        raise InputError(f"give either the folder {shards} or --dataset: the shards say which data set they are of")
-
-    from pipeline import __version__
-    from pipeline.reporting.inspection import Selection, inspect_shards
-    from pipeline.reporting.page import write_page
-    from pipeline.shards.reader import ShardReader
-
-    if shards is None:
-        workspace = dataset_workspace(context)
-        reader, default = ShardReader(workspace.shards, copy=False), workspace.inspection
-    else:
-        reader = ShardReader(shards, copy=False)
-        beside = reader.folder.local
-        default = Path("inspect.html") if beside is None else beside.absolute().parent / "inspect.html"
+    reader = ShardReader(shards, copy=False)
     page = inspect_shards(
         reader,
         title=_title(reader),
         version=__version__,
-        selection=Selection(tuple(split or ()), tuple(camera or ()), tuple(flag or ())),
+        selection=selection or Selection((), (), ()),
         images=images,
-        seed=context.parameters.seed,
+        seed=seed,
     )
-    target = out or default
+    beside = reader.folder.local
+    target = out or (Path(PAGE_NAME) if beside is None else beside.absolute().parent / PAGE_NAME)
     size = write_page(page, target, TEMPLATE)
-    context.console.say(
-        f"{len(page.worst) + len(page.random)} images of {reader.folder}, {size / 1e6:.1f} MB -> {target}"
-    )
-    context.console.say("open it in a browser")
-    context.console.result(_summary(page, reader, target, size), _as_text(page))
+    console.say(f"{len(page.worst) + len(page.random)} images of {reader.folder}, {size / 1e6:.1f} MB -> {target}")
+    return Inspected(page, _summary(page, reader, target, size))
 
 
-def _title(reader: "ShardReader") -> str:
+def _title(reader: ShardReader) -> str:
     """The data set's title where it is one of the known, else its name."""
-    from pipeline.datasets.catalog import load_facts
-
     name = reader.metadata.dataset
     try:
         return load_facts(name).title
@@ -99,7 +71,7 @@ def _title(reader: "ShardReader") -> str:
         return name
 
 
-def _summary(page: "Inspection", reader: "ShardReader", target: Path, size: int) -> dict[str, Any]:
+def _summary(page: Inspection, reader: ShardReader, target: Path, size: int) -> dict[str, Any]:
     made = reader.metadata
     return {
         "out": str(target),
@@ -115,15 +87,3 @@ def _summary(page: "Inspection", reader: "ShardReader", target: Path, size: int)
         "quarantine": {tally.name: tally.count for tally in page.quarantine},
         **page.summary.as_dict(),
     }
-
-
-def _as_text(page: "Inspection") -> str:
-    whole = page.summary.whole
-    flags = ", ".join(f"{flag} {count}" for flag, count in whole.flags.items() if count)
-    figures = [
-        f"{name:<11} median {value.median:.3f}, 90% of the images {value.low:.3f} to {value.high:.3f}"
-        for name, value in (
-            ("clothes", whole.clothes_fraction), ("person", whole.person_fraction), ("confidence", whole.confidence)
-        )
-    ]  # fmt: skip
-    return "\n".join([f"{whole.images:,} images, {whole.flagged:,} flagged ({flags or 'none'})", *figures])

@@ -1,69 +1,66 @@
-"""``ccaf-pipeline manifest``: list and label a data set, count it beside the published numbers, write the table."""
+"""The manifest of a data set: listed, labelled, counted beside the published numbers, written as one table."""
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Any
 
-import typer
-
-from pipeline.errors import WorkError
+from pipeline.config import Parameters
+from pipeline.datasets.catalog import DatasetListing, dataset_folder, load_facts, read_dataset
+from pipeline.datasets.counts import compare_counts, counts_as_json, counts_as_text, differences
+from pipeline.datasets.manifest import write_manifest
 from stages.console import Console
-from stages.options import (
-    DatasetOption,
-    JsonOption,
-    ParamsOption,
-    QuietOption,
-    RootOption,
-    SetOption,
-    make_context,
-)
-
-if TYPE_CHECKING:
-    from pipeline.datasets.catalog import DatasetListing
 
 SHOWN_NAMES = 10
 
 
-def command(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="Where the manifest goes.")],
-    dataset: DatasetOption = None,
-    root: RootOption = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Fail, and write nothing, if a count differs from a verified published one, a name does not follow "
-            "the layout, or something could not be read.",
-        ),
-    ] = False,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the manifest of a data set: one row an image with its split, person, camera, clothes and tracklet."""
-    context = make_context(params, overrides, dataset=dataset, root=root, quiet=quiet, as_json=as_json)
-    from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
-    from pipeline.datasets.counts import compare_counts, counts_as_json, counts_as_text, differences
-    from pipeline.datasets.manifest import write_manifest
+@dataclass(frozen=True)
+class Listed:
+    """What was found.
 
-    data = context.parameters.data
+    Attributes:
+        value: For programs.
+        text: For people.
+        refusal: Why nothing was written; None: the manifest was written.
+    """
+
+    value: dict[str, Any]
+    text: str
+    refusal: str | None
+
+
+def run(parameters: Parameters, console: Console, out: Path, strict: bool = False) -> Listed:
+    """List a data set and write its manifest.
+
+    Args:
+        parameters: ``data`` says which data set, and where it lies.
+        console: For remarks.
+        out: Parquet file to write.
+        strict: Write nothing if the data set is not as published.
+
+    Raises:
+        InputError: The data set or its folder is wrong.
+    """
+    data = parameters.data
     facts = load_facts(data.dataset)
     listing = read_dataset(facts, dataset_folder(facts, data.root, os.environ))
     rows = compare_counts(listing.manifest, facts)
     differing = differences(rows)
-    _warn(context.console, listing, differing)
-    wrong = bool(differing or listing.unmatched or listing.problems)
-    refused = strict and wrong
-    if not refused:
+    _warn(console, listing, differing)
+    refusal = None
+    if strict and (differing or listing.unmatched or listing.problems):
+        refusal = (
+            f"{facts.title} is not as published: {len(differing)} counts differ, {len(listing.unmatched)} names do not "
+            f"follow the layout, {len(listing.problems)} other problems; nothing was written (--strict)"
+        )
+    else:
         write_manifest(listing.manifest, out)
-        context.console.say(f"manifest of {listing.manifest.num_rows:,} images -> {out}")
-        context.say_next("parse", *([] if root is None else ["--root", str(root)]))
+        console.say(f"manifest of {listing.manifest.num_rows:,} images -> {out}")
     value = {
         "dataset": facts.name,
         "folder": str(listing.folder),
-        "out": None if refused else str(out),
+        "out": str(out) if refusal is None else None,
         "counts": counts_as_json(rows),
         "differences": differing,
         "unmatched": len(listing.unmatched),
@@ -71,15 +68,10 @@ def command(
         "other_files": len(listing.others),
         "problems": list(listing.problems),
     }
-    context.console.result(value, f"{facts.title} in {listing.folder}\n{counts_as_text(rows)}")
-    if refused:
-        raise WorkError(
-            f"{facts.title} is not as published: {len(differing)} counts differ, {len(listing.unmatched)} names do not "
-            f"follow the layout, {len(listing.problems)} other problems; nothing was written (--strict)"
-        )
+    return Listed(value, f"{facts.title} in {listing.folder}\n{counts_as_text(rows)}", refusal)
 
 
-def _warn(console: Console, listing: "DatasetListing", differing: Sequence[str]) -> None:
+def _warn(console: Console, listing: DatasetListing, differing: Sequence[str]) -> None:
     """Say everything that a person should look at."""
     for problem in listing.problems:
         console.say(f"warning: {problem}")

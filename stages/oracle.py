@@ -1,32 +1,20 @@
-"""``ccaf-pipeline oracle``: features made of what is true of rendered images, for the ceiling and the floor."""
+"""The oracle stage: features made of what is true of rendered images, for the ceiling and the floor."""
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import numpy as np
+import pyarrow as pa
 
 from pipeline.config import Parameters
+from pipeline.datasets.catalog import dataset_folder, load_facts
+from pipeline.datasets.walkers.attributes import TEST_SPLITS, image_ids, read_attributes
+from pipeline.datasets.walkers.oracle import KINDS, oracle_features
+from pipeline.errors import InputError
+from pipeline.evaluation.leakage.walkers_factors import WALKERS_READER
+from pipeline.features.feature_set import write_features
 from stages.console import Console
-from stages.leakage import WALKERS_READER
-from stages.options import (
-    DatasetOption,
-    JsonOption,
-    ParamsOption,
-    QuietOption,
-    RootOption,
-    SetOption,
-    make_context,
-)
-
-
-class Kind(StrEnum):
-    """What the features say; see ``pipeline/datasets/walkers/oracle.py``."""
-
-    IDENTITY = "identity"
-    VISIBLE = "visible"
-    CLOTHES = "clothes"
 
 
 def run(parameters: Parameters, console: Console, kind: str, out: Path) -> dict[str, Any]:
@@ -41,15 +29,6 @@ def run(parameters: Parameters, console: Console, kind: str, out: Path) -> dict[
     Raises:
         InputError: The data set is not rendered, or its attributes are missing; the kind is unknown.
     """
-    import numpy as np
-    import pyarrow as pa
-
-    from pipeline.datasets.catalog import dataset_folder, load_facts
-    from pipeline.datasets.walkers.attributes import TEST_SPLITS, image_ids, read_attributes
-    from pipeline.datasets.walkers.oracle import KINDS, oracle_features
-    from pipeline.errors import InputError
-    from pipeline.features.feature_set import write_features
-
     facts = load_facts(parameters.data.dataset)
     if facts.reader != WALKERS_READER:
         raise InputError(f"oracles exist for rendered data sets (reader {WALKERS_READER}), not for {facts.name}")
@@ -75,27 +54,3 @@ def run(parameters: Parameters, console: Console, kind: str, out: Path) -> dict[
     write_features(out, pa.table(columns), {"dataset": facts.name, "oracle": kind, "feature": f"oracle-{kind}"})
     console.say(f"oracle {kind}: {len(rows)} images, {features.shape[1]} numbers each -> {out}")
     return {"images": len(rows), "dimension": features.shape[1], "oracle": kind, "out": str(out)}
-
-
-def command(
-    kind: Annotated[
-        Kind,
-        typer.Option(
-            "--kind",
-            help="identity: all of the person, the ceiling; visible: the named factors that the image shows; "
-            "clothes: the outfit alone, the floor.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="Where the features go.")],
-    dataset: DatasetOption = None,
-    root: RootOption = None,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write features that are made of what is true of each rendered image; score them with evaluate and leakage."""
-    context = make_context(params, overrides, dataset=dataset, root=root, quiet=quiet, as_json=as_json)
-    result = run(context.parameters, context.console, kind.value, out)
-    context.say_next("evaluate", "--features", str(out))
-    context.console.result(result, f"{out}: {result['images']} rows")

@@ -1,194 +1,154 @@
-"""``ccaf-pipeline parse``: human parsing of a data set into Parquet shards, on Ray."""
+"""The parse stage without its command line: which images, with which settings, and what is too many bad ones."""
 
 import os
-import shlex
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from pathlib import Path
 
-import typer
+import pyarrow as pa
 
+from pipeline.config import Parameters, ParseParameters
+from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
+from pipeline.datasets.manifest import read_manifest
+from pipeline.datasets.tracklets import sample_frames
 from pipeline.errors import InputError, WorkError
+from pipeline.location import Location, locate
+from pipeline.shards.making.job import JobResult, run_job
+from pipeline.shards.making.plan import ParseSettings, limit_manifest
+from pipeline.shards.making.run import RunSettings
+from pipeline.storage import is_folder
 from stages.console import Console
-from stages.options import (
-    Context,
-    DatasetOption,
-    JsonOption,
-    ParamsOption,
-    ParserOption,
-    QuietOption,
-    RootOption,
-    SeedOption,
-    SetOption,
-    TrustOption,
-    dataset_workspace,
-    make_context,
-)
-
-if TYPE_CHECKING:
-    from pipeline.location import Location
-    from pipeline.shards.making.job import JobResult
-
-RAY_ADDRESS = "RAY_ADDRESS"
-SHOWN_PROBLEMS = 10
 
 
-def command(
-    dataset: DatasetOption = None,
-    root: RootOption = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out", help="Folder for the shards, local or a URI such as s3://... Default: artifacts/<data set>/shards."
-        ),
-    ] = None,
-    manifest: Annotated[
-        str | None,
-        typer.Option(
-            "--manifest",
-            help="Manifest made by ccaf-pipeline manifest, local or a URI; the data set is not listed again.",
-        ),
-    ] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            "--images",
-            help="With --manifest: folder its paths are relative to, local or a URI. Default: the data set's.",
-        ),
-    ] = None,
-    parser: ParserOption = None,
-    parsers: Annotated[
-        bool, typer.Option("--parsers", help="Only list the parsers, each with its settings, defaults and meaning.")
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Parse only so many images, spread over the data set.")
-    ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Worker processes. 0: as many as there are CPUs (or GPUs).")
-    ] = 0,
-    threads: Annotated[
-        int,
-        typer.Option(
-            "--threads", min=0, help="CPU threads of a worker's network. 0: the parameter threads, or else 1."
-        ),
-    ] = 0,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", help="Ray cluster: HOST:PORT, or auto. Default: $RAY_ADDRESS if set, else a local one."
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace shards that were made with other parameters, once the new ones are complete. "
-            "Shards of the same parameters and images are reused all the same.",
-        ),
-    ] = False,
-    max_bad: Annotated[
-        float | None,
-        typer.Option(
-            "--max-bad",
-            min=0,
-            max=1,
-            help="Share of bad images above which the exit code is 1. Default: the parameter parse.max_bad.",
-        ),
-    ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and stop.")] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Only re-read finished shards: hashes, counts, and every picture.")
-    ] = False,
-    trust: TrustOption = False,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    seed: SeedOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Parse every image of a data set: label map, clothes mask, shielding image and quality figures, as Parquet shards.
+@dataclass(frozen=True)
+class Source:
+    """What is parsed: name of the data set, its manifest, and the folder that paths are relative to."""
 
-    Stopped or killed at any moment, the same command goes on from the shards that are complete. An image that cannot
-    be used goes to quarantine.parquet with the reason; the exit code is 1 if more than parse.max_bad of them do.
+    dataset: str
+    manifest: pa.Table
+    folder: Location
+
+
+def run(parameters: Parameters, console: Console, out: Path, workers: int, overwrite: bool = False) -> JobResult:
+    """Parse the data set of the parameters into shards, as the command does.
+
+    Args:
+        parameters: All of them.
+        console: For remarks.
+        out: Folder for the shards.
+        workers: Worker processes; 0: as many as there is room for.
+        overwrite: Replace shards of other content.
+
+    Raises:
+        InputError: The data set, the parser or a parameter is wrong; or ``out`` holds shards of other content.
+        WorkError: A worker could not do its work, or too many images are bad.
     """
-    if parsers:
-        from stages.parser_list import show_parsers
+    source = read_images(parameters, console, None, None, None)
+    how = run_settings(parameters, workers, 0, None)
+    result = parse_source(console, source, parse_settings(parameters.parse), how, locate(out), overwrite)
+    check_bad(parameters, result)
+    return result
 
-        show_parsers(Console(quiet=quiet, as_json=as_json))
-        return
-    overrides = [*(overrides or []), *([] if max_bad is None else [f"parse.max_bad={max_bad}"])]
-    context = make_context(
-        params, overrides, seed=seed, dataset=dataset, root=root, parser=parser, quiet=quiet, as_json=as_json
+
+def run_settings(parameters: Parameters, workers: int, threads: int, address: str | None) -> RunSettings:
+    """How the parameters and the options say that it runs."""
+    parse = parameters.parse
+    return RunSettings(
+        address=address,
+        workers=workers,
+        device=parameters.device,
+        threads=threads or parameters.threads or 1,
+        io_threads=parse.io_threads,
+        batch_size=parse.batch_size,
+        bucket_batches=parse.bucket_batches,
+        gpus_per_worker=parse.gpus_per_worker,
+        restarts=parse.restarts,
+        shard_timeout=parse.shard_timeout,
     )
-    from pipeline.location import locate
-
-    place = locate(out or dataset_workspace(context).shards)
-    if verify and (plan or overwrite):
-        raise InputError("--verify only reads finished shards: leave out --plan and --overwrite")
-    if verify:
-        _verify(context, place, workers)
-        return
-    if images is not None and manifest is None:
-        raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
-    from stages.parse_run import parse_settings, parse_source, read_images, run_settings
-
-    source = read_images(context.parameters, context.console, manifest, images, limit)
-    settings = parse_settings(context.parameters.parse, trust)
-    how = run_settings(context.parameters, workers, threads, address or os.environ.get(RAY_ADDRESS))
-    if plan:
-        from stages.parse_plan import show_plan
-
-        show_plan(context.console, source.dataset, source.manifest, settings, how, place)
-        return
-    result = parse_source(context.console, source, settings, how, place, overwrite)
-    _conclude(context, result, ["--shards", out] if out else [])
 
 
-def _verify(context: Context, out: "Location", workers: int) -> None:
-    from pipeline.progress import Progress
-    from pipeline.shards.record import read_record
-    from pipeline.shards.verify import verify_folder
+def parse_source(
+    console: Console,
+    source: Source,
+    settings: ParseSettings,
+    how: RunSettings,
+    place: Location,
+    overwrite: bool,
+) -> JobResult:
+    """Make the shards, and say first what of."""
+    where = f"Ray at {how.address}" if how.address else "a local Ray"
+    images = f"{source.manifest.num_rows:,} images of {source.dataset} in {source.folder}"
+    console.say(f"{images}, parser {settings.parser}, on {where}")
+    return run_job(
+        dataset=source.dataset,
+        manifest=source.manifest,
+        images=source.folder,
+        out=place,
+        settings=settings,
+        run=how,
+        overwrite=overwrite,
+        quiet=console.quiet,
+        say=console.say,
+    )
 
-    counts = read_record(out).counts
-    with Progress(counts["images"], "verify", "image", quiet=context.console.quiet) as progress:
-        problems = verify_folder(out, workers or len(os.sched_getaffinity(0)), progress.advance)
-    value = {"out": str(out), "images": counts["images"], "shards": counts["shards"], "problems": problems}
-    shown = problems[:SHOWN_PROBLEMS] + ["..."] * (len(problems) > SHOWN_PROBLEMS)
-    text = f"{counts['shards']} shards, {counts['images']:,} images in {out}: {len(problems) or 'no'} problems"
-    context.console.result(value, "\n".join([text, *shown]))
-    if problems:
-        raise WorkError(f"{len(problems)} problems in {out}: run ccaf-pipeline parse; it makes damaged shards again")
+
+def parse_settings(parse: ParseParameters) -> ParseSettings:
+    """What decides the shards."""
+    return ParseSettings(
+        parser=parse.parser,
+        parser_settings=dict(parse.settings),
+        clothes_labels=None if parse.clothes_labels is None else tuple(parse.clothes_labels),
+        fill=parse.fill,
+        dilate=parse.dilate,
+        fill_holes=parse.fill_holes,
+        shard_rows=parse.shard_rows,
+        row_group_rows=parse.row_group_rows,
+        max_pixels=parse.max_pixels,
+        min_person_fraction=parse.min_person_fraction,
+        low_confidence=parse.low_confidence,
+    )
 
 
-def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
-    """Say what was done and what to do next; too many bad images are a failure, after everything was written."""
-    console, record, timings = context.console, result.record, result.timings
-    counts = record.counts
+def read_images(
+    parameters: Parameters, console: Console, manifest: str | None, images: str | None, limit: int | None
+) -> Source:
+    """List the images, or read the manifest that was given.
+
+    Raises:
+        InputError: The data set, its folder or the manifest is wrong.
+    """
+    data = parameters.data
+    facts = load_facts(data.dataset)
+    if manifest is not None:
+        table = read_manifest(manifest)
+        folder = locate(images or dataset_folder(facts, data.root, os.environ))
+        if not is_folder(folder):
+            raise InputError(f"there is no folder {folder} with the images of {locate(manifest)}; name it by --images")
+    else:
+        local = dataset_folder(facts, data.root, os.environ)
+        folder = locate(local)
+        listing = read_dataset(facts, local)
+        table = listing.manifest
+        notes = [*listing.problems]
+        if listing.unmatched:
+            notes.append(f"{len(listing.unmatched)} names do not follow the layout and were left out")
+        for note in notes:
+            console.say(f"warning: {note} (ccaf-pipeline manifest tells more)")
+    table = sample_frames(table, data.frames_per_tracklet)
+    return Source(facts.name, table if limit is None else limit_manifest(table, limit), folder)
+
+
+def check_bad(parameters: Parameters, result: JobResult) -> None:
+    """Too many bad images are a failure, after everything was written.
+
+    Raises:
+        WorkError: More than ``parse.max_bad`` of them.
+    """
+    counts, limit = result.record.counts, parameters.parse.max_bad
     bad, total = counts["quarantined"], counts["images"] + counts["quarantined"]
     share = bad / total
-    lines = [f"{counts['images']:,} images in {counts['shards']} shards, {counts['bytes'] / 1e6:,.1f} MB"]
-    if timings.shards_reused:
-        lines[0] += f" ({timings.shards_reused} shards reused)"
-    if timings.images:
-        lines.append(
-            f"parsed {timings.images:,} images at {timings.images_per_second:.1f} images/s with {timings.workers} "
-            f"worker(s); start-up {timings.startup_seconds:.1f} s besides"
+    if share > limit:
+        raise WorkError(
+            f"{bad} of {total} images were quarantined ({100 * share:.1f}%; the limit parse.max_bad is "
+            f"{100 * limit:g}%); the reasons are in {result.folder / 'quarantine.parquet'}; "
+            f"repair the images and run again, or raise the limit"
         )
-    reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["reasons"].items()))
-    lines.append(f"quarantined {bad} ({100 * share:.2f}%)" + (f": {reasons}" if bad else ""))
-    flags = ", ".join(f"{flag} {number}" for flag, number in sorted(counts["flags"].items()))
-    lines.append(f"flagged: {flags or 'none'}")
-    console.result(
-        {
-            "out": str(result.folder),
-            "fingerprint": record.fingerprint,
-            "counts": counts,
-            "timings": {**asdict(timings), "images_per_second": timings.images_per_second},
-        },
-        "\n".join(lines),
-    )
-    console.say(f"shards, quarantine.parquet and _record.json -> {result.folder}")
-    from stages.parse_run import check_bad
-
-    check_bad(context.parameters, result)
-    console.say(f"look at the masks: ccaf-pipeline inspect {shlex.quote(str(result.folder))}")
-    context.say_next("train", *shards)

@@ -1,151 +1,39 @@
-"""``ccaf-pipeline parse-score``: how good a parser is on images whose labels people drew."""
+"""The parser's score: how good a parser is on images whose labels people drew."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
+from pipeline.config import Parameters
+from pipeline.device import choose_device, set_threads
 from pipeline.errors import BadImageError, InputError
-from stages.options import (
-    JsonOption,
-    ParamsOption,
-    ParserOption,
-    QuietOption,
-    SetOption,
-    TrustOption,
-    make_context,
-    trusting,
+from pipeline.files import write_json
+from pipeline.images import LabelMap
+from pipeline.labels import LIP, find_scheme
+from pipeline.parsing.backends import load_backends
+from pipeline.parsing.lite.training.ccp_labels import ccp_target, read_label_table
+from pipeline.parsing.lite.training.scoring import target_scheme
+from pipeline.parsing.parser import Parser, create_parser
+from pipeline.parsing.scoring.crops import Example
+from pipeline.parsing.scoring.evaluation import Scores, score
+from pipeline.parsing.scoring.ground_truth import (
+    LabelledImage,
+    TruthScheme,
+    cut_to_person,
+    find_labelled,
+    read_examples,
+    read_labelled,
+    truth_scheme,
 )
-
-if TYPE_CHECKING:
-    from pipeline.images import LabelMap
-    from pipeline.parsing.parser import Parser
-    from pipeline.parsing.scoring.crops import Example
-    from pipeline.parsing.scoring.evaluation import Scores
-    from pipeline.parsing.scoring.ground_truth import LabelledImage, TruthScheme
-    from stages.console import Console
+from pipeline.progress import Progress
+from stages.console import Console
 
 HELD_OUT_EVERY = 5
 SHOWN_NAMES = 8
 LARGEST_VIEW = 4096
 """Pixels of a view's side: more than any photograph of a person is cut to, and little enough for memory."""
-
-
-def command(
-    images: Annotated[Path, typer.Option("--images", help="Folder of images; its subfolders count too.")],
-    labels: Annotated[
-        Path,
-        typer.Option("--labels", help="Folder of label maps, PNG or .npy, of the images' paths but for the suffix."),
-    ],
-    parser: ParserOption = None,
-    labels_scheme: Annotated[
-        str | None,
-        typer.Option(
-            "--labels-scheme",
-            help="Numbering of the label maps: a label scheme's name or YAML file. Default: the parser's.",
-        ),
-    ] = None,
-    label_list: Annotated[
-        Path | None,
-        typer.Option("--label-list", help="label_list.json of Clothing Co-Parsing: its labels are mapped to LIP's."),
-    ] = None,
-    labels_clothes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--labels-clothes",
-            metavar="NAME",
-            help="A label of the label maps that is clothes. Repeatable. Default: those of its scheme.",
-        ),
-    ] = None,
-    held_out: Annotated[
-        bool,
-        typer.Option(
-            "--held-out", help="Only images whose name is a number divisible by 5: of CCP, those lite never saw."
-        ),
-    ] = False,
-    view: Annotated[
-        str | None,
-        typer.Option(
-            "--view",
-            metavar="HEIGHTxWIDTH",
-            help="Cut each image to its person and scale it, such as 256x128. Default: the whole image as it is.",
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Score only so many images, spread over the folder.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")] = None,
-    trust: TrustOption = False,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Score a parser: IoU of each class and of the clothes mask, pixel accuracy, time an image.
-
-    Where the label maps have another scheme than the parser, the clothes masks are compared all the same, and those
-    classes that both schemes have. The parser's settings are the parameters parse.settings, its clothes
-    parse.clothes_labels; neither dilation nor hole filling is applied.
-    """
-    context = make_context(params, overrides, parser=parser, quiet=quiet, as_json=as_json)
-    parse, console = context.parameters.parse, context.console
-    size = None if view is None else parse_size(view)
-
-    from pipeline.device import choose_device, set_threads
-    from pipeline.files import write_json
-    from pipeline.parsing.backends import load_backends
-    from pipeline.parsing.parser import create_parser
-    from pipeline.parsing.scoring.evaluation import score
-    from pipeline.parsing.scoring.ground_truth import cut_to_person, find_labelled, read_examples, read_labelled
-    from pipeline.progress import Progress
-
-    set_threads(context.parameters.threads)
-    load_backends(parse.parser)
-    settings = trusting(parse.parser, dict(parse.settings), trust)
-    scored = create_parser(parse.parser, device=choose_device(context.parameters.device), **settings)
-    clothes = scored.scheme.clothes_labels(parse.clothes_labels)
-    truth = _read_truth(scored, clothes, labels_scheme, label_list, labels_clothes)
-    items = _choose(find_labelled(images, labels), held_out, limit)
-    skipped = _Skipped()
-
-    def read(item: "LabelledImage") -> "Example":
-        example = read_labelled(item, truth.scheme, truth.translate)
-        return example if size is None else cut_to_person(example, truth.scheme, size)
-
-    with Progress(len(items), "score", "image", quiet=quiet) as progress:
-
-        def skip(item: "LabelledImage", error: BadImageError) -> None:
-            skipped.add(item, error)
-            progress.advance()
-
-        examples = read_examples(items, read, skip)
-        try:
-            scores = score(scored, examples, truth.scheme, clothes, parse.batch_size, progress.advance)
-        except ValueError as error:
-            if skipped.counts.total() < len(items):
-                raise
-            hint = ""
-            if "label_map_values" in skipped.counts and labels_scheme is None and label_list is None:
-                hint = "; if the label maps have another scheme than the parser, name it by --labels-scheme"
-            raise InputError(f"no image could be scored: {skipped.as_text()}{hint}") from error
-    skipped.say(console)
-    _say_scope(scores, scored, truth.scheme, console)
-    value = {
-        "parser": parse.parser,
-        "weights_sha256": scored.weights_sha256,
-        "label_scheme": scored.scheme.name,
-        "truth_scheme": truth.scheme.name,
-        "view": view,
-        "skipped": dict(skipped.counts),
-        **scores.as_dict(),
-    }
-    if out is not None:
-        write_json(out, value)
-        console.say(f"scores -> {out}")
-    console.result(value, _as_text(scores))
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -167,31 +55,118 @@ def parse_size(text: str) -> tuple[int, int]:
 class _Truth:
     """Meaning of the label maps, and how their numbers become those of the scheme."""
 
-    scheme: "TruthScheme"
-    translate: "Callable[[LabelMap], LabelMap] | None" = None
+    scheme: TruthScheme
+    translate: Callable[[LabelMap], LabelMap] | None = None
 
 
-def _read_truth(
-    parser: "Parser",
+@dataclass(frozen=True)
+class Asked:
+    """What is scored.
+
+    Attributes:
+        images: Folder of images.
+        labels: Folder of label maps.
+        labels_scheme: Numbering of the label maps; None: the parser's.
+        label_list: Label list of Clothing Co-Parsing, in its place.
+        labels_clothes: Labels of the label maps that are clothes; empty: those of its scheme.
+        held_out: Only images whose name is a number divisible by 5.
+        view: Height and width that each person is cut and scaled to, such as ``256x128``; None: the whole image.
+        limit: Most images; None: all.
+    """
+
+    images: Path
+    labels: Path
+    labels_scheme: str | None = None
+    label_list: Path | None = None
+    labels_clothes: tuple[str, ...] = ()
+    held_out: bool = False
+    view: str | None = None
+    limit: int | None = None
+
+
+def run(
+    parameters: Parameters, console: Console, asked: Asked, out: Path | None = None
+) -> tuple[Scores, dict[str, Any]]:
+    """Score the parser of the parameters; returns the scores, and all that is known of them for programs.
+
+    Args:
+        parameters: ``parse`` says which parser, with which settings and clothes labels.
+        console: For remarks.
+        asked: What is scored.
+        out: JSON file to write as well.
+
+    Raises:
+        InputError: The parser, the folders or the label scheme are wrong, or no image can be scored.
+    """
+    parse = parameters.parse
+    size = None if asked.view is None else parse_size(asked.view)
+    set_threads(parameters.threads)
+    load_backends(parse.parser)
+    scored = create_parser(parse.parser, device=choose_device(parameters.device), **parse.settings)
+    clothes = scored.scheme.clothes_labels(parse.clothes_labels)
+    truth = _read_truth(scored, clothes, asked)
+    items = _choose(find_labelled(asked.images, asked.labels), asked.held_out, asked.limit)
+    skipped = _Skipped()
+    scores = _score(scored, clothes, truth, items, size, parse.batch_size, skipped, asked, console.quiet)
+    skipped.say(console)
+    _say_scope(scores, scored, truth.scheme, console)
+    value = {
+        "parser": parse.parser,
+        "weights_sha256": scored.weights_sha256,
+        "label_scheme": scored.scheme.name,
+        "truth_scheme": truth.scheme.name,
+        "view": asked.view,
+        "skipped": dict(skipped.counts),
+        **scores.as_dict(),
+    }
+    if out is not None:
+        write_json(out, value)
+        console.say(f"scores -> {out}")
+    return scores, value
+
+
+def _score(
+    parser: Parser,
     clothes: frozenset[int],
-    labels_scheme: str | None,
-    label_list: Path | None,
-    labels_clothes: list[str] | None,
-) -> _Truth:
-    from pipeline.labels import LIP, find_scheme
-    from pipeline.parsing.scoring.ground_truth import truth_scheme
+    truth: _Truth,
+    items: Sequence[LabelledImage],
+    size: tuple[int, int] | None,
+    batch_size: int,
+    skipped: "_Skipped",
+    asked: Asked,
+    quiet: bool,
+) -> Scores:
+    def read(item: LabelledImage) -> Example:
+        example = read_labelled(item, truth.scheme, truth.translate)
+        return example if size is None else cut_to_person(example, truth.scheme, size)
 
-    if label_list is not None:
-        from pipeline.parsing.lite.training.ccp_labels import ccp_target, read_label_table
-        from pipeline.parsing.lite.training.scoring import target_scheme
+    with Progress(len(items), "score", "image", quiet=quiet) as progress:
 
-        if labels_scheme is not None:
+        def skip(item: LabelledImage, error: BadImageError) -> None:
+            skipped.add(item, error)
+            progress.advance()
+
+        try:
+            return score(parser, read_examples(items, read, skip), truth.scheme, clothes, batch_size, progress.advance)
+        except ValueError as error:
+            if skipped.counts.total() < len(items):
+                raise
+            hint = ""
+            if "label_map_values" in skipped.counts and asked.labels_scheme is None and asked.label_list is None:
+                hint = "; if the label maps have another scheme than the parser, name it by --labels-scheme"
+            raise InputError(f"no image could be scored: {skipped.as_text()}{hint}") from error
+
+
+def _read_truth(parser: Parser, clothes: frozenset[int], asked: Asked) -> _Truth:
+    labels_clothes = list(asked.labels_clothes)
+    if asked.label_list is not None:
+        if asked.labels_scheme is not None:
             raise InputError("give either --labels-scheme or --label-list, not both")
-        table = read_label_table(label_list)
+        table = read_label_table(asked.label_list)
         named = clothes if parser.scheme.labels == LIP.labels else None
         scheme = target_scheme(LIP.named_clothes(labels_clothes) if labels_clothes else named)
         return _Truth(scheme, lambda numbers: ccp_target(numbers, table))
-    found = parser.scheme if labels_scheme is None else find_scheme(labels_scheme)
+    found = parser.scheme if asked.labels_scheme is None else find_scheme(asked.labels_scheme)
     if labels_clothes:
         return _Truth(truth_scheme(found, found.named_clothes(labels_clothes)))
     if found.labels == parser.scheme.labels:
@@ -204,7 +179,7 @@ def _read_truth(
     return _Truth(truth_scheme(found, found.clothes))
 
 
-def _choose(items: "list[LabelledImage]", held_out: bool, limit: int | None) -> "list[LabelledImage]":
+def _choose(items: list[LabelledImage], held_out: bool, limit: int | None) -> list[LabelledImage]:
     if held_out:
         stems = [(item, Path(item.name).stem) for item in items]
         items = [item for item, stem in stems if stem.isdecimal() and int(stem) % HELD_OUT_EVERY == 0]
@@ -222,7 +197,7 @@ class _Skipped:
         self.counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
-    def add(self, item: "LabelledImage", error: BadImageError) -> None:
+    def add(self, item: LabelledImage, error: BadImageError) -> None:
         self.counts[error.reason] += 1
         self._first.setdefault(
             error.reason, error.detail if item.name in error.detail else f"{item.name}: {error.detail}"
@@ -231,12 +206,12 @@ class _Skipped:
     def as_text(self) -> str:
         return "; ".join(f"{reason} {count} ({self._first[reason]})" for reason, count in sorted(self.counts.items()))
 
-    def say(self, console: "Console") -> None:
+    def say(self, console: Console) -> None:
         if self.counts:
             console.say(f"warning: {self.counts.total()} images are not counted: {self.as_text()}")
 
 
-def _say_scope(scores: "Scores", parser: "Parser", truth: "TruthScheme", console: "Console") -> None:
+def _say_scope(scores: Scores, parser: Parser, truth: TruthScheme, console: Console) -> None:
     """Say what was compared where that is not everything."""
     if scores.unparsed:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(scores.unparsed.items()))
@@ -247,14 +222,3 @@ def _say_scope(scores: "Scores", parser: "Parser", truth: "TruthScheme", console
             shown = (", ".join(names[:SHOWN_NAMES]) or "none") + (f" and {more} more" if more > 0 else "")
             console.say(f"not compared, only in the scheme {what}: {shown}")
         console.say("classes and pixel accuracy are over the labels that both schemes have, the clothes mask over all")
-
-
-def _as_text(scores: "Scores") -> str:
-    lines = [f"{'class':<16} IoU", *(f"{name:<16} {value:.3f}" for name, value in scores.class_iou.items())]
-    accuracy: Any = "-" if scores.pixel_accuracy != scores.pixel_accuracy else f"{scores.pixel_accuracy:.3f}"
-    lines += [
-        f"{'clothes mask':<16} {scores.clothes_iou:.3f} (mean of the images: {scores.mean_image_iou:.3f})",
-        f"{'pixel accuracy':<16} {accuracy}",
-        f"{scores.images} images, {scores.ms_per_image:.0f} ms each",
-    ]
-    return "\n".join(lines)

@@ -1,49 +1,20 @@
-"""``ccaf-pipeline pretrain-clip``: trains a small CLIP on captioned walkers, writes weights that open_clip loads."""
+"""The pre-training stage: trains a small CLIP on captioned walkers, writes weights that open_clip loads."""
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from pipeline.config import Parameters
-from pipeline.workspace import ARTIFACTS
+from pipeline.datasets.walkers.writer import PRETRAIN_NAME
+from pipeline.device import choose_device, set_threads
+from pipeline.files import sha256_of_file, sha256_of_value
+from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
+from pipeline.models.clip import clip_state, load_clip
+from pipeline.trainer.epochs import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
+from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy
 from stages.console import Console
-from stages.options import JsonOption, ParamsOption, QuietOption, SeedOption, SetOption, make_context
 
 HELD_OUT_SHARE = 0.05
-
-
-def command(
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    seed: SeedOption = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Folder of pretrain.parquet, written by synth. Default: walkers-pretrain in the folder of data sets.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Checkpoint folder to write.")] = ARTIFACTS / "clip",
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train the CLIP that model.name describes from random weights on captioned walkers; model.pretrained is not read.
-
-    Interrupted training goes on from its last finished epoch when the same command is run again.
-    """
-    context = make_context(params, overrides, seed=seed, quiet=quiet, as_json=as_json)
-    from stages.synth import PRETRAIN_FOLDER, default_root
-
-    data = data or default_root(context.parameters) / PRETRAIN_FOLDER
-    result = run(context.parameters, context.console, data, out)
-    lines = [
-        f"{name}: {score['accuracy']:.1f} % of phrases right (most frequent value: {score['chance']:.1f} %)"
-        for name, score in result["zero_shot"].items()
-    ]
-    context.console.result(result, "\n".join([*lines, f"{result['weights']}: loss {result['loss']:.4f}"]))
-    context.say_next("parse")
 
 
 def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict[str, Any]:
@@ -53,15 +24,6 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
         InputError: The data, the model or a parameter is wrong.
         WorkError: The loss is not finite.
     """
-    from pipeline.datasets.walkers.writer import PRETRAIN_NAME
-    from pipeline.device import choose_device, set_threads
-    from pipeline.files import sha256_of_file, sha256_of_value
-    from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
-    from pipeline.models.clip import clip_state, load_clip
-    from pipeline.trainer.epochs import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
-    from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
-    from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy
-
     settings, model = parameters.pretrain, parameters.model
     set_threads(parameters.threads)
     device = choose_device(parameters.device)

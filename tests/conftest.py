@@ -51,7 +51,7 @@ def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared_processes() -> multiprocessing.context.ForkServerContext:
     """Processes that begin with everything imported, in milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stages.encoder_run", "stages.train", "pipeline.trainer.loop"])
+    context.set_forkserver_preload(["stages.encoder_run", "pipeline.trainer.loop"])
     return context
 
 

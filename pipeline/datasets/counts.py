@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.columns import as_columns
 from pipeline.datasets.catalog import DatasetFacts, PublishedCounts, Quantity, Role
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
@@ -137,15 +138,3 @@ def counts_as_json(rows: Sequence[CountRow]) -> dict[str, Any]:
         }
         for row in rows
     }
-
-
-def as_columns(lines: Sequence[Sequence[str]], numbers: bool = True) -> str:
-    """Align cells in columns, two blanks apart; ``numbers`` puts all but the first column to the right."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column and numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from pipeline import __version__
+from pipeline.columns import as_columns
 from pipeline.datasets.catalog import load_facts
-from pipeline.datasets.counts import as_columns
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, read_json, write_json
 from pipeline.studies.blocks import make_blocks

@@ -24,7 +24,7 @@ _MODULES: Mapping[Kind, tuple[str, ...]] = {
     "population": ("pipeline.datasets.walkers.writer",),
     "data": ("pipeline.datasets.walkers.writer",),
     "clip": ("stages.pretrain_clip",),
-    "shards": ("stages.parse_run", "pipeline.parsing.lite.backend", "pipeline.parsing.precomputed.backend"),
+    "shards": ("stages.parse", "pipeline.parsing.lite.backend", "pipeline.parsing.precomputed.backend"),
     "prompts": ("stages.prompts",),
     "encoder": ("stages.encoder_run",),
     "features": ("stages.extract",),
@@ -57,7 +57,7 @@ _DECIDE_NOTHING = (
     "pipeline.trainer.workers",
     "pipeline.studies",
     "stages.console",
-    "stages.options",
+    "stages.cli",
     "pipeline.workspace",
     "pipeline.training.run_record",
     "stages.synth",
@@ -108,10 +108,10 @@ def _clip(step: Step, console: Console) -> None:
 
 
 def _shards(step: Step, console: Console) -> None:
-    from stages import parse_run
+    from stages import parse
 
     own = _is_rendered(step)
-    parse_run.run(step.parameters, console, step.out, workers=1 if own else 0, overwrite=own)
+    parse.run(step.parameters, console, step.out, workers=1 if own else 0, overwrite=own)
 
 
 def _prompts(step: Step, console: Console) -> None:

@@ -17,7 +17,8 @@ from pipeline.labels import ATR, LIP, PASCAL
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.parser import Parsing
-from stages.parse_score import command, parse_size
+from stages.cli.parse_score import command
+from stages.parse_score import parse_size
 
 
 class NoSettings(Section):

@@ -8,7 +8,7 @@ import yaml
 from pipeline.config import load_parameters
 from pipeline.errors import InputError
 from stages.cli import run
-from stages.options import make_context
+from stages.cli.options import Context
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def file(tmp_path):
 
 
 def test_settings_of_the_file_belong_to_the_files_parser(file):
-    assert make_context(file, []).parameters.parse.settings == {"root": "masks", "values": {"1": "pants"}}
-    same = make_context(file, ["parse.settings.kind=mask"], parser="precomputed").parameters.parse
+    assert Context(file, []).parameters.parse.settings == {"root": "masks", "values": {"1": "pants"}}
+    same = Context(file, ["parse.settings.kind=mask"], parser="precomputed").parameters.parse
     assert same.settings == {"root": "masks", "values": {"1": "pants"}, "kind": "mask"}
-    other = make_context(file, ["parse.settings.weights=a.safetensors"], parser="lite").parameters.parse
+    other = Context(file, ["parse.settings.weights=a.safetensors"], parser="lite").parameters.parse
     assert (other.parser, other.settings) == ("lite", {"weights": "a.safetensors"})
     assert load_parameters(file, ["parse.settings.batch_size=2", "parse.parser=lite"]).parse.settings == {
         "batch_size": 2
@@ -33,12 +33,12 @@ def test_settings_of_the_file_belong_to_the_files_parser(file):
 def test_a_file_that_names_no_parser_has_the_defaults_settings(tmp_path):
     path = tmp_path / "p.yaml"
     path.write_text("parse: {settings: {batch_size: 2}}\n")
-    assert make_context(path, [], parser="lite").parameters.parse.settings == {"batch_size": 2}
-    assert make_context(path, [], parser="precomputed").parameters.parse.settings == {}
+    assert Context(path, [], parser="lite").parameters.parse.settings == {"batch_size": 2}
+    assert Context(path, [], parser="precomputed").parameters.parse.settings == {}
 
 
 def test_the_option_wins_over_the_file_and_over_set(file):
-    parse = make_context(file, ["parse.parser=lite"], parser="2024").parameters.parse
+    parse = Context(file, ["parse.parser=lite"], parser="2024").parameters.parse
     assert (parse.parser, parse.settings) == ("2024", {})
 
 

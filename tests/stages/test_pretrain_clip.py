@@ -11,7 +11,7 @@ from pipeline.datasets.walkers.population import WalkerSettings
 from pipeline.datasets.walkers.writer import render_pretraining
 from pipeline.models.checkpoint import read_checkpoint
 from pipeline.models.clip import clip_state, load_clip
-from stages.pretrain_clip import command
+from stages.cli.pretrain_clip import command
 
 
 @pytest.fixture(scope="module")

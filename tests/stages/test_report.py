@@ -14,10 +14,10 @@ from pipeline.config import load_parameters
 from pipeline.datasets.catalog import load_facts
 from pipeline.reporting.numbers import Absent, Metrics
 from pipeline.reporting.origin import Inputs
+from pipeline.reporting.recipe import make_recipe
 from pipeline.shards.reader import ShardReader
 from pipeline.workspace import Workspace
 from stages.cli import app, run
-from stages.report_recipe import make_recipe
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def test_the_recipe_gives_the_parameters_that_made_the_artifacts(place):
 
 def commands_of(name, parameters, inputs):
     facts = load_facts(name)
-    return make_recipe(parameters, inputs, facts, Workspace.of(facts.name)).commands
+    return make_recipe(parameters.model_dump(mode="json"), inputs, facts, Workspace.of(facts.name)).commands
 
 
 def test_rendered_data_are_made_by_commands_too(place):

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from stages.synth import command
+from stages.cli.synth import command
 
 SMALL = ["synth.train_identities=2", "synth.test_identities=2", "synth.pretrain_images=16", "synth.images_per_outfit=2"]
 

@@ -15,7 +15,7 @@ from pipeline.images import encode_label_map
 from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.checkpoint import load_lite
 from pipeline.parsing.lite.training.pretrained import find_imagenet_weights
-from stages.train_parser import command
+from stages.cli.train_parser import command
 
 NAMES = ["null", "skin", "hair", "shirt", "jeans", "shoes"]
 

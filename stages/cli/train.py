@@ -1,24 +1,13 @@
 """``ccaf-pipeline train``: stage 1 (prompts), stage 2 (encoder), or both."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stages.options import (
-    DatasetOption,
-    JsonOption,
-    ParamsOption,
-    QuietOption,
-    SeedOption,
-    SetOption,
-    dataset_workspace,
-    make_context,
-)
-
-RAY_ADDRESS = "RAY_ADDRESS"
+from pipeline.ray_session import default_address
+from stages.cli.options import Context, shared_options
 
 
 class Stage(StrEnum):
@@ -29,20 +18,9 @@ class Stage(StrEnum):
     ALL = "all"
 
 
-def _prepare(stage: Stage, prompts: Path, out: Path, restart: bool) -> None:
-    """Refuse places that hold other things before any work is done; with ``restart`` forget unfinished trainings."""
-    from pipeline.models.checkpoint import check_replaceable
-    from pipeline.trainer.epochs import forget_progress
-    from pipeline.training.run_record import state_folder
-
-    for part, folder in ((Stage.PROMPTS, prompts), (Stage.ENCODER, out)):
-        if stage in (part, Stage.ALL):
-            check_replaceable(folder, part.value)
-            if restart:
-                forget_progress(state_folder(folder))
-
-
+@shared_options("dataset", "seed")
 def command(
+    context: Context,
     stage: Annotated[Stage, typer.Option("--stage", help="prompts (stage 1), encoder (stage 2), or both.")] = Stage.ALL,
     shards: Annotated[
         Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
@@ -69,20 +47,18 @@ def command(
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what an interrupted training of these stages left.")
     ] = False,
-    dataset: DatasetOption = None,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    seed: SeedOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Learn prompts on shielding and clothes images (stage 1), then train the encoders against them (stage 2).
 
     Interrupted training goes on from its last state when the same command is run again, and ends as if it had not been
     interrupted. Stage 1 uses one process.
     """
-    context = make_context(params, overrides, seed=seed, dataset=dataset, quiet=quiet, as_json=as_json)
-    workspace = dataset_workspace(context)
+    from pipeline.trainer.epochs import has_state
+    from pipeline.training.run_record import state_folder
+    from stages import encoder_run as encoder_recipe
+    from stages import prompts as prompts_recipe
+
+    workspace = context.workspace
     shards_words = [] if shards is None else ["--shards", str(shards)]
     prompts_words = [] if prompts is None else ["--prompts", str(prompts)]
     checkpoint_words = [] if out is None else ["--checkpoint", str(out)]
@@ -92,19 +68,13 @@ def command(
     result: dict[str, Any] = {}
     _prepare(stage, prompts, out, restart)
     if stage in (Stage.PROMPTS, Stage.ALL):
-        from pipeline.trainer.epochs import has_state
-        from pipeline.training.run_record import state_folder
-        from stages import prompts as prompts_stage
-
         going_on = stage is Stage.ALL and has_state(state_folder(out))
-        result["prompts"] = prompts_stage.run(context.parameters, context.console, shards, prompts, keep=going_on)
+        result["prompts"] = prompts_recipe.run(context.parameters, context.console, shards, prompts, keep=going_on)
     if stage in (Stage.ENCODER, Stage.ALL):
-        from stages import encoder_run as encoder_stage
-
         cluster = None
         if workers > 1 or address is not None:
-            cluster = encoder_stage.Cluster(workers, address or os.environ.get(RAY_ADDRESS))
-        result["encoder"] = encoder_stage.run(context.parameters, context.console, shards, prompts, out, cluster)
+            cluster = encoder_recipe.Cluster(workers, address or default_address())
+        result["encoder"] = encoder_recipe.run(context.parameters, context.console, shards, prompts, out, cluster)
     context.console.result(
         result, "\n".join(f"{name}: loss {part['loss']:.4f}, {part['out']}" for name, part in result.items())
     )
@@ -112,3 +82,16 @@ def command(
         context.say_next("train", "--stage", "encoder", *shards_words, *prompts_words)
     else:
         context.say_next("extract", *shards_words, *checkpoint_words)
+
+
+def _prepare(stage: Stage, prompts: Path, out: Path, restart: bool) -> None:
+    """Refuse places that hold other things before any work is done; with ``restart`` forget unfinished trainings."""
+    from pipeline.models.checkpoint import check_replaceable
+    from pipeline.trainer.epochs import forget_progress
+    from pipeline.training.run_record import state_folder
+
+    for part, folder in ((Stage.PROMPTS, prompts), (Stage.ENCODER, out)):
+        if stage in (part, Stage.ALL):
+            check_replaceable(folder, part.value)
+            if restart:
+                forget_progress(state_folder(folder))

@@ -1,18 +1,17 @@
 """How to make the artifacts of a report again: the parameters that made them, and the commands in their order."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from pipeline.config import Parameters
+from pipeline.datasets.catalog import DatasetFacts
+from pipeline.reporting.origin import Inputs
+from pipeline.reporting.page import Recipe
+from pipeline.reporting.runs import Run
 from pipeline.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pipeline.datasets.catalog import DatasetFacts
-    from pipeline.reporting.origin import Inputs
-    from pipeline.reporting.page import Recipe
 
 RECIPE_NAME = "report-params.yaml"
 RENDERED = "walkers"
@@ -26,20 +25,17 @@ def _relative_root(root: str | None) -> dict[str, str]:
     return {} if root is None or Path(root).expanduser().is_absolute() else {"root": root}
 
 
-def recipe_parameters(parameters: Parameters, inputs: "Inputs", rendered: bool) -> dict[str, Any]:
+def recipe_parameters(current: Mapping[str, Any], inputs: Inputs, rendered: bool) -> dict[str, Any]:
     """Sections of a parameter file: those that made the artifacts, as far as the artifacts tell, else the current ones.
 
     Args:
-        parameters: The current ones.
+        current: The sections of the current ones.
         inputs: What the page is made from.
         rendered: Whether the data set is rendered by synth; the sections that make it are then included.
     """
-    from pipeline.reporting.runs import Run
-
-    current = parameters.model_dump(mode="json")
     record = inputs.reader.record.parameters
     parse = {key: record[PARSE_KEYS.get(key, key)] for key in current["parse"] if PARSE_KEYS.get(key, key) in record}
-    root = _relative_root(parameters.data.root) or ({"root": DEFAULT_ROOT} if rendered else {})
+    root = _relative_root(current["data"]["root"]) or ({"root": DEFAULT_ROOT} if rendered else {})
     sections: dict[str, Any] = {
         "seed": current["seed"],
         "data": {
@@ -60,19 +56,17 @@ def recipe_parameters(parameters: Parameters, inputs: "Inputs", rendered: bool) 
     return sections | {"evaluate": current["evaluate"], "report": current["report"]}
 
 
-def make_recipe(parameters: Parameters, inputs: "Inputs", facts: "DatasetFacts", workspace: Workspace) -> "Recipe":
+def make_recipe(current: Mapping[str, Any], inputs: Inputs, facts: DatasetFacts, workspace: Workspace) -> Recipe:
     """Parameter file and commands of a page.
 
     Args:
-        parameters: The current ones.
+        current: The sections of the current parameters.
         inputs: What the page is made from.
         facts: Of the data set.
         workspace: Default places of its artifacts.
     """
-    from pipeline.reporting.page import Recipe
-
     rendered = facts.reader == RENDERED
-    sections = recipe_parameters(parameters, inputs, rendered)
+    sections = recipe_parameters(current, inputs, rendered)
     options = f"--params {RECIPE_NAME}"
     commands = [
         f"ccaf-pipeline parse {options}",

@@ -1,28 +1,22 @@
 """``ccaf-pipeline ablate``: runs a study, methods x seeds, and writes its table."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.errors import InputError
+from pipeline.ray_session import default_address
+from stages.cli.options import Context, shared_options
 from stages.console import Console
-from stages.options import (
-    DatasetOption,
-    JsonOption,
-    ParamsOption,
-    QuietOption,
-    RootOption,
-    SetOption,
-)
 
 if TYPE_CHECKING:
     from pipeline.studies.study import Study
 
-RAY_ADDRESS = "RAY_ADDRESS"
 
-
+@shared_options("dataset", "root")
 def command(
+    context: Context,
     study: Annotated[
         str | None,
         typer.Option("--study", help="Study: a name in data_manifests/studies/ or a YAML file.", show_default=False),
@@ -67,12 +61,6 @@ def command(
         bool,
         typer.Option("--any-code", help="Keep finished steps although another version of the program made them."),
     ] = False,
-    dataset: DatasetOption = None,
-    root: RootOption = None,
-    params: ParamsOption = None,
-    overrides: SetOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Train every method of a study on every seed, on the same data, and write a table with paired differences.
 
@@ -80,30 +68,25 @@ def command(
     with --params) seeds vary the training only. Stopped or killed at any moment, the same command goes on; a run that
     fails does not stop the others. A changed parameter repeats just the steps that depend on it.
     """
-    console = Console(quiet=quiet, as_json=as_json)
-    if listing:
-        _list(console)
-        return
-    from pipeline.errors import InputError
     from pipeline.studies.reading import load_study, runs_name, study_name
     from stages.study.plan import Wanted, resolve
+    from stages.study.results import make_table, make_tuning
     from stages.study.run import Machines, study_lock
 
+    if listing:
+        _list(context.console)
+        return
     if study is None:
         raise InputError("name a study by --study; ccaf-pipeline ablate --list shows them")
     chosen = _chosen(load_study(study), quick, seeds, methods)
-    wanted = Wanted(dataset, root, params, tuple(overrides or ()), shards)
+    wanted = Wanted(context.dataset, context.root, context.params, tuple(context.overrides or ()), shards)
     resolved = resolve(study_name(study), chosen, wanted, out, quick, runs_name(study))
-    machines = Machines(address or os.environ.get(RAY_ADDRESS), workers, gpus_per_run, any_code)
-    from stages.study.results import make_table, make_tuning
-
+    machines = Machines(address or default_address(), workers, gpus_per_run, any_code)
     with study_lock(resolved.folder):
-        (make_tuning if tune else make_table)(resolved, machines, console)
+        (make_tuning if tune else make_table)(resolved, machines, context.console)
 
 
 def _chosen(study: "Study", quick: bool, seeds: str | None, methods: str | None) -> "Study":
-    from pipeline.errors import InputError
-
     chosen = study.quickened() if quick else study
     if seeds is not None:
         try:

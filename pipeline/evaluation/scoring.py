@@ -1,0 +1,101 @@
+"""Scores features under protocols: which protocols a data set and its ids allow, and the entries of each."""
+
+from typing import Any
+
+from pipeline.config import EvaluateParameters
+from pipeline.datasets.catalog import DatasetFacts
+from pipeline.errors import InputError
+from pipeline.evaluation import checks
+from pipeline.evaluation.metrics import evaluate_selected
+from pipeline.evaluation.per_query import ScoredQueries
+from pipeline.evaluation.protocols import (
+    CLOTHES_CHANGING,
+    GENERAL,
+    SAME_CLOTHES,
+    Protocol,
+    find_protocols,
+    has_good_items,
+    select,
+)
+from pipeline.evaluation.rerank import Reranking
+from pipeline.features.feature_set import NO_ID, FeatureSet
+
+
+def named_protocols(names: list[str] | None, facts: DatasetFacts | None) -> list[Protocol]:
+    """The protocols of some names, or of the data set; none if neither says any.
+
+    Raises:
+        InputError: A name is unknown, or the data set does not define it.
+    """
+    chosen = names or (list(facts.protocols) if facts else [])
+    found = {protocol.name: protocol for name in chosen for protocol in find_protocols(name)}
+    if facts is not None:
+        defined = {protocol.name for name in facts.protocols for protocol in find_protocols(name)}
+        for name in found:
+            if name not in defined:
+                raise InputError(
+                    f"data set {facts.name} does not define the protocol {name}; "
+                    f"it defines: {', '.join(facts.protocols)}"
+                )
+    return list(found.values())
+
+
+def possible_protocols(items: FeatureSet, facts: DatasetFacts | None) -> tuple[list[Protocol], list[str]]:
+    """Where none was named: those of the data set, or general, cc and sc; as far as ids and good items allow.
+
+    The second value says what was left out, and why. The first protocol is never left out.
+    """
+    first, *others = named_protocols(None, facts) or [GENERAL, CLOTHES_CHANGING, SAME_CLOTHES]
+    chosen: list[Protocol] = [first]
+    remarks: list[str] = []
+    if facts is None and (items.clothes_id == NO_ID).all():
+        return chosen, remarks
+    for protocol in others:
+        try:
+            possible = has_good_items(*select(items, protocol), protocol)
+            reason = "" if possible else f"protocol {protocol.name}: no query has a good gallery item"
+        except InputError as error:
+            possible, reason = False, str(error)
+        if possible:
+            chosen.append(protocol)
+        else:
+            remarks.append(f"{reason}; left out")
+    return chosen, remarks
+
+
+def score_protocol(
+    items: FeatureSet,
+    train: FeatureSet,
+    protocol: Protocol,
+    settings: EvaluateParameters,
+    seed: int,
+    reranking: Reranking | None,
+    depth: int,
+    quiet: bool,
+) -> tuple[list[dict[str, Any]], list[str], list[ScoredQueries]]:
+    """Entries of one protocol (plain, and re-ranked if asked for), warnings, and the results of its queries."""
+    query, gallery = select(items, protocol)
+    checks.check_shared_images(query, gallery, protocol)
+    warnings = [
+        checks.missing_cameras_warning(items, protocol),
+        checks.repeated_names_warning(gallery, protocol),
+        checks.training_identities_warning(query, train, protocol),
+    ]
+    entries, queries = [], []
+    for method in (None, reranking) if reranking else (None,):
+        entry, retrievals = evaluate_selected(
+            query,
+            gallery,
+            protocol,
+            settings.bootstrap,
+            seed,
+            reranking=method,
+            depth=0 if protocol.single_shot else depth,
+            quiet=quiet,
+        )
+        entries.append(entry)
+        if method is None:
+            warnings.append(checks.swapped_warning(protocol.name, retrievals[0]))
+        if not protocol.single_shot:  # each draw would rank another gallery
+            queries.append(ScoredQueries(protocol.name, method is not None, retrievals[0]))
+    return entries, [warning for warning in warnings if warning], queries

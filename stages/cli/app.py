@@ -1,0 +1,157 @@
+"""The command line ``ccaf-pipeline``: one command a stage, and one place where errors become messages."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+import typer
+from typer.core import TyperGroup
+
+from pipeline import __version__
+from pipeline.errors import PipelineError
+from stages.cli import (
+    ablate,
+    datasets,
+    evaluate,
+    extract,
+    figures,
+    inspect,
+    leakage,
+    manifest,
+    oracle,
+    parse,
+    parse_score,
+    pretrain_clip,
+    report,
+    synth,
+    train,
+    train_parser,
+)
+
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command in the list of all.
+
+    Attributes:
+        summary: One line that fits on a terminal beside the name.
+        function: What it does.
+    """
+
+    summary: str
+    function: Callable[..., None]
+
+
+GROUPS: Mapping[str, Mapping[str, Command]] = {
+    "Data": {
+        "datasets": Command("List the known data sets and which are here.", datasets.command),
+        "manifest": Command("List, label and count a data set.", manifest.command),
+        "synth": Command("Render walkers, a data set of people who change clothes.", synth.command),
+    },
+    "Parsing": {
+        "parse": Command("Parse a data set into Parquet shards, on Ray.", parse.command),
+        "inspect": Command("Write a page that shows whether the masks can be trusted.", inspect.command),
+        "parse-score": Command("Score a parser against labels that people drew.", parse_score.command),
+        "train-parser": Command("Train the embedded parser lite.", train_parser.command),
+    },
+    "Training": {
+        "pretrain-clip": Command("Pre-train a small CLIP on captioned walkers.", pretrain_clip.command),
+        "train": Command("Learn prompts (stage 1) and train the encoders (stage 2).", train.command),
+    },
+    "Evaluation": {
+        "extract": Command("Write the features of a data set's images.", extract.command),
+        "evaluate": Command("Score features under named protocols.", evaluate.command),
+        "leakage": Command("Measure what features tell of clothes and identity.", leakage.command),
+        "oracle": Command("Write features made of what is true of walkers.", oracle.command),
+        "report": Command("Write one HTML page about a data set's artifacts.", report.command),
+        "figures": Command("Draw the paper's figures of a checkpoint.", figures.command),
+    },
+    "Studies": {
+        "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
+    },
+}
+
+
+class _Formatter(Protocol):
+    """The part of the command-line library's help formatter that is used here."""
+
+    def section(self, name: str) -> AbstractContextManager[None]:
+        """A headed part of the help."""
+
+    def write_dl(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Two columns."""
+
+
+class _GroupedCommands(TyperGroup):
+    """Lists the commands by group, in the order of the work."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return [name for commands in GROUPS.values() for name in commands]
+
+    def format_commands(self, ctx: object, formatter: _Formatter) -> None:
+        width = max(map(len, self.list_commands(ctx)))
+        for group, commands in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(name.ljust(width), command.summary) for name, command in commands.items()])
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ccaf-pipeline {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="ccaf-pipeline",
+    cls=_GroupedCommands,
+    help="Cloth-changing person re-identification with CCAF: parse people, learn prompts, train, evaluate, report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+for _commands in GROUPS.values():
+    for _name, _command in _commands.items():
+        app.command(_name, short_help=_command.summary)(_command.function)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    try:
+        code = typer.main.get_command(app).main(args=arguments, prog_name="ccaf-pipeline", standalone_mode=False)
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED  # the command-line library itself turns some interruptions into this code
+    except Exception as error:
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        reason = error.format_message() if hasattr(error, "format_message") else str(error)
+        print(f"error: {reason} (see ccaf-pipeline --help)", file=sys.stderr)
+        return int(error.exit_code)
+    if code == EXIT_INTERRUPTED:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point of the command."""
+    # Waiting threads must sleep: beside another busy process, spinning ones cost several times the work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(run())

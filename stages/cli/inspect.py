@@ -1,0 +1,68 @@
+"""``ccaf-pipeline inspect``: one self-contained HTML page that shows whether the masks can be trusted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import InputError
+from stages.cli.options import Context, shared_options
+
+if TYPE_CHECKING:
+    from pipeline.reporting.inspection import Inspection
+
+
+@shared_options("dataset", "seed")
+def command(
+    context: Context,
+    shards: Annotated[
+        Path | None, typer.Argument(help="Shards of parse. Default: artifacts/<data set>/shards.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The page. Default: inspect.html beside the shards, or here if they are remote."),
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", min=1, max=500, help="Images on each of the two sheets: worst first, random.")
+    ] = 24,
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Only images of this split. Repeatable.", show_default=False)
+    ] = None,
+    camera: Annotated[
+        list[int] | None, typer.Option("--camera", help="Only images by this camera. Repeatable.", show_default=False)
+    ] = None,
+    flag: Annotated[
+        list[str] | None, typer.Option("--flag", help="Only images with this flag. Repeatable.", show_default=False)
+    ] = None,
+) -> None:
+    """Write one HTML page about parsed images: what made the masks, distributions, flags, and sheets to look at.
+
+    The page loads nothing from elsewhere. Mind that it shows images of the data set.
+    """
+    if shards is not None and context.dataset is not None:
+        raise InputError(f"give either the folder {shards} or --dataset: the shards say which data set they are of")
+    from pipeline.reporting.inspection import Selection
+    from stages import inspect
+
+    inspected = inspect.run(
+        context.console,
+        shards or context.workspace.shards,
+        out or (context.workspace.inspection if shards is None else None),
+        selection=Selection(tuple(split or ()), tuple(camera or ()), tuple(flag or ())),
+        images=images,
+        seed=context.parameters.seed,
+    )
+    context.console.say("open it in a browser")
+    context.console.result(inspected.summary, _as_text(inspected.page))
+
+
+def _as_text(page: "Inspection") -> str:
+    whole = page.summary.whole
+    flags = ", ".join(f"{flag} {count}" for flag, count in whole.flags.items() if count)
+    figures = [
+        f"{name:<11} median {value.median:.3f}, 90% of the images {value.low:.3f} to {value.high:.3f}"
+        for name, value in (
+            ("clothes", whole.clothes_fraction), ("person", whole.person_fraction), ("confidence", whole.confidence)
+        )
+    ]  # fmt: skip
+    return "\n".join([f"{whole.images:,} images, {whole.flagged:,} flagged ({flags or 'none'})", *figures])

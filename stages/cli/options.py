@@ -1,0 +1,222 @@
+"""The options that commands share: one decorator gives them to a command, which gets what they say as a context."""
+
+import functools
+import inspect
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stages.console import Console
+
+if TYPE_CHECKING:
+    from pipeline.config import Parameters
+    from pipeline.workspace import Workspace
+
+DEFAULT_PARAMETERS = Path("params.yaml")
+
+_SHARED: dict[str, tuple[Any, Any]] = {
+    "dataset": (
+        Annotated[
+            str | None,
+            typer.Option("--dataset", help="Data set: a name in data_manifests/ or a YAML file.", show_default=False),
+        ],
+        None,
+    ),
+    "root": (
+        Annotated[
+            Path | None,
+            typer.Option("--root", help="Folder that holds the data sets. Default: data.root, else $CCAF_DATA."),
+        ],
+        None,
+    ),
+    "parser": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--parser",
+                help="Parser. Default: the parameter parse.parser. Settings of another parser in the parameter file "
+                "are left out; give this one's by --set parse.settings.KEY=VALUE.",
+                show_default=False,
+            ),
+        ],
+        None,
+    ),
+    "trust": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--trust",
+                help="Let the parser read files that execute code (sets parse.settings.trust): only your own files.",
+            ),
+        ],
+        False,
+    ),
+    "params": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--params",
+                help="Parameter file, or preset:NAME (preset:prcc). Default: params.yaml here, if there is one.",
+                show_default=False,
+            ),
+        ],
+        None,
+    ),
+    "overrides": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--set", metavar="KEY=VALUE", help="Override one parameter, such as encoder.epochs=10. Repeatable."
+            ),
+        ],
+        None,
+    ),
+    "seed": (
+        Annotated[int | None, typer.Option("--seed", help="Override the parameter seed.", show_default=False)],
+        None,
+    ),
+    "quiet": (Annotated[bool, typer.Option("--quiet", help="No progress and no remarks.")], False),
+    "as_json": (
+        Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")],
+        False,
+    ),
+}
+_EVERY_COMMAND = ("params", "overrides", "quiet", "as_json")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the shared options of a command say.
+
+    Attributes:
+        params: Parameter file.
+        overrides: Texts ``key=value``; they win over the file.
+        seed: In the place of the parameter.
+        dataset: In the place of data.dataset.
+        root: In the place of data.root.
+        parser: In the place of parse.parser.
+        trust: Whether the parser may read files that execute code.
+        quiet: No progress and no remarks.
+        as_json: The result is one JSON object.
+    """
+
+    params: Path | None = None
+    overrides: list[str] | None = None
+    seed: int | None = None
+    dataset: str | None = None
+    root: Path | None = None
+    parser: str | None = None
+    trust: bool = False
+    quiet: bool = False
+    as_json: bool = False
+
+    @cached_property
+    def console(self) -> Console:
+        """How the command speaks."""
+        return Console(quiet=self.quiet, as_json=self.as_json)
+
+    @cached_property
+    def parameters(self) -> "Parameters":
+        """The parameters of the file with all options applied; read when first asked for.
+
+        Raises:
+            InputError: The file or a value is wrong.
+        """
+        from pipeline.config import load_parameters
+
+        params = self.params
+        if params is None and DEFAULT_PARAMETERS.is_file():
+            params = DEFAULT_PARAMETERS
+        changes = list(self.overrides or [])
+        given = {
+            "seed": self.seed, "data.dataset": self.dataset, "data.root": self.root, "parse.parser": self.parser
+        }  # fmt: skip
+        changes += [f"{key}={_quoted(value)}" for key, value in given.items() if value is not None]
+        if not self.trust:
+            return load_parameters(params, changes)
+        parameters = load_parameters(params, [*changes, "parse.settings.trust=true"])
+        _check_trust(parameters.parse.parser)
+        return parameters
+
+    @cached_property
+    def workspace(self) -> "Workspace":
+        """Default places of the artifacts of the data set that the parameters name.
+
+        Raises:
+            InputError: The data set is not known, or names a protocol that does not exist.
+        """
+        from pipeline.datasets.catalog import load_facts
+        from pipeline.evaluation.protocols import find_protocols
+        from pipeline.workspace import Workspace
+
+        facts = load_facts(self.parameters.data.dataset)
+        for name in facts.protocols:
+            find_protocols(name)  # a wrong name must not come out after hours of parsing and training
+        return Workspace.of(facts.name)
+
+    def say_next(self, *words: str) -> None:
+        """Tell which command usually comes next, with the data set and parameter file of this one."""
+        given = [] if self.dataset is None else ["--dataset", self.dataset]
+        given += [] if self.params is None else ["--params", str(self.params)]
+        self.console.say(f"next: ccaf-pipeline {shlex.join([*words, *given])}")
+
+
+def _check_trust(parser: str) -> None:
+    """Refuse ``--trust`` for a parser that reads nothing that executes code.
+
+    Raises:
+        InputError: It is one.
+    """
+    from pipeline.errors import InputError
+    from pipeline.parsing.backends import load_backends
+    from pipeline.parsing.parser import parser_settings
+
+    load_backends(parser)
+    if "trust" not in parser_settings(parser).model_fields:
+        raise InputError(f"--trust is not for the parser {parser}: it has no setting trust")
+
+
+def _quoted(value: object) -> str:
+    """A value as YAML, so that a folder called ``2024`` or ``a: b`` stays a text."""
+    return str(value) if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
+
+
+def shared_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command, besides its own options, ``--params``, ``--set``, ``--quiet``, ``--json`` and those named.
+
+    Args:
+        names: Of ``dataset``, ``root``, ``parser``, ``trust``, ``seed``.
+
+    Returns:
+        A decorator of a function whose first argument is the :class:`Context`.
+    """
+    chosen = [name for name in _SHARED if name in (*names, *_EVERY_COMMAND)]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function).parameters.values())[1:]
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in _SHARED.items()
+            if name in chosen
+        ]
+
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            context = Context(**{name: values.pop(name) for name in chosen})
+            function(context, **values)
+
+        parameters = [
+            *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
+            *shared,
+        ]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate

@@ -1,0 +1,39 @@
+"""``ccaf-pipeline pretrain-clip``: trains a small CLIP on captioned walkers, writes weights that open_clip loads."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.workspace import ARTIFACTS
+from stages.cli.options import Context, shared_options
+
+
+@shared_options("seed")
+def command(
+    context: Context,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder of pretrain.parquet, written by synth. Default: walkers-pretrain in the folder of data sets.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Checkpoint folder to write.")] = ARTIFACTS / "clip",
+) -> None:
+    """Train the CLIP that model.name describes from random weights on captioned walkers; model.pretrained is not read.
+
+    Interrupted training goes on from its last finished epoch when the same command is run again.
+    """
+    from stages import pretrain_clip
+    from stages.synth import PRETRAIN_FOLDER, default_root
+
+    data = data or default_root(context.parameters) / PRETRAIN_FOLDER
+    result = pretrain_clip.run(context.parameters, context.console, data, out)
+    lines = [
+        f"{name}: {score['accuracy']:.1f} % of phrases right (most frequent value: {score['chance']:.1f} %)"
+        for name, score in result["zero_shot"].items()
+    ]
+    context.console.result(result, "\n".join([*lines, f"{result['weights']}: loss {result['loss']:.4f}"]))
+    context.say_next("parse")
