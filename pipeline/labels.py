@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from pipeline.config import Section, one_line
 from pipeline.errors import InputError
+from pipeline.settings import SettingsGroup
+from pipeline.yaml_files import one_line
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ PASCAL = LabelScheme(
 SCHEMES = {scheme.name: scheme for scheme in (LIP, ATR, PASCAL)}
 
 
-class SchemeDescription(Section):
+class SchemeDescription(SettingsGroup):
     """A label scheme that a user describes, in a YAML file or in place."""
 
     name: str = Field(min_length=1, description="short name, written into the shards")

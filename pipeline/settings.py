@@ -1,9 +1,9 @@
-"""The base of all sections of parameters, those of parsers included."""
+"""The base of all groups of settings, those of parsers included."""
 
 from pydantic import BaseModel, ConfigDict
 
 
-class Section(BaseModel):
-    """Base of every section: frozen, and unknown keys are errors."""
+class SettingsGroup(BaseModel):
+    """Base of every group: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.config import Parameters, ParseParameters
+from pipeline.config import Parameters
 from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
 from pipeline.datasets.manifest import read_manifest
 from pipeline.datasets.tracklets import sample_frames
@@ -15,6 +15,7 @@ from pipeline.location import Location, locate
 from pipeline.shards.making.job import JobResult, run_job
 from pipeline.shards.making.plan import ParseSettings, limit_manifest
 from pipeline.shards.making.run import RunSettings
+from pipeline.shards.making.settings import ParseParameters
 from pipeline.storage import is_folder
 from stages.console import Console
 

@@ -1,36 +1,35 @@
-"""All sections together: what ``params.yaml`` holds."""
+"""All groups of settings together: what ``params.yaml`` holds."""
 
 from pydantic import Field
 
-from pipeline.config.inputs import (
-    DataParameters,
-    LoadingParameters,
-    ModelParameters,
-    ParseParameters,
-    PretrainParameters,
-    SynthParameters,
-)
-from pipeline.config.results import EvaluateParameters, FigureParameters, LeakageParameters, ReportParameters
-from pipeline.config.training import EncoderParameters, PromptParameters, TrainingParameters
-from pipeline.settings import Section
+from pipeline.datasets.settings import DataSettings
+from pipeline.datasets.walkers.settings import SynthSettings
+from pipeline.evaluation.leakage.settings import LeakageSettings
+from pipeline.evaluation.settings import EvaluateSettings
+from pipeline.models.settings import ModelSettings
+from pipeline.reporting.settings import FigureSettings, ReportSettings
+from pipeline.settings import SettingsGroup
+from pipeline.shards.making.settings import ParseParameters
+from pipeline.shards.settings import LoadingSettings
+from pipeline.training.settings import EncoderSettings, PretrainSettings, PromptSettings, TrainingSettings
 
 
-class Parameters(Section):
+class Parameters(SettingsGroup):
     """Everything in ``params.yaml``."""
 
     seed: int = Field(0, ge=0, description="root of every random choice")
     device: str = Field("auto", description="auto (CUDA where present, else CPU), cpu, cuda, cuda:1, ...")
     threads: int = Field(0, ge=0, description="CPU threads of the networks; 0: as torch decides")
-    data: DataParameters = DataParameters()
-    synth: SynthParameters = SynthParameters()
-    model: ModelParameters = ModelParameters()
-    pretrain: PretrainParameters = PretrainParameters()
+    data: DataSettings = DataSettings()
+    synth: SynthSettings = SynthSettings()
+    model: ModelSettings = ModelSettings()
+    pretrain: PretrainSettings = PretrainSettings()
     parse: ParseParameters = ParseParameters()
-    loading: LoadingParameters = LoadingParameters()
-    prompts: PromptParameters = PromptParameters()
-    encoder: EncoderParameters = EncoderParameters()
-    training: TrainingParameters = TrainingParameters()
-    evaluate: EvaluateParameters = EvaluateParameters()
-    leakage: LeakageParameters = LeakageParameters()
-    report: ReportParameters = ReportParameters()
-    figures: FigureParameters = FigureParameters()
+    loading: LoadingSettings = LoadingSettings()
+    prompts: PromptSettings = PromptSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    leakage: LeakageSettings = LeakageSettings()
+    report: ReportSettings = ReportSettings()
+    figures: FigureSettings = FigureSettings()

@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.inputs import ParseParameters
 from pipeline.config.parameters import Parameters
 from pipeline.errors import InputError
 from pipeline.presets import parameter_file
+from pipeline.shards.making.settings import ParseParameters
+from pipeline.yaml_files import one_line
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -46,14 +47,6 @@ def _explain(error: ValidationError, source: str) -> str:
         else:
             problems.append(f"{key} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
     return f"{source}: " + "; ".join(problems)
-
-
-def one_line(error: Exception) -> str:
-    """An error of the YAML reader in one line: the place and the problem."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', error)}"
 
 
 def _read_override(override: str) -> tuple[str, Any]:

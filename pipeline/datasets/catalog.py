@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.config import one_line
 from pipeline.datasets.builder import ManifestBuilder
 from pipeline.datasets.readers import Source, find_reader, reader_names
 from pipeline.errors import InputError
 from pipeline.location import locate
+from pipeline.yaml_files import one_line
 
 FACTS_FOLDER = Path("data_manifests")
 DATA_VARIABLE = "CCAF_DATA"

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from pipeline.config import EvaluateParameters
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation import checks
@@ -18,6 +17,7 @@ from pipeline.evaluation.protocols import (
     select,
 )
 from pipeline.evaluation.rerank import Reranking
+from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet
 
 
@@ -67,7 +67,7 @@ def score_protocol(
     items: FeatureSet,
     train: FeatureSet,
     protocol: Protocol,
-    settings: EvaluateParameters,
+    settings: EvaluateSettings,
     seed: int,
     reranking: Reranking | None,
     depth: int,

@@ -6,10 +6,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config import one_line
 from pipeline.errors import InputError
 from pipeline.presets import packaged_files
 from pipeline.studies.study import Study, merged
+from pipeline.yaml_files import one_line
 
 FOLDER = "studies"
 INHERITED = ("parameters", "clip_seed", "seeds", "protocols", "tuned", "quick", "tuning")

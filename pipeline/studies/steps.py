@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config import Parameters
-from pipeline.config.training import CHANGE_NO_RESULT
 from pipeline.files import sha256_of_value
+from pipeline.trainer.settings import CHANGE_NO_RESULT
 from pipeline.training.methods import identity_images
 
 Kind = Literal["population", "clip", "data", "shards", "prompts", "encoder", "features", "metrics", "leakage", "oracle"]

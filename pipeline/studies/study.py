@@ -6,10 +6,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config import Section
 from pipeline.datasets.walkers.oracle import OracleKind
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import PROTOCOLS
+from pipeline.settings import SettingsGroup
 
 Metric = Literal["mAP", "rank1"]
 Changes = dict[str, Any]
@@ -29,7 +29,7 @@ def check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-class Sweep(Section):
+class Sweep(SettingsGroup):
     """One parameter over several values, everything else as in a method of the study."""
 
     parameter: str = Field(description="dotted key, such as encoder.lambda_con")
@@ -45,7 +45,7 @@ class Sweep(Section):
         return values
 
 
-class Tuning(Section):
+class Tuning(SettingsGroup):
     """Search over a grid on seeds of its own: other people, other clothes, other cameras than those of the table."""
 
     seeds: tuple[int, ...] = Field(description="of data and training; none of the study's")
@@ -68,7 +68,7 @@ class Tuning(Section):
         return grid
 
 
-class Quick(Section):
+class Quick(SettingsGroup):
     """A small form of the study, to see that it works."""
 
     seeds: tuple[int, ...] | None = None
@@ -77,7 +77,7 @@ class Quick(Section):
     sweeps: dict[str, tuple[Any, ...]] | None = Field(None, description="values by parameter, in place of the sweeps'")
 
 
-class Study(Section):
+class Study(SettingsGroup):
     """Everything in ``data_manifests/studies/NAME.yaml``."""
 
     title: str

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters
-from pipeline.config.training import CHANGE_NO_RESULT
 from pipeline.files import sha256_of_value, write_json
 from pipeline.trainer.engine import TrainingRun
 from pipeline.trainer.record import hardware, timings_summary, versions
+from pipeline.trainer.settings import CHANGE_NO_RESULT
 from pipeline.trainer.states import ResumeSettings
 from pipeline.trainer.tensorboard import EventWriter
 

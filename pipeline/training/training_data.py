@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import LoadingParameters, ModelParameters
 from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
 from pipeline.models.clip import Clip, load_clip
+from pipeline.models.settings import ModelSettings
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import ImageStore, open_store
 from pipeline.training.classes import ClassIndex, Labels, index_classes
 
@@ -75,7 +76,7 @@ def read_training_data(
     image_size: tuple[int, int],
     drop_without_clothes: bool = False,
     *,
-    loading: LoadingParameters | None = None,
+    loading: LoadingSettings | None = None,
     quiet: bool = True,
 ) -> TrainingData:
     """Find the training images of a data set in its shards, and decode them to local disk if ``loading`` says so.
@@ -92,7 +93,7 @@ def read_training_data(
         InputError: The data set has no training split, or fewer than two training identities.
         WorkError: There is no room for local copies.
     """
-    loading = loading or LoadingParameters()
+    loading = loading or LoadingSettings()
     reader = open_shards(shards, dataset)
     rows = training_rows(reader, dataset, drop_without_clothes)
     identities = index_classes(reader.ids.person_id[rows])
@@ -112,7 +113,7 @@ def read_training_data(
     )
 
 
-def load_model(parameters: ModelParameters, seed: int) -> Clip:
+def load_model(parameters: ModelSettings, seed: int) -> Clip:
     """The CLIP that the parameters name."""
     return load_clip(
         parameters.name,

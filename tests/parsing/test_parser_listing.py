@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.parsing import backends
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import BACKENDS
 from pipeline.parsing.listing import list_parsers, type_in_words
+from pipeline.settings import SettingsGroup
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_built_in_parsers_are_listed_with_typed_settings():
         assert all(setting.description for setting in parser.settings), parser.name
 
 
-class TheirSettings(Section):
+class TheirSettings(SettingsGroup):
     height: int = Field(3, description="in pixels")
 
 

@@ -6,13 +6,13 @@ from unittest.mock import MagicMock
 import pytest
 from pydantic import Field
 
-from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import load_backends
+from pipeline.settings import SettingsGroup
 
 
-class MineSettings(Section):
+class MineSettings(SettingsGroup):
     height: int = Field(gt=0)
     path: Path | None = None
 

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import LeakageParameters, Parameters
+from pipeline.config import Parameters
 from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.datasets.walkers.factors import FACTORS
 from pipeline.datasets.walkers.population import WalkerSettings
 from pipeline.datasets.walkers.writer import render_walkers
+from pipeline.evaluation.leakage.settings import LeakageSettings
 from pipeline.features.feature_set import read_features
 from stages import leakage, oracle
 from stages.cli import run
@@ -142,7 +143,7 @@ def test_training_rows_take_no_part(parameters, oracles, tmp_path):
     first = np.array(source["person_id"]) == source["person_id"][0].as_py()
     roles[first] = "train"
     partly = with_columns(tmp_path / "partly.parquet", oracles["clothes"], role=pa.array(roles.tolist()))
-    two_folds = parameters.model_copy(update={"leakage": LeakageParameters(folds=2)})
+    two_folds = parameters.model_copy(update={"leakage": LeakageSettings(folds=2)})
     result = leakage.run(two_folds, SILENT, partly, tmp_path / "l.json")
     assert result["people"] == SETTINGS.test_identities - 1
     none = with_columns(tmp_path / "none.parquet", oracles["clothes"], role=pa.array(["train"] * len(roles)))

@@ -9,7 +9,6 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.images import encode_image, encode_label_map
@@ -17,11 +16,12 @@ from pipeline.labels import ATR, LIP, PASCAL
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.parser import Parsing
+from pipeline.settings import SettingsGroup
 from stages.cli.parse_score import command
 from stages.parse_score import parse_size
 
 
-class NoSettings(Section):
+class NoSettings(SettingsGroup):
     """None."""
 
 

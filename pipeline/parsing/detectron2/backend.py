@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
-from pipeline.config import Section
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage
 from pipeline.labels import LabelScheme
@@ -17,6 +16,7 @@ from pipeline.parsing.detectron2.person import keep_group, most_central
 from pipeline.parsing.forward import check_images
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.quality import NO_CENTRAL_PERSON
+from pipeline.settings import SettingsGroup
 
 if TYPE_CHECKING:
     from pipeline.parsing.detectron2.network import Detectron2Network
@@ -120,7 +120,7 @@ def groups_of_one_size(images: Sequence[RgbImage], limit: int) -> Iterator[list[
         yield group
 
 
-class Detectron2Settings(Section):
+class Detectron2Settings(SettingsGroup):
     """Settings of the parser ``detectron2``."""
 
     preset: str | None = Field(None, description="classes of a public data set: see the presets; null: as given below")

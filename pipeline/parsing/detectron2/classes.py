@@ -8,9 +8,9 @@ from typing import Any, Final, Literal
 import yaml
 from pydantic import Field
 
-from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.labels import LabelScheme, find_scheme
+from pipeline.settings import SettingsGroup
 
 HeadKind = Literal["instances", "sem_seg"]
 
@@ -18,7 +18,7 @@ PRESETS: Final = Path(__file__).parent / "presets"
 PRESET_NAMES: Final = ("cihp", "deepfashion2", "fashionpedia", "lip", "modanet")
 
 
-class Preset(Section):
+class Preset(SettingsGroup):
     """Facts of a data set that public networks were trained on."""
 
     title: str = Field(description="name of the data set")

@@ -10,7 +10,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.config import Section
 from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
@@ -22,6 +21,7 @@ from pipeline.parsing.lite.encoder import fold_batch_norms
 from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.lite.targets import CLASSES, MIRRORED
 from pipeline.parsing.parser import Parsing, register_parser
+from pipeline.settings import SettingsGroup
 
 MIRRORED_CLASSES: Final = MIRRORED[:CLASSES].tolist()
 """What each class is in a mirror: left and right of limbs and shoes change places."""
@@ -131,7 +131,7 @@ def _clothes_or_not(values: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(is_clothes, clothes, other + CLOTHES), 1.0 / total
 
 
-class LiteSettings(Section):
+class LiteSettings(SettingsGroup):
     """Settings of the parser ``lite``."""
 
     weights: Path | None = Field(None, description="file written by train-parser; null: the packaged weights")

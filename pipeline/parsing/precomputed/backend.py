@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeline.config import Section
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import LabelMap, RgbImage
 from pipeline.labels import LabelScheme, find_scheme
@@ -16,6 +15,7 @@ from pipeline.parsing.label_files import UNREADABLE, read_values
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.precomputed.meaning import Colour, Colours, Meaning, Numbers, TwoValued
 from pipeline.parsing.precomputed.names import NO_LABEL_MAP, check_pattern, label_path
+from pipeline.settings import SettingsGroup
 
 MIRRORED = ("{folder}/{stem}.png", "{folder}/{stem}.npy")
 CLOTHES_ONLY = LabelScheme("mask", ("background", "clothes"), frozenset({1}), garments_only=True)
@@ -99,7 +99,7 @@ class PrecomputedParser:
         return self._meaning.label_map(read_values(data, name, shape, colours=by_colour, lossy=lossy), name)
 
 
-class PrecomputedSettings(Section):
+class PrecomputedSettings(SettingsGroup):
     """Settings of the parser ``precomputed``."""
 
     root: Path = Field(description="folder of the label maps or masks")

@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pipeline.config import Section
 from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
@@ -22,6 +21,7 @@ from pipeline.parsing.schp.network import SchpNetwork
 from pipeline.parsing.schp.norm import fuse_norms
 from pipeline.parsing.schp.transform import normalise, taps_back, warp_to_input
 from pipeline.parsing.schp.variants import VARIANTS, VariantName
+from pipeline.settings import SettingsGroup
 
 
 class SchpParser:
@@ -95,7 +95,7 @@ class SchpParser:
         return interpolate(fusion.float(), size=(self._size, self._size), mode="bilinear", align_corners=True)
 
 
-class SchpSettings(Section):
+class SchpSettings(SettingsGroup):
     """Settings of the parser ``schp``."""
 
     weights: Path = Field(description="published weights: the file, or the folder that holds it under its own name")

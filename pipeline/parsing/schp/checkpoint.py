@@ -9,10 +9,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pipeline.config import one_line
 from pipeline.errors import InputError
 from pipeline.parsing.schp.network import SchpNetwork
 from pipeline.parsing.schp.variants import VARIANTS, Variant, where_from
+from pipeline.yaml_files import one_line
 
 PREFIX: Final = "module."
 """Of every published key: the network was saved inside a DataParallel."""

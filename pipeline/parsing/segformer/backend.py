@@ -8,7 +8,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.config import Section
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage
 from pipeline.labels import LabelScheme, find_scheme
@@ -18,6 +17,7 @@ from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.precision import PRECISION_MEANING, Precision, mixed_precision
 from pipeline.parsing.segformer.labels import ModelLabels, class_names, mapped_labels, own_labels
 from pipeline.parsing.segformer.loading import load_model
+from pipeline.settings import SettingsGroup
 
 
 class SegformerParser:
@@ -98,7 +98,7 @@ class SegformerParser:
         return logits
 
 
-class SegformerSettings(Section):
+class SegformerSettings(SettingsGroup):
     """Settings of the parser ``segformer``."""
 
     model: str = Field(

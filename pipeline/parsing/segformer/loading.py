@@ -9,9 +9,9 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from pipeline.config import one_line
 from pipeline.errors import InputError
 from pipeline.files import read_json, sha256_of_file, sha256_of_value
+from pipeline.yaml_files import one_line
 
 EXTRA: Final = "pip install 'ccaf-pipeline[segformer]'"
 

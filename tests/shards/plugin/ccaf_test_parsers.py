@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Section
 from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
 from pipeline.labels import LIP, LabelScheme
 from pipeline.parsing.parser import Parsing, register_parser
+from pipeline.settings import SettingsGroup
 from pipeline.storage import StorageError
 
 ODD_PIXEL = (13, 13, 13)
@@ -71,7 +71,7 @@ class Tiles:
         return [Parsing((image.sum(axis=2) // 40 % 20).astype(np.uint8), float(image.mean() / 255)) for image in images]
 
 
-class TilesSettings(Section):
+class TilesSettings(SettingsGroup):
     weights: str = "w1"
     seconds: float = 0.0
 

@@ -1,14 +1,28 @@
-"""Parameters of the two stages of training."""
+"""Settings of the sections ``pretrain``, ``prompts``, ``encoder`` and ``training``."""
 
 from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, field_validator
 
-from pipeline.settings import Section
+from pipeline.settings import SettingsGroup
+from pipeline.trainer.settings import TrainerSettings
 from pipeline.training.methods import find_method
 
 
-class PromptParameters(Section):
+class PretrainSettings(SettingsGroup):
+    """Contrastive pre-training of a small CLIP on captioned walkers."""
+
+    epochs: int = Field(6, ge=1, description="passes over the captioned images")
+    batch_size: int = Field(48, ge=2, description="images a step")
+    learning_rate: float = Field(2e-3, gt=0, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(0.05, ge=0, description="of AdamW")
+    caption_every: int = Field(4, ge=1, description="steps between two caption InfoNCE terms")
+    grey_box_probability: float = Field(
+        0.3, ge=0, le=1, description="chance of grey boxes on an image, so that shielding is nothing new"
+    )
+
+
+class PromptSettings(SettingsGroup):
     """Stage 1: learning identity and clothes prompts (equations 5, 6, 12, 13, 16)."""
 
     tokens: int = Field(4, ge=1, description="M, learnable tokens a prompt")
@@ -36,7 +50,7 @@ class PromptParameters(Section):
     text_chunk: int = Field(256, ge=1, description="classes whose text features are computed at once; bounds memory")
 
 
-class EncoderParameters(Section):
+class EncoderSettings(SettingsGroup):
     """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
 
     method: str = Field("ccaf", description="name of a method, see the table of methods")
@@ -104,28 +118,9 @@ class EncoderParameters(Section):
         return steps
 
 
-CHANGE_NO_RESULT = frozenset(
-    {"save_minutes", "save_steps", "max_failures", "tensorboard", "recompute_activations", "accumulation"}
-)
-"""Of :class:`TrainingParameters`, but for rounding."""
+class ValidationSettings(SettingsGroup):
+    """Checks between epochs of stage 2, which choose the best weights."""
 
-
-class TrainingParameters(Section):
-    """How both stages run: numbers, memory, states to go on from, checks between epochs."""
-
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="numbers of the networks; weights and losses stay fp32; fp16 needs CUDA"
-    )
-    recompute_activations: bool = Field(
-        False, description="gradient checkpointing of stage 2: less memory, a third more time, equal gradients"
-    )
-    accumulation: int = Field(
-        1, ge=1, description="parts in which a batch of stage 2 goes through the encoders; the losses see it whole"
-    )
-    clip_gradients: float | None = Field(None, gt=0, description="largest norm of all gradients together; null: any")
-    save_minutes: float = Field(5.0, gt=0, description="time between two states to go on from")
-    save_steps: int = Field(0, ge=0, description="steps between two states; 0: by time only")
-    max_failures: int = Field(3, ge=0, description="how often workers may die before the run fails")
     evaluate_every: int = Field(
         0, ge=0, description="epochs of stage 2 between two checks, which choose the best weights; 0: none"
     )
@@ -136,4 +131,7 @@ class TrainingParameters(Section):
         None, description="protocol of the checks; null: the data set's cloth-changing one, else its first"
     )
     evaluate_metric: Literal["mAP", "rank1", "mINP"] = Field("mAP", description="figure that chooses the best weights")
-    tensorboard: bool = Field(False, description="also write curves for TensorBoard, to <out>-tensorboard")
+
+
+class TrainingSettings(ValidationSettings, TrainerSettings):
+    """How both stages run: numbers, memory, states to go on from, checks between epochs."""

@@ -1,0 +1,24 @@
+"""Settings of the section ``synth``: the rendered data set."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings import SettingsGroup
+
+
+class SynthSettings(SettingsGroup):
+    """The rendered data set (walkers)."""
+
+    height: int = Field(128, ge=64, le=512, description="image height in pixels; the width is half of it")
+    train_identities: int = Field(96, ge=2, description="people in the training split")
+    test_identities: int = Field(60, ge=2, description="other people, in query and gallery")
+    outfits: int = Field(3, ge=2, description="outfits a person has at the most; at least two")
+    images_per_outfit: int = Field(4, ge=1, description="images of a person in one outfit")
+    cameras: int = Field(
+        4, ge=2, le=12, description="cameras, each with its own light, colour, blur, noise and background"
+    )
+    pretrain_images: int = Field(7000, ge=16, description="captioned images of the separate population")
+    variant: Literal["standard", "hard"] = Field(
+        "standard", description="hard: a small pool of shared garments, stronger cameras, more occlusion"
+    )

@@ -1,0 +1,31 @@
+"""Settings of every training: numbers, memory, states to go on from. A part of the section ``training``."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings import SettingsGroup
+
+CHANGE_NO_RESULT = frozenset(
+    {"save_minutes", "save_steps", "max_failures", "tensorboard", "recompute_activations", "accumulation"}
+)
+"""Of :class:`TrainerSettings`, but for rounding."""
+
+
+class TrainerSettings(SettingsGroup):
+    """How a training runs: numbers, memory, states to go on from."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="numbers of the networks; weights and losses stay fp32; fp16 needs CUDA"
+    )
+    recompute_activations: bool = Field(
+        False, description="gradient checkpointing of stage 2: less memory, a third more time, equal gradients"
+    )
+    accumulation: int = Field(
+        1, ge=1, description="parts in which a batch of stage 2 goes through the encoders; the losses see it whole"
+    )
+    clip_gradients: float | None = Field(None, gt=0, description="largest norm of all gradients together; null: any")
+    save_minutes: float = Field(5.0, gt=0, description="time between two states to go on from")
+    save_steps: int = Field(0, ge=0, description="steps between two states; 0: by time only")
+    max_failures: int = Field(3, ge=0, description="how often workers may die before the run fails")
+    tensorboard: bool = Field(False, description="also write curves for TensorBoard, to <out>-tensorboard")
