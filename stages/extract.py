@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
 from pipeline.features.encoders import frozen_encoder, raw_store, retrieval_features, trained_encoder
@@ -11,6 +12,7 @@ from pipeline.features.feature_set import write_features
 from pipeline.features.rows import feature_rows, feature_table
 from pipeline.training.training_data import open_shards
 from stages.console import Console
+from stages.device_use import fitting_features
 
 DEFAULT_ROLES = ["query", "gallery"]
 
@@ -35,6 +37,7 @@ def run(
 
     Raises:
         InputError: The shards, the checkpoint, a role or a parameter is wrong.
+        WorkError: Memory does not suffice.
     """
     settings = parameters.evaluate
     set_threads(parameters.threads)
@@ -43,7 +46,8 @@ def run(
     rows = feature_rows(reader, parameters.data.dataset, roles or DEFAULT_ROLES)
     chosen = frozen_encoder(parameters) if checkpoint is None else trained_encoder(checkpoint)
     store = raw_store(chosen, parameters, reader, rows.index, console.quiet)
-    features = retrieval_features(chosen, parameters, reader, rows.index, store, device, console.quiet)
+    with arithmetic(device), fitting_features(parameters, device):
+        features = retrieval_features(chosen, parameters, reader, rows.index, store, device, console.quiet)
     metadata = {
         "checkpoint_sha256": chosen.sha256,
         "dataset": reader.metadata.dataset,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
+from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
 from pipeline.datasets.catalog import load_facts
 from pipeline.device import choose_device, set_threads
@@ -16,6 +17,7 @@ from pipeline.reporting.origin import Fact
 from pipeline.training.training_data import open_shards
 from pipeline.workspace import Workspace
 from stages.console import Console
+from stages.device_use import fitting_figures
 from stages.figure_inputs import read_subjects
 from stages.figure_sections import Maker
 
@@ -61,6 +63,7 @@ def run(
 
     Raises:
         InputError: A figure is not known, a checkpoint or the shards are wrong, or the folder holds something else.
+        WorkError: Memory does not suffice.
     """
     unknown = [name for name in asked.figures if name not in FIGURES]
     if unknown:
@@ -68,7 +71,10 @@ def run(
     if asked.against == asked.checkpoint:
         raise InputError(f"--checkpoint and --against are both {asked.checkpoint}; give --against none for one alone")
     check_target(out)
-    page, facts = _make(parameters, console, workspace, asked, shards)
+    set_threads(parameters.threads)
+    device = choose_device(parameters.device)
+    with arithmetic(device), fitting_figures(parameters, device):
+        page, facts = _make(parameters, console, workspace, asked, shards, device)
     files = write_figures(page, facts, out)
     absent = {part.key: part.section.what for part in page.parts if isinstance(part.section, Absent)}
     for key, what in absent.items():
@@ -84,10 +90,8 @@ def run(
 
 
 def _make(
-    parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path
+    parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path, device: str
 ) -> tuple[FiguresPage, dict[str, Any]]:
-    set_threads(parameters.threads)
-    device = choose_device(parameters.device)
     reader = open_shards(shards, parameters.data.dataset)
     data = load_facts(parameters.data.dataset)
     wanted = [key for key in FIGURES if not asked.figures or key in asked.figures]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME
 from pipeline.device import choose_device, set_threads
@@ -13,6 +14,7 @@ from pipeline.trainer.epochs import CURVES_NAME, ResumeSettings, curves_as_csv, 
 from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
 from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy
 from stages.console import Console
+from stages.device_use import fitting_pretrain
 
 HELD_OUT_SHARE = 0.05
 
@@ -22,11 +24,16 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
 
     Raises:
         InputError: The data, the model or a parameter is wrong.
-        WorkError: The loss is not finite.
+        WorkError: The loss is not finite, or memory does not suffice.
     """
-    settings, model = parameters.pretrain, parameters.model
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
+    with arithmetic(device), fitting_pretrain(parameters, device):
+        return _run(parameters, console, data, out, device)
+
+
+def _run(parameters: Parameters, console: Console, data: Path, out: Path, device: str) -> dict[str, Any]:
+    settings, model = parameters.pretrain, parameters.model
     clip = load_clip(
         model.name,
         None,

@@ -20,6 +20,7 @@ from pipeline.parsing.lite.training.recipe import (
 from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule
 from stages.console import Console
+from stages.device_use import fitting
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,26 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
         f"{len(data.photos)} photographs and {len(data.walkers)} walkers to train on; "
         f"held out: {', '.join(f'{name} ({len(examples)})' for name, examples in data.held_out.items())}"
     )
-    trained = train_recipe(
-        data,
-        asked.schedule,
-        out=out,
-        init=asked.init,
-        size=size,
-        batch_size=asked.batch_size,
-        walkers_share=asked.walkers_share,
-        seed=parameters.seed,
-        device=device,
-        report=_score_reporter(data, console, size, asked.score_every),
-        quiet=console.quiet,
-    )
-    scores = write_trained(out, trained, data, device)
+    with fitting(
+        f"train-parser with images of {size[0]}x{size[1]} in {asked.schedule.precision}, "
+        f"--batch-size {asked.batch_size}",
+        device,
+        [f"--batch-size {max(asked.batch_size // 2, 2)}", "a smaller --height", "--precision bfloat16"],
+    ):
+        trained = train_recipe(
+            data,
+            asked.schedule,
+            out=out,
+            init=asked.init,
+            size=size,
+            batch_size=asked.batch_size,
+            walkers_share=asked.walkers_share,
+            seed=parameters.seed,
+            device=device,
+            report=_score_reporter(data, console, size, asked.score_every),
+            quiet=console.quiet,
+        )
+        scores = write_trained(out, trained, data, device)
     return {"weights": str(out / WEIGHTS_NAME), "scores": {name: value.as_dict() for name, value in scores.items()}}
 
 

@@ -12,11 +12,21 @@ CHANGE_NO_RESULT = frozenset(
 """Of :class:`TrainerSettings`, but for rounding."""
 
 
+OF_CUDA = frozenset({"deterministic", "tf32"})
+"""Of :class:`TrainerSettings`: they decide the result on CUDA and change nothing on a CPU."""
+
+
 class TrainerSettings(SettingsGroup):
     """How a training runs: numbers, memory, states to go on from."""
 
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="numbers of the networks; weights and losses stay fp32; fp16 needs CUDA"
+    )
+    tf32: bool = Field(
+        False, description="CUDA: products of fp32 may round to TF32, 10 bits; faster; false: full fp32, as on a CPU"
+    )
+    deterministic: bool = Field(
+        False, description="CUDA: only algorithms that repeat every bit; slower; changes nothing on a CPU"
     )
     recompute_activations: bool = Field(
         False, description="gradient checkpointing of stage 2: less memory, a third more time, equal gradients"

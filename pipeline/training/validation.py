@@ -16,6 +16,7 @@ from pipeline.models.clip import ClipSpec
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.trainer.engine import Validation
 from pipeline.training.training_data import TrainingData
+from stages.device_use import fitting_features
 
 FIGURES = ("mAP", "mINP", "rank1")
 
@@ -87,17 +88,18 @@ class _Checker:
 
     def __call__(self) -> dict[str, float]:
         settings = self.parameters.evaluate
-        features = encode_images(
-            self.encoder,
-            self.data.store.raw,
-            self.rows.index.tolist(),
-            lambda item: retrieval_feature(item, settings.feature),
-            mean=self.spec.pixel_mean,
-            std=self.spec.pixel_std,
-            batch_size=settings.batch_size,
-            device=self.device,
-            quiet=True,
-        )
+        with fitting_features(self.parameters, self.device):
+            features = encode_images(
+                self.encoder,
+                self.data.store.raw,
+                self.rows.index.tolist(),
+                lambda item: retrieval_feature(item, settings.feature),
+                mean=self.spec.pixel_mean,
+                std=self.spec.pixel_std,
+                batch_size=settings.batch_size,
+                device=self.device,
+                quiet=True,
+            )
         query, gallery = select(self.items(features.numpy()), self.protocol)
         entry, _ = evaluate_selected(query, gallery, self.protocol, 0, self.parameters.seed)
         return {name: float(entry[name]) for name in FIGURES}

@@ -1,6 +1,7 @@
 """The training loop: what it counts, when it stops, what it saves, and that it goes on as if nothing had happened."""
 
 import math
+from dataclasses import dataclass
 from itertools import islice
 
 import pytest
@@ -9,6 +10,8 @@ from torch import nn
 
 from pipeline.errors import InputError, WorkError
 from pipeline.files import read_json
+from pipeline.trainer import loop as trainer
+from pipeline.trainer.curves import loss_note
 from pipeline.trainer.engine import Engine, Epoch, Validation
 from pipeline.trainer.epochs import curves_as_csv, run_epochs
 from pipeline.trainer.loop import train
@@ -16,6 +19,11 @@ from pipeline.trainer.precision import Precision
 from pipeline.trainer.states import ResumeSettings
 
 STEPS = 5
+
+
+@dataclass(frozen=True)
+class Heights:
+    values: torch.Tensor
 
 
 class Regression(nn.Module):
@@ -29,10 +37,13 @@ class Regression(nn.Module):
         self.seen: list[float] = []
         self._poisoned = poisoned
 
-    def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    def encode(self, batch: torch.Tensor) -> Heights:
+        self.seen.append(float(batch[0, 0]))
+        return Heights(self.layer(self.drop(batch)))
+
+    def losses(self, heights: Heights, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         number = float(batch[0, 0])
-        self.seen.append(number)
-        error = (self.layer(self.drop(batch)) - 1.0).square().mean()
+        error = (heights.values - 1.0).square().mean()
         if number == self._poisoned:
             error = error * math.nan
         losses = {"error": error, "size": self.layer.weight.abs().sum()}
@@ -78,6 +89,20 @@ def test_curves_are_means_over_the_steps_that_have_a_loss():
     assert curves_as_csv([{"epoch": 0.0, "total": 1.0, "a": 2.0}, {"epoch": 1.0, "total": 1.0}]).splitlines()[2] == (
         "1,nan,1,nan"
     )
+
+
+def test_between_two_looks_the_last_known_loss_is_told_and_none_before_the_first(monkeypatch):
+    monkeypatch.setattr(trainer, "CPU_SETTLE_STEPS", 3)
+    told = []
+    curves = run(Regression(), epochs=2, engine=Engine(seed=7, tick=lambda *values: told.append(values[3]))).curves
+    assert told[:2] == [None, None]
+    assert told[2] == told[3] == told[4]  # of the third step
+    assert told[5] == told[6] != told[4]  # of the last step of the first epoch, which its end looked at
+    assert told[7] == told[9] != told[6]
+    assert all(loss is None or math.isfinite(loss) for loss in told)
+    assert len(curves) == 2
+    assert loss_note(None) == ""
+    assert loss_note(1.23456) == ", loss 1.235"
 
 
 @pytest.mark.parametrize("stop", [1, 4, 5, 6, 11, 14])
