@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from pipeline.device_faults import describe_memory
 from pipeline.errors import BadImageError, WorkError
 from pipeline.images import decode_image, decode_label_map, decode_mask
 from pipeline.location import locate
@@ -247,7 +248,7 @@ def test_a_line_about_memory_says_what_was_tried_how_much_there_is_and_what_need
     for part in (
         "out of memory: parser schp (variant lip, batch_size 16, precision fp32), 2 images of up to 90 x 50 pixels: ",
         "2.00 GiB more were asked for, ",
-        "on cuda",
+        describe_memory("cuda"),
         "a parse.settings.batch_size below 16",
         "parse.settings.precision=bf16",
         "parse.gpus_per_worker",

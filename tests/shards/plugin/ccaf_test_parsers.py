@@ -25,7 +25,6 @@ ODD_PIXEL = (13, 13, 13)
 
 BREAKS = {
     "cuda": "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later",
-    "cuda_twice": "CUDA error: an illegal memory access was encountered",
     "memory": "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB\nand more",
     "odd_worker": "the worker is not itself",
 }
@@ -81,8 +80,8 @@ class Tiles:
             return []
         if happens("storage"):
             raise StorageError("s3://bucket/x: the server is too busy")
-        for fault, text in BREAKS.items():  # and it stays broken as long as its process lives
-            self.broken = text if happens(fault) else self.broken
+        # and it stays broken as long as its process lives
+        self.broken = self.broken or next((text for fault, text in BREAKS.items() if happens(fault)), "")
         if self.broken:
             raise RuntimeError(self.broken)
         if refused().intersection(paths or ()):
