@@ -4,10 +4,10 @@ A finished step has a note beside its artifact. It counts as long as the step's 
 read and the artifact itself are what they were. So a step that is done again and gives the same artifact costs nothing
 further down.
 
-Of the steps that could start, one slot always has the one with the longest path behind it, so that what everything
-waits for (the CLIP, the prompts) is not left to the end. All other slots work at the run that is nearest its end, the
-first seed's before the second's: finished encoders are scored before new ones are begun, and the rows of a table can be
-read and compared early.
+Of the steps that could start, those that score what is finished come first: they are short, and a table can be read
+early. Then one slot always has the step with the longest path behind it, so that what everything waits for (the CLIP,
+the prompts) is not left to the end. All other slots work at the run that is nearest its end, the first seed's before
+the second's.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,9 +18,11 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
-from pipeline.studies.steps import Step
+from pipeline.studies.steps import Kind, Step
 
 NOTE_SUFFIX = ".step.json"
+SCORING: frozenset[Kind] = frozenset({"features", "metrics"})
+"""Short steps that are done as soon as they can be."""
 Identify = Callable[[Step], str | None]
 """Hash of a step's artifact as it is on disk; None if it is not whole."""
 
@@ -182,11 +184,12 @@ class Schedule:
         ]
         if not ready:
             return None
+        scoring = [name for name in ready if self.steps[name].kind in SCORING]
         name = max(ready, key=lambda name: self._urgency[name])  # of equals the first in the plan
-        if self._must_lead(name):
+        if not scoring and self._must_lead(name):
             self._leading.add(name)
         else:
-            name = self._nearest_end(ready)
+            name = self._nearest_end(scoring or ready)
         self._waiting.remove(name)
         self._running.add(name)
         return self.steps[name]

@@ -226,7 +226,9 @@ def test_the_page_reads_whole_at_the_widths_of_screens(place, cut_parts):
 def test_both_lists_of_a_query_share_the_space_beside_it(place):
     """The query has a column of its own; a list that finds no room goes below the other list, not below the query."""
     page = (place / "figures" / "figures.html").read_text()
-    shown = re.findall(r'<div class="query-and-lists">\s*<div class="hit query">.*?</div>\s*<div class="lists">', page, re.S)
+    shown = re.findall(
+        r'<div class="query-and-lists">\s*<div class="hit query">.*?</div>\s*<div class="lists">', page, re.S
+    )
     assert len(shown) == page.count('<div class="query-and-lists">') > 0
     assert page.count('<div class="lists">') == len(shown)
     assert re.search(r"\.query-and-lists \{[^}]*grid-template-columns: 96px minmax\(0, 1fr\)", page)
