@@ -1,11 +1,15 @@
 """Fixtures that several folders of tests share."""
 
+import html
 import json
 import logging
 import multiprocessing
 import multiprocessing.context
 import os
+import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -108,3 +112,43 @@ def s3_bucket() -> Iterator[str]:
         creator.create_dir(path)
         yield "s3://ccaf-test"
     server.stop()
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_MEASURE = """<script>
+addEventListener("load", () => {
+  const cut = [];
+  for (const part of document.querySelectorAll("html, body *:not(.visually-hidden)")) {
+    const style = getComputedStyle(part), name = part.tagName.toLowerCase() + "." + part.className;
+    const clips = part.tagName == "HTML" || style.overflowX != "visible";
+    if (clips && part.clientWidth && part.scrollWidth > part.clientWidth + 1)
+      cut.push(`${name}: ${part.scrollWidth} in ${part.clientWidth} pixels: ${part.textContent.trim().slice(0, 60)}`);
+  }
+  document.documentElement.setAttribute("data-measured", JSON.stringify([innerWidth, cut]));
+});
+</script>"""
+
+
+@pytest.fixture(scope="session")
+def cut_parts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], list[str]]:
+    """Measures a page in a browser: what is wider than the space it has, at a width of the window in pixels."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no browser to measure pages in: none of {', '.join(BROWSERS)} is installed")
+    folder = tmp_path_factory.mktemp("browser")
+
+    def measure(page: Path, width: int) -> list[str]:
+        text, count = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', _MEASURE, page.read_text())
+        assert count == 1
+        copy = folder / "page.html"
+        copy.write_text(text)
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        words = [f"--user-data-dir={folder}", f"--window-size={width},1200", "--dump-dom", copy.as_uri()]
+        done = subprocess.run([browser, *flags, *words], capture_output=True, text=True, check=False, timeout=120)
+        found = re.search(r'data-measured="([^"]*)"', done.stdout)
+        assert found, done.stderr[-2000:]
+        seen, cut = json.loads(html.unescape(found[1]))
+        assert seen == width
+        return cut
+
+    return measure

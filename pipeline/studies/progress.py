@@ -1,16 +1,17 @@
-"""The progress line of a study: runs done, and the time left by the estimated costs of the steps."""
+"""The progress line of a study: steps and runs done, and the time left by the steps that are finished."""
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
 from pipeline.progress import PLAIN_INTERVAL_SECONDS, duration
+from pipeline.studies.pace import Room, time_left
 from pipeline.studies.rows import Plan
 from pipeline.studies.schedule import Schedule
 
 TERMINAL_SECONDS = 1.0
-MOST_OF_A_STEP = 0.95
 
 
 class StudyProgress:
@@ -21,17 +22,25 @@ class StudyProgress:
         plan: Whose runs are counted: a run is done when its metrics are.
         quiet: Write nothing.
         stream: Defaults to standard error.
+        clock: Seconds since some moment.
     """
 
-    def __init__(self, schedule: Schedule, plan: Plan, quiet: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        plan: Plan,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._schedule = schedule
-        self._runs = sorted({run.metrics for row in plan.rows for run in row.runs.values()})
+        self._runs = plan.runs
         self._quiet = quiet
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
-        self._cost = schedule.cost_left
-        self._parallel = 1
-        self._started = time.monotonic()
+        self._clock = clock
+        self._room: Room = lambda step: ("", 1)
+        self._started = clock()
         self._last = 0.0
         self._since: dict[str, float] = {}
 
@@ -43,45 +52,48 @@ class StudyProgress:
     ) -> None:
         self.show(last=True)
 
-    def parallel(self, steps: int) -> None:
-        """So many steps run at once; the clock starts."""
-        self._parallel = steps
-        self._started = time.monotonic()
+    def begin(self, room: Room) -> None:
+        """The clock starts; ``room`` says how many steps run at once."""
+        self._room = room
+        self._started = self._clock()
 
-    def _left(self, now: float) -> float:
-        """Estimated seconds of work left; of a running step what it has run for is taken off, but for a rest."""
-        running = self._schedule.running
-        self._since = {name: self._since.get(name, now) for name in running}
-        steps = self._schedule.steps
-        done = sum(min(now - self._since[name], MOST_OF_A_STEP * steps[name].cost) for name in running)
-        return self._schedule.cost_left - done
+    def time_left(self) -> float | None:
+        """Estimated seconds until all steps are done; None as long as there is not enough to tell from."""
+        now = self._clock()
+        self._since = {name: self._since.get(name, now) for name in self._schedule.running}
+        return time_left(self._schedule, {name: now - since for name, since in self._since.items()}, self._room)
 
-    def text(self, now: float) -> str:
-        """The line at a moment."""
-        done = sum(name in self._schedule.notes for name in self._runs)
-        parts = [f"ablate: {done}/{len(self._runs)} runs"]
-        if self._schedule.missing:
-            parts.append(f"{self._schedule.missing} steps to do")
-        left = self._left(now)
-        elapsed, spent = now - self._started, self._cost - left
-        if self._schedule.missing and self._cost:
-            # what the costs say counts as much as a minute of measuring
-            pace = (elapsed + 60.0) / (spent / self._parallel + 60.0)
-            parts.append(f"about {duration(left / self._parallel * pace)} left")
+    def text(self) -> str:
+        """The line as it is now."""
+        schedule = self._schedule
+        runs = sum(name in schedule.notes for name in self._runs)
+        parts = [
+            f"ablate: {len(schedule.notes)}/{len(schedule.steps)} steps",
+            f"{runs}/{len(self._runs)} runs",
+        ]
+        if schedule.missing:
+            left = self.time_left()
+            parts.append("estimating the time left" if left is None else f"about {duration(left)} left")
         else:
-            parts.append(f"took {duration(elapsed)}")
-        if self._schedule.failures:
-            parts.append(f"{len(self._schedule.failures)} steps failed")
+            parts.append(f"took {duration(self._clock() - self._started)}")
+        if schedule.failures:
+            parts.append(f"{len(schedule.failures)} steps failed")
         return ", ".join(parts)
 
     def show(self, last: bool = False) -> None:
         """Write the line if it is time."""
-        now = time.monotonic()
+        now = self._clock()
         wait = TERMINAL_SECONDS if self._terminal else PLAIN_INTERVAL_SECONDS
         if self._quiet or (now - self._last < wait and not last):
             return
         self._last = now
         if self._terminal:
-            print(f"\r{self.text(now)}\x1b[K", end="\n" if last else "", file=self._stream, flush=True)
+            print(f"\r{self.text()}\x1b[K", end="\n" if last else "", file=self._stream, flush=True)
         else:
-            print(self.text(now), file=self._stream, flush=True)
+            print(self.text(), file=self._stream, flush=True)
+
+    def say(self, text: str) -> None:
+        """Write a line of its own, above the progress line of a terminal."""
+        if not self._quiet:
+            print(f"\r{text}\x1b[K" if self._terminal else text, file=self._stream, flush=True)
+            self._last = 0.0 if self._terminal else self._last

@@ -100,3 +100,23 @@ class Plan:
     steps: Mapping[str, Step]
     rows: tuple[Row, ...]
     sweeps: tuple[SweepRows, ...] = ()
+
+    @property
+    def runs(self) -> dict[str, tuple[Row, int]]:
+        """Every run once, by its step of metrics: the first row that it stands in, and its seed."""
+        found: dict[str, tuple[Row, int]] = {}
+        for row in self.rows:
+            for seed, run in row.runs.items():
+                found.setdefault(run.metrics, (row, seed))
+        return found
+
+    @property
+    def turns(self) -> dict[str, int]:
+        """Which runs are to be finished first: the place of the seed, by the steps of metrics and leakage."""
+        places = {seed: place for place, seed in enumerate(self.seeds)}
+        found: dict[str, int] = {}
+        for row in self.rows:
+            for seed, run in row.runs.items():
+                for name in filter(None, (run.metrics, run.leakage)):
+                    found.setdefault(name, places[seed])
+        return found

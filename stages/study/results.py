@@ -13,6 +13,7 @@ from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, read_json, write_json
 from pipeline.studies.blocks import make_blocks
+from pipeline.studies.finished import describe_run
 from pipeline.studies.formats import FORMATS, write_table
 from pipeline.studies.plan import make_plan, make_tuning_plan
 from pipeline.studies.rows import WALKERS, Plan
@@ -59,18 +60,8 @@ def _say_failures(console: Console, failures: list[str]) -> None:
         console.say(f"failed: {failure}")
 
 
-def make_table(resolved: Resolved, machines: Machines, console: Console) -> None:
-    """Run what is missing and write the table.
-
-    Raises:
-        InputError: A parameter is wrong, or the cluster does not answer.
-        WorkError: Something failed; the table is written as incomplete.
-    """
-    plan = make_plan(resolved.study, resolved.folder, resolved.base, resolved.given, code_digests())
-    runs = {run.metrics for row in plan.rows for run in row.runs.values()}
-    console.say(f"study {resolved.name}: {len(runs)} runs, {len(plan.steps)} steps, in {resolved.folder}")
-    schedule = run_plan(plan, machines, console)
-    failures = _failures(schedule)
+def _table_of(resolved: Resolved, plan: Plan, schedule: Schedule, failures: list[str]) -> Table:
+    """The table of what is finished."""
     made_by: dict[str, Any] = {
         "version": __version__,
         "rendered": resolved.given is None,
@@ -82,9 +73,31 @@ def make_table(resolved: Resolved, machines: Machines, console: Console) -> None
         }
         or (resolved.given.shards_sha256 if resolved.given else None),
     }
-    table = build_table(resolved.name, resolved.study, plan, schedule.notes, failures, made_by)
-    stem, other = (INCOMPLETE, TABLE) if failures else (TABLE, INCOMPLETE)
+    return build_table(resolved.name, resolved.study, plan, schedule.notes, failures, made_by)
+
+
+def make_table(resolved: Resolved, machines: Machines, console: Console) -> None:
+    """Run what is missing and write the table; until it is whole, what there is of it is written after every run.
+
+    Raises:
+        InputError: A parameter is wrong, or the cluster does not answer.
+        WorkError: Something failed; the table is written as incomplete.
+    """
+    plan = make_plan(resolved.study, resolved.folder, resolved.base, resolved.given, code_digests())
+    console.say(f"study {resolved.name}: {len(plan.runs)} runs, {len(plan.steps)} steps, in {resolved.folder}")
     resolved.tables.mkdir(parents=True, exist_ok=True)
+
+    def on_run(schedule: Schedule, metrics: str) -> str:
+        unfinished = sum(name not in schedule.notes for name in plan.runs)
+        if unfinished:
+            missing = [*_failures(schedule), f"{unfinished} of {len(plan.runs)} runs are not finished"]
+            write_table(_table_of(resolved, plan, schedule, missing), resolved.tables, INCOMPLETE)
+        return describe_run(resolved.study, plan, metrics)
+
+    schedule = run_plan(plan, machines, console, on_run)
+    failures = _failures(schedule)
+    table = _table_of(resolved, plan, schedule, failures)
+    stem, other = (INCOMPLETE, TABLE) if failures else (TABLE, INCOMPLETE)
     paths = write_table(table, resolved.tables, stem)
     _remove(resolved.tables, other)
     console.result(table_as_json(table), _text(table))
@@ -133,7 +146,7 @@ def make_tuning(resolved: Resolved, machines: Machines, console: Console) -> Non
         f"tuning of {resolved.name}: {len(points)} points on seeds {', '.join(map(str, study.tuning.seeds))}, "
         f"{len(plan.steps)} steps, in {resolved.folder}"
     )
-    schedule = run_plan(plan, machines, console)
+    schedule = run_plan(plan, machines, console, lambda _, metrics: describe_run(study, plan, metrics))
     failures = _failures(schedule)
     scores = scores_of(plan, points, schedule.notes, study.tuning)
     chosen = choose(scores)

@@ -1,7 +1,7 @@
 """Runs the steps of a study on Ray: as many at once as there is room for, each in a process that is used again."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -72,15 +72,17 @@ class _Slots:
     gpu: int
     taken: dict[str, str] = field(default_factory=dict)
 
-    def _room(self, pool: str) -> int:
-        limit = self.gpu if pool == "gpu" else self.cpu
-        return limit - sum(name == pool for name in self.taken.values())
-
     def pool_of(self, step: Step) -> str:
         return "gpu" if self.gpu and step.kind in _ON_GPU else "cpu"
 
+    def room_of(self, step: Step) -> tuple[str, int]:
+        """Which slots a step takes one of, and how many there are of these."""
+        pool = self.pool_of(step)
+        return pool, self.gpu if pool == "gpu" else self.cpu
+
     def fits(self, step: Step) -> bool:
-        return self._room(self.pool_of(step)) > 0
+        pool, limit = self.room_of(step)
+        return sum(name == pool for name in self.taken.values()) < limit
 
     def take(self, step: Step) -> None:
         self.taken[step.name] = self.pool_of(step)
@@ -123,14 +125,23 @@ def _demand(step: Step, slots: _Slots, threads: int, machines: Machines) -> dict
     return {"num_cpus": threads, "num_gpus": machines.gpus_per_run if slots.pool_of(step) == "gpu" else 0}
 
 
-def run_plan(plan: Plan, machines: Machines, console: Console) -> Schedule:
+def run_plan(
+    plan: Plan, machines: Machines, console: Console, on_run: Callable[[Schedule, str], str] | None = None
+) -> Schedule:
     """Do what is missing of a plan; returns how it stands at the end.
+
+    Args:
+        plan: What is to be done.
+        machines: Where.
+        console: Where progress is shown.
+        on_run: Called as soon as the metrics of a run are there, with how the work stands and the name of their step;
+            returns what is said about it.
 
     Raises:
         InputError: The cluster does not answer, or is too small.
         KeyboardInterrupt: It was interrupted; finished steps are kept.
     """
-    schedule = Schedule(plan.steps, plan.folder, identify, machines.any_code)
+    schedule = Schedule(plan.steps, plan.folder, identify, machines.any_code, turns=plan.turns)
     if schedule.reused:
         console.say(f"{len(schedule.reused)} of {len(plan.steps)} steps are finished already")
     if schedule.outdated:
@@ -149,12 +160,25 @@ def run_plan(plan: Plan, machines: Machines, console: Console) -> Schedule:
         terminable(),
     ):
         slots = _find_slots(resources, machines, threads, plan.parameters.device)
-        progress.parallel(slots.gpu or slots.cpu)
-        _work(schedule, slots, threads, machines, progress)
+        schedule.slots = slots.gpu or slots.cpu
+        progress.begin(slots.room_of)
+
+        def finished(step: Step) -> None:
+            if on_run is not None and step.name in plan.runs:
+                progress.say(on_run(schedule, step.name))
+
+        _work(schedule, slots, threads, machines, progress, finished)
     return schedule
 
 
-def _work(schedule: Schedule, slots: _Slots, threads: int, machines: Machines, progress: StudyProgress) -> None:
+def _work(
+    schedule: Schedule,
+    slots: _Slots,
+    threads: int,
+    machines: Machines,
+    progress: StudyProgress,
+    finished: Callable[[Step], None],
+) -> None:
     import ray
 
     remote = ray.remote(do_task)
@@ -182,6 +206,7 @@ def _work(schedule: Schedule, slots: _Slots, threads: int, machines: Machines, p
                     schedule.fail(step, f"{step.name}: {outcome.error}")
                 else:
                     schedule.finish(step, outcome.output, outcome.seconds)
+                    finished(step)
             progress.show()
     except BaseException:
         for ref in running:

@@ -160,3 +160,16 @@ def test_few_are_not_shown_as_none(page):
     flags = (replace(page.overview.flags[0], name="rare", count=1, share=0.0002),)
     text = check(render_page(replace(page, overview=replace(page.overview, flags=flags)))).text
     assert "<\u00a00.1\u00a0%" in text
+
+
+def test_no_card_gets_narrower_than_its_table(page):
+    html = render_page(page)
+    (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    wide = style[: style.index("@media (max-width")]
+    (card,) = re.findall(r"\.card \{([^}]*)\}", wide)
+    (cards,) = re.findall(r"\.cards \{([^}]*)\}", wide)
+    assert "min-width: min-content" in card
+    assert "flex-wrap: wrap" in cards  # a card that finds no room beside the others goes below them
+    assert max(map(int, re.findall(r"@media \(max-width: (\d+)px\)", style))) < 1000
+    (pre,) = re.findall(r"\npre \{([^}]*)\}", wide)
+    assert "pre-wrap" in pre  # long commands are broken, not cut

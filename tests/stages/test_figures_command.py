@@ -216,3 +216,19 @@ def test_without_clothes_ids_prompts_and_training_there_are_still_figures(plain_
     assert found["maps"]["differences"] == {}
     assert not (page.parent / "maps.png").exists()
     assert found["ranked"]["better"] == found["ranked"]["worse"] == 0
+
+
+def test_the_page_reads_whole_at_the_widths_of_screens(place, cut_parts):
+    for width in (1000, 1300, 1600):
+        assert cut_parts(place / "figures" / "figures.html", width) == []
+
+
+def test_both_lists_of_a_query_share_the_space_beside_it(place):
+    """The query has a column of its own; a list that finds no room goes below the other list, not below the query."""
+    page = (place / "figures" / "figures.html").read_text()
+    shown = re.findall(
+        r'<div class="query-and-lists">\s*<div class="hit query">.*?</div>\s*<div class="lists">', page, re.S
+    )
+    assert len(shown) == page.count('<div class="query-and-lists">') > 0
+    assert page.count('<div class="lists">') == len(shown)
+    assert re.search(r"\.query-and-lists \{[^}]*grid-template-columns: 96px minmax\(0, 1fr\)", page)

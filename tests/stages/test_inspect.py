@@ -58,3 +58,10 @@ def test_what_cannot_be_shown_is_one_line(figures, tmp_path, capsys):
         assert error.startswith("error: ")
         assert error.count("\n") == 1
         assert message in error
+
+
+def test_the_page_reads_whole_at_the_widths_of_screens(figures, tmp_path, cut_parts):
+    page = tmp_path / "inspect.html"
+    assert run(["inspect", str(figures.shards), "--out", str(page), "--images", "3", "--quiet"]) == 0
+    for width in (1000, 1600):
+        assert cut_parts(page, width) == []

@@ -241,3 +241,13 @@ def test_every_command_of_the_recipe_is_one_of_the_command_line(place):
         assert program == "ccaf-pipeline"
         known = {option for parameter in get_group(app).commands[name].params for option in parameter.opts}
         assert {option for option in options if option.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("rerank", [(), ("--rerank",)])
+def test_the_page_reads_whole_at_the_widths_of_screens(place, cut_parts, rerank):
+    work("evaluate", "--params", str(place.params), *rerank)
+    assert report(place, "--quiet") == 0
+    page = place.artifacts / "report.html"
+    assert ("re-ranked" in page.read_text()) == bool(rerank)
+    for width in (1000, 1300, 1600):
+        assert cut_parts(page, width) == []

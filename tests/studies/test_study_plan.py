@@ -329,7 +329,7 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path):
 
 def test_what_most_waits_for_goes_first():
     plan = plan_of()
-    schedule = Schedule(plan.steps, FOLDER, lambda step: None)
+    schedule = Schedule(plan.steps, FOLDER, lambda step: None, slots=2)
     first = schedule.take()
     assert first.name == "population"  # the CLIP comes next, and everything waits for that
     second = schedule.take()
