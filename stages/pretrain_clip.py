@@ -26,6 +26,13 @@ def command(
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Checkpoint folder to write.")] = ARTIFACTS / "clip",
+    zero_unseen: Annotated[
+        bool,
+        typer.Option(
+            "--zero-unseen",
+            help="Write zeros for words that no caption has, not random numbers: the file packs to a sixth.",
+        ),
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +44,7 @@ def command(
     from stages.synth import PRETRAIN_FOLDER, default_root
 
     data = data or default_root(context.parameters) / PRETRAIN_FOLDER
-    result = run(context.parameters, context.console, data, out)
+    result = run(context.parameters, context.console, data, out, zero_unseen)
     lines = [
         f"{name}: {score['accuracy']:.1f} % of phrases right (most frequent value: {score['chance']:.1f} %)"
         for name, score in result["zero_shot"].items()
@@ -46,8 +53,15 @@ def command(
     context.say_next("parse")
 
 
-def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict[str, Any]:
+def run(parameters: Parameters, console: Console, data: Path, out: Path, zero_unseen: bool = False) -> dict[str, Any]:
     """Train and write the checkpoint; returns a summary.
+
+    Args:
+        parameters: All of them.
+        console: For remarks.
+        data: Folder of ``pretrain.parquet``.
+        out: Checkpoint folder to write.
+        zero_unseen: Write zeros for the embeddings of words that no caption has.
 
     Raises:
         InputError: The data, the model or a parameter is wrong.
@@ -59,7 +73,7 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
     from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
     from pipeline.models.clip import clip_state, load_clip
     from pipeline.training.loop import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
-    from pipeline.training.pretrain import PretrainTask, pretrain, zero_shot_accuracy
+    from pipeline.training.pretrain import PretrainTask, pretrain, zero_shot_accuracy, zero_unseen_words
     from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
 
     settings, model = parameters.pretrain, parameters.model
@@ -111,6 +125,8 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
         "loss": curves[-1]["total"],
         "zero_shot": scores,
     }
+    if zero_unseen:
+        summary["words_seen"] = zero_unseen_words(clip, images)
     grid = f"{clip.spec.grid[0]}x{clip.spec.grid[1]}"
     save_checkpoint(
         out,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.config import Parameters
+from pipeline.models.builtin import portable_name
 from stages.paths import Workspace
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def recipe_parameters(parameters: Parameters, inputs: "Inputs", rendered: bool) 
         model = {key: value for key, value in made.get("model", {}).items() if key in sections["model"]}
         sections["model"] = sections["model"] | model
         sections[name] = current[name] | made.get("parameters", {})
+    sections["model"] = sections["model"] | {"pretrained": portable_name(sections["model"]["pretrained"])}
     return sections | {"evaluate": current["evaluate"], "report": current["report"]}
 
 
@@ -86,8 +88,9 @@ def make_recipe(parameters: Parameters, inputs: "Inputs", facts: "DatasetFacts",
     ]
     if rendered:
         root, weights = sections["data"]["root"], sections["model"]["pretrained"]
-        made = [f"ccaf-pipeline synth --out {root} {options}"]
+        made = [f"ccaf-pipeline synth --only walkers --out {root} {options}"]
         if weights is not None and weights.endswith(".safetensors"):
+            made = [f"ccaf-pipeline synth --out {root} {options}"]
             place = f"--data {root}/walkers-pretrain --out {Path(weights).parent}"
             made.append(f"ccaf-pipeline pretrain-clip {place} {options}")
         commands = made + commands
