@@ -1,21 +1,31 @@
 # make demo: set up and run the whole pipeline on rendered people. make test: set up, lint, types, tests.
+# The demo's environment has what the pipeline needs; make setup adds the tools for development and all parsers to it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Without compiling all modules beforehand: Python compiles the few that are used when they are first imported.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
 .PHONY: setup demo test lint types tests clean
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed-dev
 
-$(VENV)/.installed: pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,detectron2,segformer]'
-	$(BIN)/python -m pipeline.parsing.detectron2.install
+
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	$(INSTALL) .
 	touch $@
 
-demo: setup
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(INSTALL) '.[dev,detectron2,segformer]'
+	$(BIN)/python -m pipeline.parsing.detectron2.install
+	touch $(VENV)/.installed-demo $@
+
+demo: $(VENV)/.installed-demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
-	@echo "done: open artifacts/walkers/report.html"
+	@echo "done: open artifacts/walkers/report.html in a browser; whether the masks are good: artifacts/walkers/inspect.html"
+	@echo "next: change encoder.epochs in params.yaml and run make demo again; your own data: README.md"
 
 test: lint types tests
 

@@ -12,15 +12,22 @@ from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
 from pipeline.models.clip import clip_state, load_clip
 from pipeline.trainer.epochs import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
 from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
-from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy
+from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy, zero_unseen_words
 from stages.console import Console
 from stages.device_use import fitting_pretrain
 
 HELD_OUT_SHARE = 0.05
 
 
-def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict[str, Any]:
+def run(parameters: Parameters, console: Console, data: Path, out: Path, zero_unseen: bool = False) -> dict[str, Any]:
     """Train and write the checkpoint; returns a summary.
+
+    Args:
+        parameters: All of them.
+        console: For remarks.
+        data: Folder of ``pretrain.parquet``.
+        out: Checkpoint folder to write.
+        zero_unseen: Write zeros for the embeddings of words that no caption has.
 
     Raises:
         InputError: The data, the model or a parameter is wrong.
@@ -29,10 +36,12 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     with arithmetic(device), fitting_pretrain(parameters, device):
-        return _run(parameters, console, data, out, device)
+        return _run(parameters, console, data, out, zero_unseen, device)
 
 
-def _run(parameters: Parameters, console: Console, data: Path, out: Path, device: str) -> dict[str, Any]:
+def _run(
+    parameters: Parameters, console: Console, data: Path, out: Path, zero_unseen: bool, device: str
+) -> dict[str, Any]:
     settings, model = parameters.pretrain, parameters.model
     clip = load_clip(
         model.name,
@@ -80,6 +89,8 @@ def _run(parameters: Parameters, console: Console, data: Path, out: Path, device
         "loss": curves[-1]["total"],
         "zero_shot": scores,
     }
+    if zero_unseen:
+        summary["words_seen"] = zero_unseen_words(clip, images)
     grid = f"{clip.spec.grid[0]}x{clip.spec.grid[1]}"
     save_checkpoint(
         out,

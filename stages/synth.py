@@ -1,6 +1,8 @@
 """The synth stage: renders walkers, the embedded data set, and the captioned images for CLIP pre-training."""
 
 import os
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +23,38 @@ def default_root(parameters: Parameters) -> Path:
     return Path(parameters.data.root or os.environ.get(DATA_VARIABLE) or DEFAULT_ROOT)
 
 
-def run(parameters: Parameters, console: Console, root: Path, workers: int | None = None) -> dict[str, Any]:
-    """Render both populations; returns how many there are of everything, and where.
+class Part(StrEnum):
+    """What is rendered, by the name of its folder."""
+
+    WALKERS = WALKERS_FOLDER
+    PRETRAIN = PRETRAIN_FOLDER
+
+
+def run(
+    parameters: Parameters, console: Console, root: Path, only: Part | None = None, workers: int | None = None
+) -> dict[Part, dict[str, Any]]:
+    """Render one part or both; returns the folder and the numbers of everything, by part.
 
     Args:
         parameters: ``synth`` says what is rendered, ``seed`` decides it.
         console: For remarks.
         root: Folder of data sets to write into.
-        workers: Rendering processes; None: one a core.
+        only: The part; None: both.
+        workers: Rendering processes; None: one per core.
     """
     settings = WalkerSettings(seed=parameters.seed, **parameters.synth.model_dump())
-    folder, pretrain_folder = root / WALKERS_FOLDER, root / PRETRAIN_FOLDER
-    processes = workers or os.cpu_count() or 1
-    total = len(plan_walkers(settings)) + settings.pretrain_images
-    with Progress(total, "synth", "image", quiet=console.quiet) as progress:
-        counts = render_walkers(folder, settings, workers=processes, advance=progress.advance)
-        counts |= render_pretraining(pretrain_folder, settings, workers=processes, advance=progress.advance)
-    return {**counts, "walkers": str(folder), "walkers_pretrain": str(pretrain_folder), "seed": settings.seed}
+    parts = [only] if only else list(Part)
+    images = {Part.WALKERS: len(plan_walkers(settings)), Part.PRETRAIN: settings.pretrain_images}
+    rendered: dict[Part, dict[str, Any]] = {}
+    with Progress(sum(images[part] for part in parts), "synth", "image", quiet=console.quiet) as progress:
+        for part in parts:
+            counts = _render(part, root / part, settings, workers or os.cpu_count() or 1, progress.advance)
+            rendered[part] = {"folder": str(root / part), **counts}
+    return rendered
+
+
+def _render(
+    part: Part, folder: Path, settings: WalkerSettings, workers: int, advance: Callable[[int], None]
+) -> dict[str, int]:
+    render = render_walkers if part is Part.WALKERS else render_pretraining
+    return render(folder, settings, workers=workers, advance=advance)

@@ -43,7 +43,7 @@ def repro(folder: Path) -> tuple[list[str], str]:
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
-    return re.findall(r"Running stage '([\w-]+)'", output), output
+    return re.findall(r"Running stage '([\w./:-]+)'", output), output
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,8 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copy(REPOSITORY / name, folder / name)
-    shutil.copytree(REPOSITORY / "data_manifests", folder / "data_manifests")  # the studies' stages are not the demo's
+    shutil.copytree(REPOSITORY / "data_manifests", folder / "data_manifests")  # its stages are not the demo's
+    shutil.copytree(REPOSITORY / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=folder, check=True)
     change(folder / "params.yaml", TINY)
@@ -62,8 +63,9 @@ def project(tmp_path_factory):
 
 def test_every_stage_ran_and_left_its_artifacts(project):
     folder, stages, output = project
-    expected = ["encoder", "evaluate", "inspect", "parse", "pretrain-clip", "prompts", "report", "synth"]
+    expected = ["encoder", "evaluate", "inspect", "parse", "prompts", "report", "synth"]
     assert sorted(stages) == expected
+    assert not (folder / "data" / "walkers-pretrain").exists()
     assert "Traceback" not in output
     artifacts = folder / "artifacts" / "walkers"
     metrics = json.loads((artifacts / "metrics.json").read_text())
@@ -90,3 +92,20 @@ def test_a_training_parameter_reruns_training_and_what_follows_only(project):
     change(folder / "params.yaml", {"encoder": {"lambda_dis": 0.5}})
     stages, _ = repro(folder)
     assert stages == ["encoder", "evaluate", "report"]
+
+
+def test_a_clip_that_the_stages_of_pretraining_make_is_made_before_it_is_used(project):
+    folder, _, _ = project
+    change(folder / "params.yaml", {"model": {"pretrained": "artifacts/clip/weights.safetensors"}})
+    stages, output = repro(folder)
+    first = [f"data_manifests/pretrain/dvc.yaml:{name}" for name in ("synth-pretrain", "pretrain-clip")]
+    assert [stage for stage in stages if stage in first] == first
+    assert stages.index(first[-1]) < stages.index("prompts")
+    assert set(stages) == {*first, "prompts", "encoder", "evaluate", "report"}
+    assert "Traceback" not in output
+    config = json.loads((folder / "artifacts/walkers/encoder/config.json").read_text())
+    clip = json.loads((folder / "artifacts/clip/config.json").read_text())
+    assert config["clip_sha256"] == clip["weights_sha256"]
+    assert clip["images"] + clip["images_held_out"] == 96
+    stages, _ = repro(folder)
+    assert stages == []

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
+from pipeline.models.builtin import builtin_weights, weights_on_disk
 from pipeline.models.grids import Grid, native_grid, set_grid
 from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
 from pipeline.models.stem import ConvStem
@@ -140,14 +141,15 @@ def _registered_name(name: str) -> str:
 
 
 def _weights_file(name: str, pretrained: str) -> Path:
-    path = Path(pretrained)
-    if path.is_file():
+    path = weights_on_disk(pretrained)
+    if path is not None:
         return path
     tag = get_pretrained_cfg(name, pretrained)
     if not tag:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise InputError(
-            f"model.pretrained: {pretrained} is neither a file nor a pretrained tag of {name} (tags: {tags})"
+            f"model.pretrained: {pretrained} is neither a file nor a pretrained tag of {name} (tags: {tags}); "
+            f"with this package come {', '.join(builtin_weights())}"
         )
     config = open_clip.get_model_config(name)
     if "timm_model_name" not in config["vision_cfg"] and tag.get("quick_gelu", False) != config.get(
@@ -230,7 +232,8 @@ def load_clip(
 
     Args:
         name: open_clip model name (the project's ``walker-clip`` is one of them), or path of a JSON configuration.
-        pretrained: open_clip tag, or path of a weights file; None leaves the weights random.
+        pretrained: ``builtin:walker-clip`` (see :mod:`pipeline.models.builtin`), open_clip tag, or path of a weights
+            file; None leaves the weights random.
         stem: ``patch``: the model's own patch convolution; ``conv``: :class:`ConvStem` in its place.
         image_size: Height and width in pixels; the position embedding is resized to the grid this makes.
         stride: Pixels between two patches, for overlapping ones; None: the patch size.
@@ -239,8 +242,8 @@ def load_clip(
         seed: For weights that are not loaded.
 
     Raises:
-        InputError: Unknown model or tag, a weights file that does not fit (the keys are listed), or a size or
-            stride that the tower cannot take.
+        InputError: Unknown model, tag or built-in weights, a weights file that does not fit (the keys are listed), or
+            a size or stride that the tower cannot take.
     """
     registered = _registered_name(name)
     config = open_clip.get_model_config(registered)

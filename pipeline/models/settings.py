@@ -11,7 +11,9 @@ class ModelSettings(SettingsGroup):
     """The CLIP that everything starts from."""
 
     name: str = Field("ViT-B-16-quickgelu", description="open_clip model name, or path of an open_clip JSON config")
-    pretrained: str | None = Field("openai", description="open_clip tag, or a local weights file; null: random weights")
+    pretrained: str | None = Field(
+        "openai", description="open_clip tag, a weights file, or builtin:walker-clip; null: random weights"
+    )
     stem: Literal["patch", "conv"] = Field("patch", description="patch embedding: one convolution, or a stack of 3x3")
     image_size: tuple[int, int] = Field((256, 128), description="height and width in pixels")
     stride: int | None = Field(

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.datasets.catalog import DatasetFacts
+from pipeline.models.builtin import portable_name
 from pipeline.reporting.origin import Inputs
 from pipeline.reporting.page import Recipe
 from pipeline.reporting.runs import Run
@@ -53,6 +54,7 @@ def recipe_parameters(current: Mapping[str, Any], inputs: Inputs, rendered: bool
         model = {key: value for key, value in made.get("model", {}).items() if key in sections["model"]}
         sections["model"] = sections["model"] | model
         sections[name] = current[name] | made.get("parameters", {})
+    sections["model"] = sections["model"] | {"pretrained": portable_name(sections["model"]["pretrained"])}
     return sections | {"evaluate": current["evaluate"], "report": current["report"]}
 
 
@@ -80,8 +82,9 @@ def make_recipe(current: Mapping[str, Any], inputs: Inputs, facts: DatasetFacts,
     ]
     if rendered:
         root, weights = sections["data"]["root"], sections["model"]["pretrained"]
-        made = [f"ccaf-pipeline synth --out {root} {options}"]
+        made = [f"ccaf-pipeline synth --only walkers --out {root} {options}"]
         if weights is not None and weights.endswith(".safetensors"):
+            made = [f"ccaf-pipeline synth --out {root} {options}"]
             place = f"--data {root}/walkers-pretrain --out {Path(weights).parent}"
             made.append(f"ccaf-pipeline pretrain-clip {place} {options}")
         commands = made + commands

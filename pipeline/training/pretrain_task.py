@@ -218,3 +218,23 @@ def zero_shot_accuracy(
             "chance": round(100 * float(values[known].bincount().max() / known.sum()), 1),
         }
     return result
+
+
+@torch.no_grad()
+def zero_unseen_words(clip: Clip, data: CaptionedImages) -> int:
+    """Set the embedding of every token to zero that no phrase and no caption of the images has.
+
+    No gradient ever reached those rows: they are the random numbers that training began with, scaled down by weight
+    decay. Sentences of words that were seen have the same features as before.
+
+    Returns:
+        The number of tokens that were seen.
+    """
+    sentences = {text for texts in data.captions.values() for text in texts}
+    sentences |= {phrase for factor in data.factors for phrase in factor.phrases}
+    seen = torch.unique(clip.tokenizer(sorted(sentences)))
+    weight = clip.text_encoder.tower.token_embedding.weight
+    kept = weight[seen].clone()
+    weight.zero_()
+    weight[seen] = kept
+    return len(seen)

@@ -21,6 +21,13 @@ def command(
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Checkpoint folder to write.")] = ARTIFACTS / "clip",
+    zero_unseen: Annotated[
+        bool,
+        typer.Option(
+            "--zero-unseen",
+            help="Write zeros for words that no caption has, not random numbers: the file packs to a sixth.",
+        ),
+    ] = False,
 ) -> None:
     """Train the CLIP that model.name describes from random weights on captioned walkers; model.pretrained is not read.
 
@@ -30,7 +37,7 @@ def command(
     from stages.synth import PRETRAIN_FOLDER, default_root
 
     data = data or default_root(context.parameters) / PRETRAIN_FOLDER
-    result = pretrain_clip.run(context.parameters, context.console, data, out)
+    result = pretrain_clip.run(context.parameters, context.console, data, out, zero_unseen)
     lines = [
         f"{name}: {score['accuracy']:.1f} % of phrases right (most frequent value: {score['chance']:.1f} %)"
         for name, score in result["zero_shot"].items()

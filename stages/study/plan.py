@@ -10,6 +10,7 @@ from pipeline.config import Parameters, read_overrides, read_parameter_tree
 from pipeline.datasets.catalog import dataset_folder, load_facts
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
+from pipeline.models.builtin import weights_on_disk
 from pipeline.shards.record import read_record
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME
 from pipeline.studies.builder import common_parameters
@@ -120,8 +121,8 @@ def _given(parameters: Parameters, shards: Path) -> Given:
     pretrained = parameters.model.pretrained
     if pretrained is None:
         clip = "random weights"
-    elif Path(pretrained).is_file():
-        clip = sha256_of_file(Path(pretrained))
+    elif (weights := weights_on_disk(pretrained)) is not None:
+        clip = sha256_of_file(weights)
     else:
         clip = f"open_clip {parameters.model.name} {pretrained}"
     return Given(shards.resolve(), found, clip)

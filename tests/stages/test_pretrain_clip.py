@@ -76,3 +76,31 @@ def test_missing_images_are_named(tiny_clip_config: Path, tmp_path: Path) -> Non
     assert code != 0
     assert "ccaf-pipeline synth" in str(error)
     assert not (tmp_path / "clip").exists()
+
+
+def test_words_that_were_never_seen_are_zeros_if_wanted_and_nothing_else_changes(
+    images: Path, tiny_clip_config: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for name, more in (("plain", []), ("packed", ["--zero-unseen"])):
+        place = ["--data", str(images), "--out", str(tmp_path / name)]
+        assert run(tiny_clip_config, *place, "--quiet", *more)[0] == 0
+        found[name] = read_checkpoint(tmp_path / name, "clip", "")
+    plain, packed = (found[name].tensors for name in ("plain", "packed"))
+    key = "text.token_embedding.weight"
+    assert all((packed[name] == value).all() for name, value in plain.items() if name != key)
+    kept = packed[key].any(dim=1)
+    assert int(kept.sum()) == found["packed"].config["words_seen"] < len(kept) / 100
+    assert (packed[key][kept] == plain[key][kept]).all()
+    assert "words_seen" not in found["plain"].config
+    # what a gradient reached is what was kept: random rows were only scaled by weight decay
+    random = load_clip(str(tiny_clip_config), None, stem="conv", image_size=(64, 32)).text_encoder.tower
+    ratio = plain[key] / random.token_embedding.weight.detach()
+    trained = (ratio.amax(dim=1) - ratio.amin(dim=1)) > 1e-3
+    assert trained.any()
+    assert not (trained & ~kept).any()
+    weights = [str(tmp_path / name / "weights.safetensors") for name in ("plain", "packed")]
+    before, after = (load_clip(str(tiny_clip_config), path, stem="conv", image_size=(64, 32)) for path in weights)
+    for text in ("A photo of a person.", "A photo of clothes.", "a photo of a person with black hair."):
+        tokens = before.tokenizer([text])
+        assert (before.text_encoder.encode_tokens(tokens) == after.text_encoder.encode_tokens(tokens)).all()

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stages.report_recipe import make_recipe, recipe_parameters
 from typer.main import get_group
 
 from pipeline.config import load_parameters
 from pipeline.datasets.catalog import load_facts
+from pipeline.models.builtin import builtin_weights
 from pipeline.reporting.numbers import Absent, Metrics
 from pipeline.reporting.origin import Inputs
 from pipeline.reporting.recipe import make_recipe
@@ -226,11 +228,23 @@ def test_rendered_data_are_made_by_commands_too(place):
         "ccaf-pipeline parse --params report-params.yaml",
     )
     assert commands_of("walkers", load_parameters(None, ["data.root=/private/place"]), inputs)[0].startswith(
-        "ccaf-pipeline synth --out data "
+        "ccaf-pipeline synth --only walkers --out data "
     )
     others = commands_of("ltcc", load_parameters(None, [*model, "data.dataset=ltcc", "data.root=/private"]), inputs)
     assert others == commands_of("ltcc", load_parameters(None, ["data.dataset=ltcc"]), inputs)
     assert others[0] == "ccaf-pipeline parse --params report-params.yaml"
+
+
+def test_weights_of_the_package_are_named_so_that_another_machine_has_them(place):
+    inputs = Inputs(ShardReader(place.artifacts / "shards"), Metrics(Path(), {}, ()), *[Absent("", "")] * 4)
+    name = "builtin:walker-clip"
+    for value in (name, str(builtin_weights()[name])):
+        parameters = load_parameters(None, [f"model.pretrained={json.dumps(value)}"])
+        assert recipe_parameters(parameters, inputs, rendered=True)["model"]["pretrained"] == name
+        assert commands_of("walkers", parameters, inputs)[:2] == (
+            "ccaf-pipeline synth --only walkers --out data --params report-params.yaml",
+            "ccaf-pipeline parse --params report-params.yaml",
+        )
 
 
 def test_every_command_of_the_recipe_is_one_of_the_command_line(place):

@@ -51,3 +51,32 @@ def test_root_comes_from_the_parameters_then_from_the_environment(
     monkeypatch.delenv("CCAF_DATA")
     assert run("--quiet")[0] == 0
     assert (tmp_path / "data" / "walkers" / "_record.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("only", "key", "file", "command"),
+    [
+        ("walkers", "walkers", "attributes.parquet", "manifest --dataset walkers"),
+        ("walkers-pretrain", "walkers_pretrain", "pretrain.parquet", "pretrain-clip"),
+    ],
+)
+def test_one_of_the_two_is_rendered_alone_and_is_the_same(
+    tmp_path: Path, only: str, key: str, file: str, command: str
+) -> None:
+    assert run("--out", str(tmp_path / "both"), "--quiet")[0] == 0
+    code, out, err = run("--out", str(tmp_path / "one"), "--only", only, "--json")
+    assert code == 0
+    assert [path.name for path in (tmp_path / "one").iterdir()] == [only]
+    both, one = (tmp_path / name / only / file for name in ("both", "one"))
+    assert one.read_bytes() == both.read_bytes()
+    result = json.loads(out)
+    assert result[key] == str(tmp_path / "one" / only)
+    assert {"walkers", "walkers_pretrain"} & result.keys() == {key}
+    assert err.splitlines()[-1] == f"next: ccaf-pipeline {command}"
+
+
+def test_another_part_is_refused(tmp_path: Path) -> None:
+    code, _, err = run("--out", str(tmp_path), "--only", "people")
+    assert code == 2
+    assert "walkers-pretrain" in err
+    assert not list(tmp_path.iterdir())
