@@ -1,9 +1,10 @@
-# make demo: set up and run the whole pipeline on rendered people. make test: set up, lint, types, tests.
+# make demo: set up and run the whole pipeline on rendered people. make test: set up, lint, types, documentation, tests.
+# make docs: the documentation, into build/site. make reference: the pages of it that follow from the program.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types tests clean
+.PHONY: setup demo test lint types docs reference tests clean
 
 setup: $(VENV)/.installed
 
@@ -17,7 +18,7 @@ demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@echo "done: open artifacts/walkers/report.html"
 
-test: lint types tests
+test: lint types docs tests
 
 lint: setup
 	$(BIN)/ruff check .
@@ -25,6 +26,12 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+reference: setup
+	$(BIN)/python docs/generate.py
 
 tests: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
