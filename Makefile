@@ -1,12 +1,13 @@
-# make demo: set up and run the whole pipeline on rendered people. make test: set up, lint, types, tests.
+# make demo: set up and run the whole pipeline on rendered people. make test: set up, lint, types, documentation, tests.
 # The demo's environment has what the pipeline needs; make setup adds the tools for development and all parsers to it.
+# make docs: the documentation, into build/site. make reference: the pages of it that follow from the program.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Without compiling all modules beforehand: Python compiles the few that are used when they are first imported.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
-.PHONY: setup demo test lint types tests clean
+.PHONY: setup demo test lint types docs reference tests clean
 
 setup: $(VENV)/.installed-dev
 
@@ -27,7 +28,7 @@ demo: $(VENV)/.installed-demo
 	@echo "done: open artifacts/walkers/report.html in a browser; whether the masks are good: artifacts/walkers/inspect.html"
 	@echo "next: change encoder.epochs in params.yaml and run make demo again; your own data: README.md"
 
-test: lint types tests
+test: lint types docs tests
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,6 +36,12 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+reference: setup
+	$(BIN)/python docs/generate.py
 
 tests: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile

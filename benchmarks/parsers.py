@@ -1,4 +1,4 @@
-"""Scores a parser on the held-out photographs of Clothing Co-Parsing and keeps the table in README.md.
+"""Scores a parser on the held-out photographs of Clothing Co-Parsing and keeps the table in docs/guides/parsers.md.
 
     python benchmarks/parsers.py --photos ccp_parsing
     python benchmarks/parsers.py --photos ccp_parsing --parser NAME --set parse.settings.weights=FILE
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "guides" / "parsers.md"
 BEGIN = "<!-- parsers: written by benchmarks/parsers.py -->"
 END = "<!-- parsers: end -->"
 VIEWS = {"whole photograph": None, "256x128": "256x128", "128x64": "128x64"}
@@ -67,10 +67,10 @@ def make_row(scores: dict[str, dict[str, Any]]) -> str:
 
 
 def merge_row(text: str, row: str) -> str:
-    """The README with a row put into the table: in place of the same parser's, else in the order of names.
+    """The page with a row put into the table: in place of the same parser's, else in the order of names.
 
     Raises:
-        ValueError: The README has no such table.
+        ValueError: The page has no such table.
     """
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     rows = {line.split("|")[1]: line for line in text[start:end].splitlines() if line.startswith("| `")}
@@ -93,7 +93,7 @@ def main() -> None:
     row = make_row(scores)
     print(row)
     if given.limit is None:
-        README.write_text(merge_row(README.read_text(), row))
+        PAGE.write_text(merge_row(PAGE.read_text(), row))
 
 
 if __name__ == "__main__":

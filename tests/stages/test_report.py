@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stages.report_recipe import make_recipe, recipe_parameters
 from typer.main import get_group
 
 from pipeline.config import load_parameters
@@ -16,7 +15,7 @@ from pipeline.datasets.catalog import load_facts
 from pipeline.models.builtin import builtin_weights
 from pipeline.reporting.numbers import Absent, Metrics
 from pipeline.reporting.origin import Inputs
-from pipeline.reporting.recipe import make_recipe
+from pipeline.reporting.recipe import make_recipe, recipe_parameters
 from pipeline.shards.reader import ShardReader
 from pipeline.workspace import Workspace
 from stages.cli import app, run

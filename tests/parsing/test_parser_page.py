@@ -1,13 +1,12 @@
-"""The README's example of a parser of one's own is what other packages can do."""
+"""The documentation's example of a parser of one's own is what other packages can do."""
 
-import re
 import sys
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from doc_pages import DOCS, code_block
 
 from pipeline.labels import LIP, find_scheme
 from pipeline.parsing import parser as registry
@@ -15,22 +14,15 @@ from pipeline.parsing.backends import ENTRY_POINT_GROUP, load_backends
 from pipeline.parsing.listing import list_parsers
 from pipeline.parsing.parser import create_parser
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-
-
-def block(language: str, holding: str) -> str:
-    """The README's one code block in a language that holds a text."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    (found,) = (text for text in blocks if holding in text)
-    return found
+PAGE = DOCS / "extend" / "parser.md"
 
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """The example as a package on the path."""
     load_backends()  # so that undoing leaves the built-in parsers registered
-    (tmp_path / "my_parser.py").write_text(block("python", "# my_parser.py"))
-    entries = tomllib.loads(block("toml", ENTRY_POINT_GROUP))["project"]["entry-points"][ENTRY_POINT_GROUP]
+    (tmp_path / "my_parser.py").write_text(code_block(PAGE, "python", "# my_parser.py"))
+    entries = tomllib.loads(code_block(PAGE, "toml", ENTRY_POINT_GROUP))["project"]["entry-points"][ENTRY_POINT_GROUP]
     folder = tmp_path / "my_parser-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: my-parser\nVersion: 1.0\n")
@@ -58,5 +50,5 @@ def test_the_example_is_found_by_its_entry_point_and_parses():
 
 
 def test_the_example_of_a_scheme_is_one():
-    scheme = find_scheme(yaml.safe_load(block("yaml", "name: my_scheme")))
+    scheme = find_scheme(yaml.safe_load(code_block(DOCS / "guides" / "parsers.md", "yaml", "name: my_scheme")))
     assert scheme.clothes == {2, 3}

@@ -1,17 +1,16 @@
-"""The README's section on this parser: the examples are valid settings, the presets are those that exist."""
+"""The documentation's section on this parser: the examples are valid settings, the presets are those that exist."""
 
 import re
-from pathlib import Path
 
 import yaml
+from doc_pages import DOCS, section
 
 from pipeline.config import Parameters
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.detectron2.classes import PRESET_NAMES, load_preset, map_classes
 from pipeline.parsing.parser import check_settings
 
-README = (Path(__file__).resolve().parents[3] / "README.md").read_text()
-SECTION = re.split(r"^##+ ", README.split("### `detectron2`\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+SECTION = section(DOCS / "guides" / "parsers.md", "### `detectron2`")
 
 
 def test_the_examples_are_valid_settings():

@@ -1,16 +1,15 @@
-"""The README's section on this parser: its example is valid."""
+"""The documentation's section on this parser: its example is valid."""
 
 import re
-from pathlib import Path
 
 import yaml
+from doc_pages import DOCS, section
 
 from pipeline.config import Parameters
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.parser import create_parser
 
-README = (Path(__file__).resolve().parents[3] / "README.md").read_text()
-SECTION = re.split(r"^##+ ", README.split("### `precomputed`\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+SECTION = section(DOCS / "guides" / "parsers.md", "### `precomputed`")
 
 
 def test_the_example_is_valid_and_so_are_its_alternatives(tmp_path):
