@@ -12,7 +12,8 @@ from pipeline.config import Parameters
 from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
 from pipeline.losses.registry import find_terms
-from pipeline.losses.terms import LossSettings
+from pipeline.losses.target_alignment import TargetSettings
+from pipeline.losses.terms import settings_as
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.clip import Clip
 from pipeline.models.image_encoder import ImageEncoder
@@ -48,11 +49,7 @@ def _term_weights(parameters: Parameters, prompts: Checkpoint, console: Console)
         InputError: A term is not known, or nothing of the method is left.
     """
     settings = parameters.encoder
-    weights = term_weights(
-        settings.method,
-        {"lambda_con": settings.lambda_con, "lambda_dis": settings.lambda_dis},
-        settings.weights,
-    )
+    weights = term_weights(settings.method, settings, settings.weights)
     terms = find_terms(weights)
     late = {name: start for name, start in settings.start_epochs.items() if start >= settings.epochs}
     absent = sorted(settings.start_epochs.keys() - terms.keys())
@@ -92,7 +89,7 @@ def _targets(
 ) -> Tensor | None:
     """Features of all shielding images by the encoder as it is before training, if a term wants them cached."""
     needed = any("target" in term.needs for term in find_terms(weights).values())
-    if not needed or parameters.encoder.target == "computed":
+    if not needed or settings_as(parameters.encoder, TargetSettings).target == "computed":
         return None
     return encode_images(
         clip.image_encoder.to(device),
@@ -133,25 +130,14 @@ def _make_task(
         weights,
         identities=len(data.identities),
         seed=parameters.seed,
-        settings=LossSettings(
-            label_smoothing=settings.label_smoothing,
-            triplet_margin=settings.triplet_margin,
-            identity_weight=settings.identity_weight,
-            identity_features=settings.identity_features,
-            similarity=settings.similarity,
-            scale=float(clip.logit_scale.detach().exp()),
-            disentangle=settings.disentangle,
-            cal_epsilon=settings.cal_epsilon,
-            cal_scale=settings.cal_scale,
-        ),
+        settings=settings,
+        scale=float(clip.logit_scale.detach().exp()),
         identity_texts=prompts.tensors["identity_texts"],
         clothes_texts=prompts.tensors.get("clothes_texts"),
         identity_clothes=torch.from_numpy(clothes_of_identities(data.identities.labels, classes))
         if has_clothes
         else None,
         targets=targets,
-        alternate=settings.alternate,
-        start_epochs=settings.start_epochs,
     )
 
 
@@ -176,16 +162,12 @@ def _make_data(
         ),
         mean=clip.spec.pixel_mean,
         std=clip.spec.pixel_std,
-        flip_probability=settings.flip_probability,
-        pad=settings.pad,
-        erase_probability=settings.erase_probability,
+        views=settings,
+        loading=parameters.loading,
         seed=parameters.seed,
         device=device,
         cameras=data.camera_ids,
-        geometry=settings.view_geometry,
         shielding=shielding,
-        threads=parameters.loading.threads,
-        ahead=parameters.loading.ahead,
     )
 
 

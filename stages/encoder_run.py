@@ -65,31 +65,20 @@ def _train(
     task = make_task(parameters, inputs, device, console.quiet)
     validation, chosen_by = make_validation(parameters, inputs.data, task.image_encoder, inputs.clip.spec, device)
     ways: dict[str, Any] = {"tell": console.say} if report is None else {"tell": report.tell, "tick": report.tick}
-    trained = train_encoder(
-        task,
-        make_data(parameters, inputs, task, device),
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        head_factor=settings.head_factor,
-        weight_decay=settings.weight_decay,
-        schedule=settings.schedule,
-        schedule_every=settings.schedule_every,
-        milestones=settings.milestones,
-        warmup_fraction=settings.warmup_fraction,
-        engine=Engine(
-            precision=Precision(training.precision, device),
-            device=device,
-            parts=training.accumulation,
-            clip=training.clip_gradients,
-            ranks=ranks,
-            seed=parameters.seed,
-            epoch_done=epoch_hook(parameters, places.out, settings.epochs),
-            **ways,
-        ),
+    engine = Engine(
+        precision=Precision(training.precision, device),
+        device=device,
+        parts=training.accumulation,
+        clip=training.clip_gradients,
+        ranks=ranks,
+        seed=parameters.seed,
+        epoch_done=epoch_hook(parameters, places.out, settings.epochs),
         resume=state_settings(parameters, places.out, inputs.made_of),
         validation=validation,
         quiet=console.quiet,
+        **ways,
     )
+    trained = train_encoder(task, make_data(parameters, inputs, task, device), settings, engine)
     summary: dict[str, Any] = {
         "epochs": settings.epochs,
         "method": settings.method,

@@ -73,15 +73,7 @@ def _run(
         device=device,
     )
     resume = ResumeSettings(out.with_name(f"{out.name}.partial"), sha256_of_value(made_of))
-    curves = pretrain(
-        task,
-        batches,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        resume=resume,
-        quiet=console.quiet,
-    )
+    curves = pretrain(task, batches, settings, resume, console.quiet)
     scores = zero_shot_accuracy(task, images.part(slice(0, held_out)), model.pixel_mean, model.pixel_std)
     summary = {
         "images": len(images) - held_out,

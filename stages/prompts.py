@@ -195,24 +195,17 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
         PromptData(
             features.images.to(device), features.clothes.to(device), data.identities.labels, classes.index.labels
         ),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        schedule_every=settings.schedule_every,
-        warmup_epochs=settings.warmup_epochs,
-        warmup_learning_rate=settings.warmup_learning_rate,
-        final_learning_rate=settings.final_learning_rate,
-        seed=parameters.seed,
-        engine=Engine(
+        settings,
+        parameters.seed,
+        Engine(
             precision=Precision(parameters.training.precision, device),
             device=device,
             clip=parameters.training.clip_gradients,
             tell=console.say,
             epoch_done=epoch_hook(parameters, out, settings.epochs),
+            resume=resume,
+            quiet=console.quiet,
         ),
-        resume=resume,
-        quiet=console.quiet,
     )
     tensors = {
         **{f"prompts.{key}": value for key, value in task.state_dict().items()},

@@ -11,7 +11,7 @@ from pipeline.reporting.settings import FigureSettings, ReportSettings
 from pipeline.settings import SettingsGroup
 from pipeline.shards.making.settings import ParseParameters
 from pipeline.shards.settings import LoadingSettings
-from pipeline.training.settings import EncoderSettings, PretrainSettings, PromptSettings, TrainingSettings
+from pipeline.training.settings import AllEncoderSettings, PretrainSettings, PromptSettings, TrainingSettings
 
 
 class Parameters(SettingsGroup):
@@ -27,7 +27,7 @@ class Parameters(SettingsGroup):
     parse: ParseParameters = ParseParameters()
     loading: LoadingSettings = LoadingSettings()
     prompts: PromptSettings = PromptSettings()
-    encoder: EncoderSettings = EncoderSettings()
+    encoder: AllEncoderSettings = AllEncoderSettings()
     training: TrainingSettings = TrainingSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     leakage: LeakageSettings = LeakageSettings()

@@ -2,9 +2,18 @@
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.losses.terms import Dimensions, LossInputs, Term, present
+from pipeline.settings import SettingsGroup
+
+
+class CalSettings(SettingsGroup):
+    """Settings of CAL."""
+
+    cal_epsilon: float = Field(0.1, ge=0, le=1, description="CAL: share of the target over all clothes of the person")
+    cal_scale: float = Field(16.0, gt=0, description="CAL: scale of its cosine classifier")
 
 
 class CosineClassifier(nn.Module):
@@ -75,7 +84,7 @@ def _examine(inputs: LossInputs) -> Tensor | None:
     if dressed is None:
         return None
     cosines = inputs.parts["cal_classifier"](inputs.features.projected[dressed].detach())
-    return F.cross_entropy(inputs.settings.cal_scale * cosines, inputs.labels.clothes_classes[dressed])
+    return F.cross_entropy(inputs.settings_as(CalSettings).cal_scale * cosines, inputs.labels.clothes_classes[dressed])
 
 
 def _adversarial(inputs: LossInputs) -> Tensor | None:
@@ -83,15 +92,17 @@ def _adversarial(inputs: LossInputs) -> Tensor | None:
     dressed = inputs.dressed()
     if dressed is None:
         return None
+    settings = inputs.settings_as(CalSettings)
     cosines = inputs.parts["cal_classifier"](inputs.features.projected[dressed], fixed=True)
     return clothes_adversarial_loss(
-        inputs.settings.cal_scale * cosines,
+        settings.cal_scale * cosines,
         inputs.labels.clothes_classes[dressed],
         positive_clothes(inputs.labels.identities[dressed], present(inputs.identity_clothes), cosines.shape[1]),
-        inputs.settings.cal_epsilon,
+        settings.cal_epsilon,
     )
 
 
+SETTINGS = CalSettings
 TERMS = {
     "cal_classifier": Term(
         _examine, needs=frozenset({"clothes_classes"}), parts={"cal_classifier": _classifier}, examines=True

@@ -1,9 +1,17 @@
 """L_con, equation (10): the identity centres of the raw and of the shielding features are pulled together."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.losses.terms import LossInputs, Term
+from pipeline.settings import SettingsGroup
+
+
+class CentreSettings(SettingsGroup):
+    """Settings of L_con."""
+
+    lambda_con: float = Field(0.1, ge=0, description="lambda_1, weight of the image-image alignment L_con (10)")
 
 
 def centre_alignment(raw: Tensor, shielding: Tensor, labels: Tensor) -> Tensor:
@@ -30,4 +38,5 @@ def _of_streams(inputs: LossInputs) -> Tensor:
     return centre_alignment(inputs.features.projected, inputs.features.shielding.projected, inputs.labels.identities)
 
 
-TERMS = {"centre": Term(_of_streams, needs=frozenset({"shielding"}))}
+SETTINGS = CentreSettings
+TERMS = {"centre": Term(_of_streams, needs=frozenset({"shielding"}), weight="lambda_con")}

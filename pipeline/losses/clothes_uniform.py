@@ -5,8 +5,13 @@ import math
 import torch
 from torch import Tensor
 
+from pipeline.losses.settings import SimilaritySettings
 from pipeline.losses.similarity import Similarity, similarity_logits
 from pipeline.losses.terms import LossInputs, Term, present
+
+
+class UniformSettings(SimilaritySettings):
+    """Settings of the posteriors over clothes."""
 
 
 def clothes_uniform_loss(images: Tensor, texts: Tensor, similarity: Similarity = "dot", scale: float = 1.0) -> Tensor:
@@ -57,9 +62,9 @@ def _of_all(inputs: LossInputs) -> Tensor | None:
     dressed = inputs.dressed()
     if dressed is None:
         return None
-    settings = inputs.settings
+    settings = inputs.settings_as(UniformSettings)
     return clothes_uniform_loss(
-        inputs.features.projected[dressed], present(inputs.clothes_texts), settings.similarity, settings.scale
+        inputs.features.projected[dressed], present(inputs.clothes_texts), settings.similarity, inputs.scale
     )
 
 
@@ -67,17 +72,18 @@ def _of_own(inputs: LossInputs) -> Tensor | None:
     dressed = inputs.dressed()
     if dressed is None:
         return None
-    settings = inputs.settings
+    settings = inputs.settings_as(UniformSettings)
     return own_clothes_uniform_loss(
         inputs.features.projected[dressed],
         present(inputs.clothes_texts),
         present(inputs.identity_clothes)[inputs.labels.identities[dressed]],
         settings.similarity,
-        settings.scale,
+        inputs.scale,
     )
 
 
+SETTINGS = UniformSettings
 TERMS = {
     "clothes_uniform": Term(_of_all, needs=frozenset({"clothes_texts"})),
-    "clothes_uniform_own": Term(_of_own, needs=frozenset({"clothes_texts"})),
+    "clothes_uniform_own": Term(_of_own, needs=frozenset({"clothes_texts"}), weight=10.0),
 }

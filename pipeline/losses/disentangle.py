@@ -1,10 +1,25 @@
 """L_dis, equation (15): the raw feature is made unlike its own clothes part."""
 
+from typing import Literal
+
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.losses.parts import clothes_projection
-from pipeline.losses.terms import Disentangle, LossInputs, Term
+from pipeline.losses.terms import LossInputs, Term
+from pipeline.settings import SettingsGroup
+
+Disentangle = Literal["cos2", "cos", "abs", "as-printed"]
+
+
+class DisentangleSettings(SettingsGroup):
+    """Settings of L_dis."""
+
+    lambda_dis: float = Field(1.0, ge=0, description="lambda_2, weight of the disentangle loss L_dis (15)")
+    disentangle: Disentangle = Field(
+        "cos2", description="form of L_dis (15); cos2 stops at orthogonal, as-printed raises the cosine"
+    )
 
 
 def disentangle_loss(raw: Tensor, clothes: Tensor, form: Disentangle = "cos2") -> Tensor:
@@ -36,13 +51,15 @@ def _from_own_clothes(inputs: LossInputs) -> Tensor | None:
         return None
     raw = inputs.features.projected[dressed]
     clothes = inputs.parts["clothes_projection"](raw.detach())
-    return disentangle_loss(raw, clothes, inputs.settings.disentangle)
+    return disentangle_loss(raw, clothes, inputs.settings_as(DisentangleSettings).disentangle)
 
 
+SETTINGS = DisentangleSettings
 TERMS = {
     "disentangle": Term(
         _from_own_clothes,
         needs=frozenset({"clothes_classes"}),
         parts={"clothes_projection": clothes_projection},
+        weight="lambda_dis",
     )
 }

@@ -1,14 +1,27 @@
 """L_id and L_id^s: identity cross-entropy with label smoothing plus triplet, for one stream (section 3.2)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from pipeline.losses.settings import SmoothingSettings
 from pipeline.losses.terms import Dimensions, LossInputs, StreamFeatures, Term
 from pipeline.losses.triplet import batch_hard_triplet
 from pipeline.models.heads import IdentityHeads
+
+
+class IdentitySettings(SmoothingSettings):
+    """Settings of L_id."""
+
+    triplet_margin: float = Field(0.3, ge=0, description="margin of the triplet loss")
+    identity_weight: float = Field(0.25, ge=0, description="weight of each identity cross-entropy")
+    identity_features: Literal["all", "projected"] = Field(
+        "all", description="features under L_id; all: CLIP-ReID's three; projected: the 512-d one only"
+    )
 
 
 def identity_loss(
@@ -41,12 +54,12 @@ def identity_loss(
 
 
 def _heads(dimensions: Dimensions, generator: torch.Generator) -> IdentityHeads:
-    hidden = dimensions.hidden if dimensions.settings.identity_features == "all" else None
+    hidden = dimensions.hidden if dimensions.settings_as(IdentitySettings).identity_features == "all" else None
     return IdentityHeads(hidden, dimensions.projected, dimensions.identities, generator)
 
 
 def _of_stream(inputs: LossInputs, stream: StreamFeatures, heads: str) -> Tensor:
-    settings = inputs.settings
+    settings = inputs.settings_as(IdentitySettings)
     every = [stream.earlier, stream.hidden, stream.projected]
     return identity_loss(
         inputs.parts[heads](stream.hidden, stream.projected),
@@ -58,6 +71,7 @@ def _of_stream(inputs: LossInputs, stream: StreamFeatures, heads: str) -> Tensor
     )
 
 
+SETTINGS = IdentitySettings
 TERMS = {
     "identity": Term(
         lambda inputs: _of_stream(inputs, inputs.features.raw, "raw_heads"),

@@ -4,8 +4,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.losses.parts import clothes_projection
+from pipeline.losses.settings import SimilaritySettings, SmoothingSettings
 from pipeline.losses.similarity import Similarity, similarity_logits
 from pipeline.losses.terms import LossInputs, Term, present
+
+
+class ImageTextSettings(SimilaritySettings, SmoothingSettings):
+    """Settings of L_i2tce."""
 
 
 def image_text_cross_entropy(
@@ -34,9 +39,9 @@ def image_text_cross_entropy(
 
 
 def _to_texts(inputs: LossInputs, images: Tensor, texts: Tensor | None, labels: Tensor) -> Tensor:
-    settings = inputs.settings
+    settings = inputs.settings_as(ImageTextSettings)
     return image_text_cross_entropy(
-        images, present(texts), labels, settings.label_smoothing, settings.similarity, settings.scale
+        images, present(texts), labels, settings.label_smoothing, settings.similarity, inputs.scale
     )
 
 
@@ -49,6 +54,7 @@ def _examine(inputs: LossInputs) -> Tensor | None:
     return _to_texts(inputs, clothes, inputs.clothes_texts, inputs.labels.clothes_classes[dressed])
 
 
+SETTINGS = ImageTextSettings
 TERMS = {
     "i2t": Term(
         lambda inputs: _to_texts(inputs, inputs.features.projected, inputs.identity_texts, inputs.labels.identities),

@@ -5,7 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.losses.parts import clothes_projection
+from pipeline.losses.settings import SmoothingSettings
 from pipeline.losses.terms import Dimensions, LossInputs, Term
+
+
+class OnehotSettings(SmoothingSettings):
+    """Settings of the one-hot clothes labels."""
 
 
 def onehot_clothes_loss(logits: Tensor, classes: Tensor, label_smoothing: float = 0.1) -> Tensor:
@@ -36,9 +41,12 @@ def _examine(inputs: LossInputs) -> Tensor | None:
         return None
     clothes = inputs.parts["clothes_projection"](inputs.features.projected[dressed].detach())
     logits = inputs.parts["clothes_classifier"](clothes)
-    return onehot_clothes_loss(logits, inputs.labels.clothes_classes[dressed], inputs.settings.label_smoothing)
+    return onehot_clothes_loss(
+        logits, inputs.labels.clothes_classes[dressed], inputs.settings_as(OnehotSettings).label_smoothing
+    )
 
 
+SETTINGS = OnehotSettings
 TERMS = {
     "onehot_clothes": Term(
         _examine,

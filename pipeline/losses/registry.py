@@ -1,24 +1,30 @@
-"""The terms of stage 2 by name: a new loss is one file with ``TERMS``, and one line here."""
+"""The terms of stage 2 by name: a new loss is one file with ``TERMS``, with ``SETTINGS`` if any, and one line here."""
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 
 from pipeline.errors import InputError
-from pipeline.losses import (
-    cal,
-    centre_alignment,
-    clothes_uniform,
-    disentangle,
-    identity,
-    image_text,
-    onehot_clothes,
-    target_alignment,
-)
 from pipeline.losses.terms import Term
+from pipeline.settings import SettingsGroup
+
+LOSSES = (
+    "identity",
+    "image_text",
+    "centre_alignment",
+    "disentangle",
+    "onehot_clothes",
+    "cal",
+    "target_alignment",
+    "clothes_uniform",
+)
+"""Files of this folder, in the order of the sum."""
+
+_MODULES = tuple(import_module(f"pipeline.losses.{name}") for name in LOSSES)
 
 
-def _collect(modules: Iterable[Mapping[str, Term]]) -> dict[str, Term]:
+def _collect(groups: Iterable[Mapping[str, Term]]) -> dict[str, Term]:
     found: dict[str, Term] = {}
-    for terms in modules:
+    for terms in groups:
         doubled = found.keys() & terms.keys()
         if doubled:
             raise ValueError(f"two losses have the name {', '.join(sorted(doubled))}")
@@ -26,18 +32,13 @@ def _collect(modules: Iterable[Mapping[str, Term]]) -> dict[str, Term]:
     return found
 
 
-TERMS: Mapping[str, Term] = _collect(
-    (
-        identity.TERMS,
-        image_text.TERMS,
-        centre_alignment.TERMS,
-        disentangle.TERMS,
-        onehot_clothes.TERMS,
-        cal.TERMS,
-        target_alignment.TERMS,
-        clothes_uniform.TERMS,
-    )
+TERMS: Mapping[str, Term] = _collect(module.TERMS for module in _MODULES)
+"""Every term by its name, in the order of the sum."""
+
+LOSS_SETTINGS: tuple[type[SettingsGroup], ...] = tuple(
+    module.SETTINGS for module in _MODULES if hasattr(module, "SETTINGS")
 )
+"""The settings of every loss that has some; together they are a part of the section ``encoder``."""
 
 
 def find_terms(names: Iterable[str]) -> dict[str, Term]:

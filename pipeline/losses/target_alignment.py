@@ -1,9 +1,21 @@
 """ccaf-plus, in the place of I2I: raw features are pulled to the frozen encoder's features of the shielding image."""
 
+from typing import Literal
+
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.losses.terms import LossInputs, Term, present
+from pipeline.settings import SettingsGroup
+
+
+class TargetSettings(SettingsGroup):
+    """Settings of the alignment to the frozen encoder."""
+
+    target: Literal["cached", "computed"] = Field(
+        "cached", description="frozen shielding features of ccaf-plus: of each image once, or of each augmented view"
+    )
 
 
 def target_alignment(raw: Tensor, target: Tensor) -> Tensor:
@@ -27,4 +39,5 @@ def _of_test_features(inputs: LossInputs) -> Tensor:
     return (hidden + target_alignment(features.projected, target[:, channels:])) / 2
 
 
-TERMS = {"target_alignment": Term(_of_test_features, needs=frozenset({"target"}))}
+SETTINGS = TargetSettings
+TERMS = {"target_alignment": Term(_of_test_features, needs=frozenset({"target"}), weight=20.0)}

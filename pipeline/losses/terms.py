@@ -2,18 +2,29 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.losses.similarity import Similarity
-
-IdentityFeatures = Literal["all", "projected"]
-Disentangle = Literal["cos2", "cos", "abs", "as-printed"]
+from pipeline.settings import SettingsGroup
 
 Need = Literal["shielding", "target", "identity_texts", "clothes_texts", "clothes_classes"]
 """What a term needs beside E_v: E_v^s, features of the frozen encoder, prompts, or only the classes of clothes."""
+
+
+SettingsT = TypeVar("SettingsT", bound=SettingsGroup)
+
+
+def settings_as(settings: SettingsGroup, kind: type[SettingsT]) -> SettingsT:
+    """A group that is made of several as one of these.
+
+    Raises:
+        TypeError: It is not among them.
+    """
+    if not isinstance(settings, kind):
+        raise TypeError(f"{type(settings).__name__} has no settings of the kind {kind.__name__}")
+    return settings
 
 
 @dataclass(frozen=True)
@@ -79,33 +90,6 @@ class EncoderLabels:
 
 
 @dataclass(frozen=True)
-class LossSettings:
-    """The settings that terms share; see the loss that uses each.
-
-    Attributes:
-        label_smoothing: In the identity and the image-text cross-entropies.
-        triplet_margin: Of L_id's triplets.
-        identity_weight: Weight of each identity cross-entropy within L_id.
-        identity_features: ``all``: CLIP-ReID's three features under L_id; ``projected``: the projected one only.
-        similarity: s(.,.) of images and texts.
-        scale: exp(logit_scale), for ``cosine``.
-        disentangle: Form of L_dis.
-        cal_epsilon: Share of CAL's adversarial target that all clothes of the identity have in common.
-        cal_scale: Scale of CAL's cosine classifier.
-    """
-
-    label_smoothing: float = 0.1
-    triplet_margin: float = 0.3
-    identity_weight: float = 0.25
-    identity_features: IdentityFeatures = "all"
-    similarity: Similarity = "dot"
-    scale: float = 1.0
-    disentangle: Disentangle = "cos2"
-    cal_epsilon: float = 0.1
-    cal_scale: float = 16.0
-
-
-@dataclass(frozen=True)
 class Dimensions:
     """Sizes that the learned parts of terms are made from.
 
@@ -114,14 +98,18 @@ class Dimensions:
         projected: D.
         identities: K.
         clothes_classes: K_c; 0 where there are none.
-        settings: Of the losses.
+        settings: All groups of the losses in one.
     """
 
     hidden: int
     projected: int
     identities: int
     clothes_classes: int
-    settings: LossSettings
+    settings: SettingsGroup
+
+    def settings_as(self, kind: type[SettingsT]) -> SettingsT:
+        """The settings as the group of one loss."""
+        return settings_as(self.settings, kind)
 
 
 @dataclass(frozen=True)
@@ -132,7 +120,8 @@ class LossInputs:
         features: Of the whole (global) batch.
         labels: Of the same batch.
         parts: The learned parts of the terms, by name.
-        settings: Of the losses.
+        settings: All groups of the losses in one; see :meth:`settings_as`.
+        scale: CLIP's exp(logit_scale), for cosine similarities.
         identity_texts: Frozen text features of all identity prompts, (K, D).
         clothes_texts: Frozen text features of all clothes prompts, (K_c, D).
         identity_clothes: Clothes classes of each identity, filled up with -1, (K, most classes of an identity).
@@ -141,10 +130,15 @@ class LossInputs:
     features: EncoderFeatures
     labels: EncoderLabels
     parts: Mapping[str, nn.Module]
-    settings: LossSettings
+    settings: SettingsGroup
+    scale: float = 1.0
     identity_texts: Tensor | None = None
     clothes_texts: Tensor | None = None
     identity_clothes: Tensor | None = None
+
+    def settings_as(self, kind: type[SettingsT]) -> SettingsT:
+        """The settings as the group of one loss."""
+        return settings_as(self.settings, kind)
 
     def dressed(self) -> Tensor | None:
         """Which images have a clothes class, boolean (B,); None if none of the batch has."""
@@ -163,12 +157,14 @@ class Term:
         compute: Inputs -> a scalar; None if nothing in this batch has what the term is about.
         needs: What must be there; see :data:`Need`.
         parts: Builders of the learned parts that it uses, by name; terms share a part by its name.
+        weight: In the sum where a method or the user does not say; a name is the setting that holds it.
         examines: It moves the learned parts only and no encoder, so that it may have optimiser steps of its own.
     """
 
     compute: Callable[[LossInputs], Tensor | None]
     needs: frozenset[Need] = frozenset()
     parts: Mapping[str, PartBuilder] = field(default_factory=dict)
+    weight: float | str = 1.0
     examines: bool = False
 
 

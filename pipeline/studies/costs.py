@@ -22,7 +22,7 @@ def estimate(kind: Kind, parameters: Parameters) -> float:
     train, test = _images(parameters)
     scale = (parameters.model.image_size[0] / 128) ** 2
     if kind == "encoder":
-        terms = METHODS[parameters.encoder.method].terms.keys() | parameters.encoder.weights.keys()
+        terms = {*METHODS[parameters.encoder.method].terms, *parameters.encoder.weights}
         passes = 2.0 if terms & _TWO_ENCODERS else 1.0
         return 3.0 + 0.006 * train * parameters.encoder.epochs * passes * scale
     if kind == "prompts":

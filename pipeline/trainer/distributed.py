@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.models.image_encoder import ImageEncoder
+from pipeline.trainer.task import Weights
 
 BUCKET_NUMBERS = 8 * 1024 * 1024  # gradients of 32 MiB in one message
 
@@ -144,7 +145,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
             gradient.copy_(part.view_as(gradient))
 
 
-def share_weights(module: nn.Module, ranks: Ranks) -> None:
+def share_weights(module: Weights, ranks: Ranks) -> None:
     """Give all ranks the first one's weights and buffers."""
     if ranks.world == 1:
         return
@@ -189,7 +190,7 @@ def _global_batch_norm(norm: nn.BatchNorm2d, ranks: Ranks) -> GlobalBatchNorm2d:
     return made.train(norm.training)
 
 
-def join_batch_norms(task: nn.Module, ranks: Ranks) -> None:
+def join_batch_norms(task: Weights, ranks: Ranks) -> None:
     """Let the batch norms inside the task's image encoders see the global batch; heads see it anyway."""
     if ranks.world == 1:
         return

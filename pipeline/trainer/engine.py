@@ -1,8 +1,7 @@
-"""What a training is told and what it gives back: batches of an epoch, how steps are computed, checks on the way."""
+"""How a training computes and what it gives back: precision, memory, processes, states, checks on the way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -10,22 +9,8 @@ from pipeline.errors import WorkError
 from pipeline.trainer.curves import TOTAL, CurveRow
 from pipeline.trainer.distributed import ALONE, Ranks
 from pipeline.trainer.precision import Precision
+from pipeline.trainer.states import ResumeSettings
 from pipeline.trainer.timing import Timings
-
-BatchT = TypeVar("BatchT")
-
-
-@dataclass(frozen=True)
-class Epoch(Generic[BatchT]):
-    """The batches of one epoch, made while they are used.
-
-    Attributes:
-        steps: How many the whole epoch has.
-        batches: Makes them in order, from the step that was asked for.
-    """
-
-    steps: int
-    batches: Iterator[BatchT]
 
 
 @dataclass(frozen=True)
@@ -54,11 +39,13 @@ class Engine:
         clip: Largest norm of all gradients together; None: any.
         ranks: The processes that train together.
         seed: Makes torch's own random numbers (dropout) a function of seed and step; None: they are left alone.
-        labels_of: See :class:`GradientMaker`; needed for parts and ranks.
         tell: Receives remarks for a person.
         tick: Called after each step with epoch, steps done, steps expected and the latest loss that is known, None
             before the first look at one.
         epoch_done: Called on the first rank after each epoch with the run so far.
+        resume: Keep the state, and go on from it; None: neither.
+        validation: Score the task between epochs and remember the best weights; None: never.
+        quiet: No progress line.
     """
 
     precision: Precision = field(default_factory=Precision)
@@ -67,10 +54,12 @@ class Engine:
     clip: float | None = None
     ranks: Ranks = ALONE
     seed: int | None = None
-    labels_of: Callable[[Any], Any] | None = None
     tell: Callable[[str], None] = lambda _: None
     tick: Callable[[int, int, int, float | None], None] = lambda *_: None
     epoch_done: "Callable[[TrainingRun], None]" = lambda _: None
+    resume: ResumeSettings | None = None
+    validation: Validation | None = None
+    quiet: bool = False
 
 
 @dataclass

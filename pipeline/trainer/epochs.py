@@ -3,17 +3,17 @@
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.trainer.curves import CURVES_NAME, CurveRow, curves_as_csv
-from pipeline.trainer.engine import Engine, Epoch
+from pipeline.trainer.engine import Engine
 from pipeline.trainer.gradients import weighted_sum
 from pipeline.trainer.loop import train
 from pipeline.trainer.schedule import RateAt
 from pipeline.trainer.states import ResumeSettings, StateFolder
+from pipeline.trainer.task import BatchT, Epoch, FeaturesT, LabelsT, Plan, Task
 
 __all__ = [
     "CURVES_NAME",
@@ -26,11 +26,9 @@ __all__ = [
     "run_epochs",
 ]
 
-BatchT = TypeVar("BatchT")
-
 
 def run_epochs(
-    task: nn.Module,
+    task: Task[BatchT, FeaturesT, LabelsT],
     optimizer: torch.optim.Optimizer,
     epochs: int,
     epoch_of: Callable[[int], Epoch[BatchT]],
@@ -38,23 +36,21 @@ def run_epochs(
     *,
     what: str,
     loss_weights: Mapping[str, float] | None = None,
-    weights_at: Callable[[int, int], Mapping[str, float]] | None = None,
     resume: ResumeSettings | None = None,
     quiet: bool = False,
 ) -> list[CurveRow]:
     """:func:`train` with every default, for epochs that are made from their number alone; returns the curves.
 
     Args:
-        task: See :func:`train`.
+        task: What is trained.
         optimizer: See :func:`train`.
-        epochs: See :func:`train`.
+        epochs: How many.
         epoch_of: Batches of an epoch by its number; to go on inside an epoch the first ones are made and left out.
-        rate_at: See :func:`train`.
-        what: See :func:`train`.
+        rate_at: Learning rate by position in the run, in epochs.
+        what: Name for the progress line.
         loss_weights: Weights of losses in the sum; 1 where not named.
-        weights_at: In its place: epoch, step of the run -> weights of the losses in the sum; the others are not in it.
-        resume: See :func:`train`.
-        quiet: See :func:`train`.
+        resume: Keep the state, and go on from it.
+        quiet: No progress line.
 
     Raises:
         WorkError: See :func:`train`.
@@ -62,19 +58,17 @@ def run_epochs(
     """
     weights = loss_weights or {}
 
-    def weigh(epoch: int, step: int, losses: Mapping[str, Tensor]) -> Tensor | None:
-        if weights_at is not None:
-            return weighted_sum(losses, weights_at(epoch, step))
+    def weigh(_epoch: int, _step: int, losses: Mapping[str, Tensor]) -> Tensor | None:
         return weighted_sum(losses, {name: weights.get(name, 1.0) for name in losses})
 
-    def from_step(number: int, start: int) -> Epoch[BatchT]:
-        epoch = epoch_of(number)
-        return Epoch(epoch.steps, islice(epoch.batches, start, None))
+    device = str(next(task.parameters()).device)
+    plan = Plan(what, epochs, lambda number, start: skip(epoch_of(number), start), rate_at, weigh)
+    return train(task, optimizer, plan, Engine(device=device, resume=resume, quiet=quiet)).curves
 
-    engine = Engine(device=str(next(task.parameters()).device))
-    return train(
-        task, optimizer, epochs, from_step, rate_at, what=what, weigh=weigh, engine=engine, resume=resume, quiet=quiet
-    ).curves
+
+def skip(epoch: Epoch[BatchT], steps: int) -> Epoch[BatchT]:
+    """The epoch without its first batches, which are made and left out."""
+    return Epoch(epoch.steps, islice(epoch.batches, steps, None))
 
 
 def has_state(folder: Path) -> bool:

@@ -10,7 +10,7 @@ whole batch, not a mean over parts (the GradCache technique of Gao et al. 2021, 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from pipeline.errors import InputError
 from pipeline.trainer.distributed import ALONE, Ranks, average_gradients, gather_rows, tensor_fields
 from pipeline.trainer.precision import Precision
+from pipeline.trainer.task import BatchT, FeaturesT, LabelsT, Task, Weights
 
-BatchT = TypeVar("BatchT")
 RowsT = TypeVar("RowsT")
 
 SHORT_TYPES = (torch.bfloat16, torch.float16)
@@ -69,7 +69,7 @@ def _is_unsteady(module: nn.Module) -> str | None:
 
 
 @contextmanager
-def _refuse_unsteady(task: nn.Module) -> Iterator[None]:
+def _refuse_unsteady(task: Weights) -> Iterator[None]:
     """While encoders run in here, modules that would make parts differ from the whole are an error."""
 
     def refuse(reason: str) -> Callable[..., None]:
@@ -90,16 +90,12 @@ def _refuse_unsteady(task: nn.Module) -> Iterator[None]:
         yield
 
 
-class GradientMaker:
+class GradientMaker(Generic[BatchT, FeaturesT, LabelsT]):
     """Computes losses and their gradients for batches.
 
     Args:
-        task: Has ``encode(batch)``, the expensive part, which computes in ``precision``, and ``losses(features,
-            labels)``, which get features in float32 and compute in it; features are a frozen dataclass of tensors. For
-            parts and ranks ``encode`` treats each image alone, ``losses`` sees the global batch, and features, labels
-            and batches are frozen dataclasses of tensors whose first dimension is the image.
+        task: What is trained.
         precision: Numbers to compute with.
-        labels_of: What the losses need of a batch besides features; None: the batch itself, which cannot be split.
         parts: Parts in which a batch goes through the encoders; more than 1 needs a second pass through them.
         ranks: The processes that hold parts of the global batch.
 
@@ -109,22 +105,20 @@ class GradientMaker:
 
     def __init__(
         self,
-        task: nn.Module,
+        task: Task[BatchT, FeaturesT, LabelsT],
         precision: Precision,
-        labels_of: Callable[[Any], Any] | None = None,
         parts: int = 1,
         ranks: Ranks = ALONE,
     ) -> None:
-        self._task: Any = task
+        self._task = task
         self._precision = precision
         self._parts = parts
         self._ranks = ranks
-        self._labels_of = labels_of
         self._checked = False
-        if labels_of is None and (parts > 1 or ranks.world > 1):
+        if not task.splits and (parts > 1 or ranks.world > 1):
             raise InputError("this training cannot be split: use one worker and training.accumulation 1")
 
-    def losses(self, batch: Any) -> tuple[dict[str, Tensor], "Cached | None"]:
+    def losses(self, batch: BatchT) -> tuple[Mapping[str, Tensor], "Cached[BatchT, FeaturesT] | None"]:
         """Losses of the global batch, with what :meth:`backward` needs besides them."""
         cached = Cached(*self._encode_parts(batch)) if self._parts > 1 else None
         if cached is None:
@@ -133,11 +127,10 @@ class GradientMaker:
             features = _as_float(features)
         else:
             features = cached.features
-        labels = batch if self._labels_of is None else gather_rows(self._labels_of(batch), self._ranks)
-        losses: dict[str, Tensor] = self._task.losses(gather_rows(features, self._ranks), labels)
-        return losses, cached
+        labels = gather_rows(self._task.labels(batch), self._ranks)
+        return self._task.losses(gather_rows(features, self._ranks), labels), cached
 
-    def backward(self, total: Tensor, cached: "Cached | None") -> None:
+    def backward(self, total: Tensor, cached: "Cached[BatchT, FeaturesT] | None") -> None:
         """Add the gradient of ``total`` to the parameters, averaged over ranks."""
         if total.requires_grad:
             self._precision.backward(total)
@@ -145,7 +138,7 @@ class GradientMaker:
             self._second_pass(cached)
         average_gradients(self._task.parameters(), self._ranks)
 
-    def _encode_parts(self, batch: Any) -> tuple[list[Any], Any]:
+    def _encode_parts(self, batch: BatchT) -> tuple[list[BatchT], FeaturesT]:
         """First pass: features of all parts, without gradients but ready to receive one."""
         batches = _split(batch, self._parts)
         guard = ExitStack()
@@ -162,9 +155,9 @@ class GradientMaker:
         for tensor in joined.values():
             if tensor.is_floating_point():
                 tensor.requires_grad_()
-        return batches, replace(found[0], **joined)
+        return batches, replace(found[0], **joined)  # type: ignore[type-var]
 
-    def _second_pass(self, cached: "Cached") -> None:
+    def _second_pass(self, cached: "Cached[BatchT, FeaturesT]") -> None:
         gradients = {
             name: tensor.grad for name, tensor in tensor_fields(cached.features).items() if tensor.grad is not None
         }
@@ -182,9 +175,9 @@ class GradientMaker:
             torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
 
 
-class Cached:
+class Cached(Generic[BatchT, FeaturesT]):
     """Between the two passes: the parts of a batch and the features of all of it, which collect their gradients."""
 
-    def __init__(self, parts: list[Any], features: Any) -> None:
+    def __init__(self, parts: list[BatchT], features: FeaturesT) -> None:
         self.parts = parts
         self.features = features

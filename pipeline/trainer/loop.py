@@ -2,29 +2,24 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.errors import WorkError
 from pipeline.progress import Progress
 from pipeline.trainer.curves import TOTAL, LossSums, loss_note
 from pipeline.trainer.distributed import share_weights
-from pipeline.trainer.engine import Engine, Epoch, TrainingRun, Validation
+from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import GradientMaker
-from pipeline.trainer.schedule import RateAt
-from pipeline.trainer.states import BEST_NAME, ResumeSettings, SavedState, StateFolder
+from pipeline.trainer.states import BEST_NAME, SavedState, StateFolder
+from pipeline.trainer.task import BatchT, FeaturesT, LabelsT, Plan, Task
 from pipeline.trainer.timing import PhaseTimer, Timings
-
-BatchT = TypeVar("BatchT")
-
-Weigh = Callable[[int, int, Mapping[str, Tensor]], Tensor | None]
-"""Epoch, step of the run (both from 0), losses -> their sum; None: the step does nothing."""
 
 CUDA_SETTLE_STEPS = 16
 """Steps on CUDA between two looks at the losses: each look waits for the GPU."""
@@ -32,41 +27,24 @@ CPU_SETTLE_STEPS = 1
 
 
 def train(
-    task: nn.Module,
+    task: Task[BatchT, FeaturesT, LabelsT],
     optimizer: torch.optim.Optimizer,
-    epochs: int,
-    epoch_of: Callable[[int, int], Epoch[Any]],
-    rate_at: RateAt,
-    *,
-    what: str,
-    weigh: Weigh,
+    plan: Plan[BatchT],
     engine: Engine | None = None,
-    resume: ResumeSettings | None = None,
-    validation: Validation | None = None,
-    quiet: bool = False,
 ) -> TrainingRun:
     """Train for some epochs.
 
     Args:
-        task: See :class:`GradientMaker`; its losses are scalars by name. Only parameters of the optimizer move.
+        task: What is trained. Only parameters of the optimizer move.
         optimizer: Its groups may carry ``rate_factor``, a multiple of the scheduled rate.
-        epochs: How many.
-        epoch_of: Batches of an epoch by its number, from a step on; equal numbers give equal batches.
-        rate_at: Learning rate by position in the run, in epochs.
-        what: Name for the progress line.
-        weigh: See :data:`Weigh`.
-        engine: How steps are computed.
-        resume: Keep the state, and go on from it.
-        validation: Score the task between epochs and remember the best weights.
-        quiet: No progress line.
+        plan: Batches, rates and the sum of the losses.
+        engine: How steps are computed, kept and checked.
 
     Raises:
         WorkError: The loss or the weights are not finite; the last state on disk is good.
         InputError: A state on disk is damaged or of another training; or the engine cannot do what it is asked to.
     """
-    return _Trainer(
-        task, optimizer, epochs, epoch_of, rate_at, what, weigh, engine or Engine(), resume, validation
-    ).run(quiet)
+    return _Trainer(task, optimizer, plan, engine or Engine()).run()
 
 
 @contextmanager
@@ -80,29 +58,22 @@ def closing(batches: Iterator[BatchT]) -> Iterator[Iterator[BatchT]]:
             close()
 
 
-class _Trainer:
+class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
     """The state of a run between its steps."""
 
     def __init__(
         self,
-        task: nn.Module,
+        task: Task[BatchT, FeaturesT, LabelsT],
         optimizer: torch.optim.Optimizer,
-        epochs: int,
-        epoch_of: Callable[[int, int], Epoch[Any]],
-        rate_at: RateAt,
-        what: str,
-        weigh: Weigh,
+        plan: Plan[BatchT],
         engine: Engine,
-        resume: ResumeSettings | None,
-        validation: Validation | None,
     ) -> None:
-        self.task, self.optimizer, self.epochs = task, optimizer, epochs
-        self.epoch_of, self.rate_at, self.what, self.weigh = epoch_of, rate_at, what, weigh
-        self.engine, self.resume, self.validation = engine, resume, validation
+        self.task, self.optimizer, self.plan, self.engine = task, optimizer, plan, engine
+        resume = engine.resume
         self.states = None
         if resume is not None:
             self.states = StateFolder(resume.folder, resume.fingerprint, resume.config)
-        self.gradients = GradientMaker(task, engine.precision, engine.labels_of, engine.parts, engine.ranks)
+        self.gradients = GradientMaker(task, engine.precision, engine.parts, engine.ranks)
         self.timer = PhaseTimer(engine.device)
         self.settle_steps = CUDA_SETTLE_STEPS if torch.device(engine.device).type == "cuda" else CPU_SETTLE_STEPS
         self.result = TrainingRun()
@@ -113,13 +84,13 @@ class _Trainer:
         self.saved_at = time.monotonic()
         self.saved_steps = 0
 
-    def run(self, quiet: bool) -> TrainingRun:
+    def run(self) -> TrainingRun:
         share_weights(self.task, self.engine.ranks)
         self._restore()
-        quiet = quiet or not self.engine.ranks.first
+        quiet = self.engine.quiet or not self.engine.ranks.first
         per_epoch = math.ceil(self.done / max(self.epoch, 1))
-        with Progress(self.epochs * per_epoch, self.what, "step", quiet, done=self.done) as progress:
-            while self.epoch < self.epochs:
+        with Progress(self.plan.epochs * per_epoch, self.plan.what, "step", quiet, done=self.done) as progress:
+            while self.epoch < self.plan.epochs:
                 self._run_epoch(progress)
         self._check_weights()  # the last step's loss was that of the weights before it
         if self.engine.ranks.first and self.best_file is not None and self.result.best_weights is None:
@@ -127,40 +98,40 @@ class _Trainer:
         return self.result
 
     def _run_epoch(self, progress: Progress) -> None:
-        epoch = self.epoch_of(self.epoch, self.step)
-        expected = self.done + epoch.steps - self.step + (self.epochs - self.epoch - 1) * epoch.steps
+        epoch = self.plan.epoch_of(self.epoch, self.step)
+        expected = self.done + epoch.steps - self.step + (self.plan.epochs - self.epoch - 1) * epoch.steps
         progress.expect(expected)
         with closing(iter(epoch.batches)) as batches:  # threads that make them ahead end with an interruption
             rate = self._run_steps(batches, epoch.steps, expected, progress)
         if self.step != epoch.steps:
-            raise WorkError(f"{self.what}: epoch {self.epoch} ended after {self.step} of {epoch.steps} steps")
+            raise WorkError(f"{self.plan.what}: epoch {self.epoch} ended after {self.step} of {epoch.steps} steps")
         self._end_epoch(rate)
 
-    def _run_steps(self, batches: Iterator[Any], steps: int, expected: int, progress: Progress) -> float:
+    def _run_steps(self, batches: Iterator[BatchT], steps: int, expected: int, progress: Progress) -> float:
         """All steps of an epoch that are left; returns the last learning rate."""
-        rate = self.rate_at(self.epoch)
+        rate = self.plan.rate_at(self.epoch)
         self.timer.start()
         for batch in batches:
             self.timer.lap("data")
-            rate = self.rate_at(self.epoch + self.step / steps)
+            rate = self.plan.rate_at(self.epoch + self.step / steps)
             self._one_step(batch, rate)
             self.step += 1
             self.done += 1
-            progress.advance(1, f"epoch {self.epoch + 1}/{self.epochs}{loss_note(self.sums.last)}")
+            progress.advance(1, f"epoch {self.epoch + 1}/{self.plan.epochs}{loss_note(self.sums.last)}")
             self.engine.tick(self.epoch, self.done, expected, self.sums.last)
             if self._is_due() and self.step < steps:
                 self._save()
             self.timer.start()
         return rate
 
-    def _one_step(self, batch: Any, rate: float) -> None:
+    def _one_step(self, batch: BatchT, rate: float) -> None:
         engine, optimizer = self.engine, self.optimizer
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         if engine.seed is not None:
             torch.manual_seed(engine.seed * 1_000_003 + self.done * engine.ranks.world + engine.ranks.rank)
         losses, cached = self.gradients.losses(batch)
-        total = self.weigh(self.epoch, self.done, losses)
+        total = self.plan.weigh(self.epoch, self.done, losses)
         if total is None:
             self.timer.lap("forward")
             return
@@ -202,7 +173,7 @@ class _Trainer:
         checked = self._validate()
         if self.engine.ranks.first:
             self.engine.epoch_done(self.result)
-        if self.epoch < self.epochs and (checked or self._is_due()):
+        if self.epoch < self.plan.epochs and (checked or self._is_due()):
             self._save()
 
     def _spent(self) -> Timings:
@@ -213,8 +184,8 @@ class _Trainer:
         return {name: round(value, 4) for name, value in spent.items()}
 
     def _validate(self) -> bool:
-        validation = self.validation
-        if validation is None or (self.epoch % validation.every and self.epoch < self.epochs):
+        validation = self.engine.validation
+        if validation is None or (self.epoch % validation.every and self.epoch < self.plan.epochs):
             return False
         self.timer.start()
         if self.engine.ranks.first:
@@ -237,10 +208,10 @@ class _Trainer:
         return True
 
     def _is_due(self) -> bool:
-        if self.resume is None or not self.engine.ranks.first:
+        if self.engine.resume is None or not self.engine.ranks.first:
             return False
-        by_steps = self.resume.steps > 0 and self.done - self.saved_steps >= self.resume.steps
-        return by_steps or time.monotonic() - self.saved_at >= self.resume.seconds
+        by_steps = self.engine.resume.steps > 0 and self.done - self.saved_steps >= self.engine.resume.steps
+        return by_steps or time.monotonic() - self.saved_at >= self.engine.resume.seconds
 
     def _save(self) -> None:
         """Write the state, unless the weights are not finite: what is on disk stays good."""
@@ -250,7 +221,7 @@ class _Trainer:
         self._check_weights()
         self.timer.start()
         values = {
-            "what": self.what,
+            "what": self.plan.what,
             "epoch": self.epoch,
             "step": self.step,
             "done": self.done,

@@ -64,31 +64,3 @@ def by_epoch(rate_at: RateAt, every: Every) -> RateAt:
     if every == "step":
         return rate_at
     return lambda position: rate_at(math.floor(position) + 1)
-
-
-def encoder_rates(
-    epochs: int,
-    learning_rate: float,
-    schedule: ScheduleKind = "cosine",
-    every: Every = "step",
-    milestones: Sequence[int] = (30, 50),
-    warmup_fraction: float = 0.1,
-) -> RateAt:
-    """The learning rate of stage 2: a warm-up from a tenth of the rate, then the schedule.
-
-    Args:
-        epochs: Of the run.
-        learning_rate: After the warm-up.
-        schedule: ``cosine`` to zero, or ``step``: a tenth at each milestone.
-        every: See :func:`by_epoch`.
-        milestones: Epochs of the ``step`` schedule.
-        warmup_fraction: Share of the epochs that warm up.
-    """
-    warmup, start = warmup_fraction * epochs, 0.1 * learning_rate
-
-    def rate_at(position: float) -> float:
-        if schedule == "step":
-            return step_rate(position, milestones, learning_rate, warmup=warmup, warmup_start=start)
-        return cosine_rate(position, epochs, learning_rate, warmup=warmup, warmup_start=start)
-
-    return by_epoch(rate_at, every)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_folder, read_json, sha256_of_file, write_json
 from pipeline.trainer.distributed import ALONE, Ranks, first_rank_says
+from pipeline.trainer.task import Weights
 
 WEIGHTS_NAME = "weights.safetensors"
 OPTIMIZER_NAME = "optimizer.safetensors"
@@ -61,14 +62,14 @@ class SavedState:
     values: dict[str, Any]
 
 
-def _named_parameters(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+def _named_parameters(module: Weights, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
     """The optimizer's parameters by their name in the module."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     found = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {names[id(parameter)]: parameter for parameter in found}
 
 
-def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(module: Weights, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Moments and step counts, named ``<parameter>:<slot>``."""
     return {
         f"{name}:{slot}": value.detach().cpu().contiguous()
@@ -77,7 +78,7 @@ def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> di
     }
 
 
-def load_optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def load_optimizer_tensors(module: Weights, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Inverse of :func:`optimizer_tensors`; a moment gets its parameter's device and memory layout.
 
     Raises:
@@ -124,7 +125,7 @@ class StateFolder:
     def save(
         self,
         step: int,
-        module: nn.Module,
+        module: Weights,
         optimizer: torch.optim.Optimizer,
         values: Mapping[str, Any],
         best: Mapping[str, Tensor] | Path | None = None,
@@ -161,7 +162,7 @@ class StateFolder:
     def _write(
         self,
         folder: Path,
-        module: nn.Module,
+        module: Weights,
         optimizer: torch.optim.Optimizer,
         values: Mapping[str, Any],
         best: Mapping[str, Tensor] | Path | None,
@@ -217,7 +218,7 @@ class StateFolder:
     def _start_anew(self) -> str:
         return f"remove {self.folder} to start anew"
 
-    def load(self, state: SavedState, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def load(self, state: SavedState, module: Weights, optimizer: torch.optim.Optimizer) -> None:
         """Put a state's tensors into module and optimizer.
 
         Raises:

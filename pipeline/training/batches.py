@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from pipeline.buffers import Buffers
+from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import PAIR, ImageStore
-from pipeline.trainer.engine import Epoch
 from pipeline.trainer.prefetch import prefetch
+from pipeline.trainer.task import Epoch
 from pipeline.training.classes import NO_CLASS, Labels
 from pipeline.training.sampler import IdentitySampler
+from pipeline.training.settings import ViewSettings
 from pipeline.training.views import augment, draw_geometry
 
 ViewGeometry = Literal["shared", "independent"]
@@ -55,16 +57,12 @@ class EncoderData:
         sampler: Deals out positions in ``rows``.
         mean: See :func:`pipeline.models.preprocess.normalise`.
         std: See :func:`pipeline.models.preprocess.normalise`.
-        flip_probability: See :func:`pipeline.training.views.draw_geometry`.
-        pad: See :func:`pipeline.training.views.draw_geometry`.
-        erase_probability: See :func:`pipeline.training.views.draw_geometry`.
+        views: How views are augmented.
+        loading: With how many threads, and how far ahead, batches are made.
         seed: Root of the augmentation's generators.
         device: Where batches go.
         cameras: Camera ids, (N,), negative where one is not known; None: not known for any.
-        geometry: Whether the two views of an image share flip, crop and erased box.
         shielding: Whether batches have shielding views; without them only raw images are read.
-        threads: Threads that make batches.
-        ahead: Batches that may wait for their step; 0: each is made when it is asked for.
         buffers: Memory of the views.
     """
 
@@ -75,16 +73,12 @@ class EncoderData:
     sampler: IdentitySampler
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    flip_probability: float = 0.5
-    pad: int = 10
-    erase_probability: float = 0.5
+    views: ViewSettings = field(default_factory=ViewSettings)
+    loading: LoadingSettings = field(default_factory=LoadingSettings)
     seed: int = 0
     device: str = "cpu"
     cameras: Labels | None = None
-    geometry: ViewGeometry = "shared"
     shielding: bool = True
-    threads: int = 2
-    ahead: int = 4
     buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
 
     def epoch(self, number: int, start_step: int = 0, rank: int = 0, world: int = 1) -> Epoch[EncoderBatch]:
@@ -108,7 +102,7 @@ class EncoderData:
         def make(step: int) -> EncoderBatch:
             return self._make(number, step, positions[step], rank, world)
 
-        return prefetch(make, range(start_step, len(positions)), self.threads, self.ahead)
+        return prefetch(make, range(start_step, len(positions)), self.loading.threads, self.loading.ahead)
 
     def _make(self, number: int, step: int, positions: Labels, rank: int, world: int) -> EncoderBatch:
         count = len(positions)
@@ -119,11 +113,11 @@ class EncoderData:
                 np.random.default_rng([self.seed, number, step, stream]),
                 count * world,
                 self.store.size,
-                self.flip_probability,
-                self.pad,
-                self.erase_probability,
+                self.views.flip_probability,
+                self.views.pad,
+                self.views.erase_probability,
             ).part(rank * count, (rank + 1) * count)
-            for stream in range(2 if self.shielding and self.geometry == "independent" else 1)
+            for stream in range(2 if self.shielding and self.views.view_geometry == "independent" else 1)
         ]
         noises = [geometry.noise() for geometry in geometries]
         raw, *others = (
@@ -133,7 +127,7 @@ class EncoderData:
                 noises[stream],
                 mean=self.mean,
                 std=self.std,
-                pad=self.pad,
+                pad=self.views.pad,
                 device=self.device,
                 buffers=self.buffers,
             )

@@ -1,8 +1,7 @@
 """Stage 2: the image encoders train against frozen prompts, equation (17) and its relatives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -11,20 +10,16 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.losses.registry import find_terms
-from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, LossSettings, Need, present
+from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, Need, present
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
 from pipeline.trainer.distributed import join_batch_norms
-from pipeline.trainer.engine import Engine, TrainingRun, Validation
+from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import weighted_sum
 from pipeline.trainer.loop import train
-from pipeline.trainer.schedule import Every, ScheduleKind, encoder_rates
-from pipeline.trainer.states import ResumeSettings
+from pipeline.trainer.schedule import RateAt, by_epoch, cosine_rate, step_rate
+from pipeline.trainer.task import Plan
 from pipeline.training.batches import EncoderBatch, EncoderData
-
-
-def labels_of(batch: EncoderBatch) -> EncoderLabels:
-    """The labels of a batch, without its images."""
-    return EncoderLabels(batch.identities, batch.clothes_classes, batch.cameras)
+from pipeline.training.settings import EncoderSettings, ScheduleSettings
 
 
 class EncoderTask(nn.Module):
@@ -38,21 +33,21 @@ class EncoderTask(nn.Module):
         identities: K.
         seed: For the initial weights of the learned parts; those of a part depend on its name and the seed only, so
             that methods are compared from the same start.
-        settings: Of the losses.
+        settings: Of stage 2, those of the losses included.
+        scale: CLIP's exp(logit_scale), for cosine similarities.
         identity_texts: Frozen text features of all identity prompts, (K, D).
         clothes_texts: Frozen text features of all clothes prompts, (K_c, D).
         identity_clothes: Clothes classes of each identity, see :class:`LossInputs`; K_c is its largest number + 1.
         targets: Hidden and projected features of the shielding images of all training images by the frozen encoder,
             (N, C + D), looked up by the batch's ``rows``; None computes them for each view by a frozen copy of E_v,
             where a term needs them.
-        alternate: Examine steps and other steps in turn, (n, m); None: all terms in every step.
-        start_epochs: Epoch, from 0, in which a term first enters the sum, by name; 0 where not named.
 
     Raises:
-        InputError: A term is not known, or ``alternate`` is given and no term examines.
+        InputError: A term is not known, or ``settings.alternate`` is given and no term examines.
         ValueError: A term needs what was not given.
     """
 
+    splits = True
     identity_texts: Tensor | None
     clothes_texts: Tensor | None
     identity_clothes: Tensor | None
@@ -65,21 +60,19 @@ class EncoderTask(nn.Module):
         *,
         identities: int,
         seed: int,
-        settings: LossSettings | None = None,
+        settings: EncoderSettings,
+        scale: float = 1.0,
         identity_texts: Tensor | None = None,
         clothes_texts: Tensor | None = None,
         identity_clothes: Tensor | None = None,
         targets: Tensor | None = None,
-        alternate: tuple[int, int] | None = None,
-        start_epochs: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self._terms = find_terms(weights)
         self._loss_weights = {name: float(weights[name]) for name in self._terms}
-        self._settings = settings or LossSettings()
-        self._alternate = alternate
-        self._start_epochs = dict(start_epochs or {})
-        if alternate is not None and not any(term.examines for term in self._terms.values()):
+        self._settings = settings
+        self._scale = scale
+        if settings.alternate is not None and not any(term.examines for term in self._terms.values()):
             raise InputError("encoder.alternate is set, but no term of the method examines: nothing to take turns with")
         needs = {need for term in self._terms.values() for need in term.needs}
         self._check(needs, identity_texts, clothes_texts, identity_clothes)
@@ -150,11 +143,13 @@ class EncoderTask(nn.Module):
         decay moves them.
         """
         weights = {
-            name: weight for name, weight in self._loss_weights.items() if epoch >= self._start_epochs.get(name, 0)
+            name: weight
+            for name, weight in self._loss_weights.items()
+            if epoch >= self._settings.start_epochs.get(name, 0)
         }
-        if self._alternate is None:
+        if self._settings.alternate is None:
             return weights
-        examine, other = self._alternate
+        examine, other = self._settings.alternate
         examining = step % (examine + other) < examine
         return {name: weight for name, weight in weights.items() if self._terms[name].examines == examining}
 
@@ -180,6 +175,10 @@ class EncoderTask(nn.Module):
         shielding: ImageFeatures = self.shielding_encoder(present(batch.shielding), cameras)
         return EncoderFeatures(*raw, *shielding, self._targets(batch))
 
+    def labels(self, batch: EncoderBatch) -> EncoderLabels:
+        """The labels of a batch, without its images."""
+        return EncoderLabels(batch.identities, batch.clothes_classes, batch.cameras)
+
     def losses(self, features: EncoderFeatures, labels: EncoderLabels) -> dict[str, Tensor]:
         """The terms by name, unweighted, over the whole (global) batch that the features are of.
 
@@ -192,6 +191,7 @@ class EncoderTask(nn.Module):
             labels,
             dict(self.parts.items()),
             self._settings,
+            self._scale,
             self.identity_texts,
             self.clothes_texts,
             self.identity_clothes,
@@ -201,7 +201,7 @@ class EncoderTask(nn.Module):
 
     def forward(self, batch: EncoderBatch) -> dict[str, Tensor]:
         """The terms by name; the sum is the loop's."""
-        return self.losses(self.encode(batch), labels_of(batch))
+        return self.losses(self.encode(batch), self.labels(batch))
 
 
 def use_fast_layout(task: nn.Module) -> None:
@@ -211,78 +211,64 @@ def use_fast_layout(task: nn.Module) -> None:
             encoder.to(memory_format=torch.channels_last)
 
 
-def make_optimizer(
-    task: EncoderTask, learning_rate: float, weight_decay: float, head_factor: float = 1.0
-) -> torch.optim.Adam:
+def make_optimizer(task: EncoderTask, settings: ScheduleSettings) -> torch.optim.Adam:
     """Adam as in CLIP-ReID: biases at twice the rate; heads and Proj_c at ``head_factor`` times it.
 
-    Parameters of one rate are one group, so that a step is a few fused calls and not one a parameter.
+    Parameters of one rate are one group, so that a step is a few fused calls and not one for each parameter.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in task.named_parameters():
         if parameter.requires_grad:
             factor = 2.0 if name.endswith("bias") else 1.0
             if not name.startswith(("image_encoder.", "shielding_encoder.")):
-                factor *= head_factor
+                factor *= settings.head_factor
             groups.setdefault(factor, []).append(parameter)
     described = [{"params": parameters, "rate_factor": factor} for factor, parameters in groups.items()]
-    return torch.optim.Adam(described, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    return torch.optim.Adam(described, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def encoder_rates(settings: ScheduleSettings) -> RateAt:
+    """The learning rate of stage 2 by epoch: a warm-up from a tenth of the rate, then the schedule."""
+    epochs, rate = settings.epochs, settings.learning_rate
+    warmup, start = settings.warmup_fraction * epochs, 0.1 * rate
+
+    def rate_at(position: float) -> float:
+        if settings.schedule == "step":
+            return step_rate(position, settings.milestones, rate, warmup=warmup, warmup_start=start)
+        return cosine_rate(position, epochs, rate, warmup=warmup, warmup_start=start)
+
+    return by_epoch(rate_at, settings.schedule_every)
 
 
 def train_encoder(
-    task: EncoderTask,
-    data: EncoderData,
-    *,
-    epochs: int = 40,
-    learning_rate: float = 5e-6,
-    head_factor: float = 1.0,
-    weight_decay: float = 1e-4,
-    schedule: ScheduleKind = "cosine",
-    schedule_every: Every = "step",
-    milestones: Sequence[int] = (30, 50),
-    warmup_fraction: float = 0.1,
-    engine: Engine | None = None,
-    resume: ResumeSettings | None = None,
-    validation: Validation | None = None,
-    quiet: bool = False,
+    task: EncoderTask, data: EncoderData, settings: ScheduleSettings, engine: Engine | None = None
 ) -> TrainingRun:
     """Train the encoders (section 4.2: 40 epochs, Adam, 5e-6, cosine decay).
 
     Args:
         task: Model and losses.
         data: Batches.
-        epochs: Passes of the sampler.
-        learning_rate: Of Adam, after the warm-up.
-        head_factor: See :func:`make_optimizer`.
-        weight_decay: Of Adam.
-        schedule: ``cosine``, or ``step``: a tenth at each milestone.
-        schedule_every: See :func:`by_epoch`.
-        milestones: Epochs of the ``step`` schedule.
-        warmup_fraction: Share of the epochs that warm up linearly from a tenth of the rate.
-        engine: How steps are computed.
-        resume: Keep the state, and go on from it.
-        validation: Checks between epochs.
-        quiet: No progress line.
+        settings: How long, and at which rates.
+        engine: How steps are computed, kept and checked.
 
     Raises:
         WorkError: See :func:`train`.
         InputError: See :func:`train`.
     """
-    engine = replace(engine or Engine(), labels_of=labels_of)
+    engine = engine or Engine()
     ranks = engine.ranks
     task.train()
     use_fast_layout(task)
     join_batch_norms(task, ranks)
     return train(
         task,
-        make_optimizer(task, learning_rate, weight_decay, head_factor),
-        epochs,
-        lambda number, start_step: data.epoch(number, start_step, ranks.rank, ranks.world),
-        encoder_rates(epochs, learning_rate, schedule, schedule_every, milestones, warmup_fraction),
-        what="encoder",
-        weigh=lambda epoch, step, losses: weighted_sum(losses, task.loss_weights_at(epoch, step)),
-        engine=engine,
-        resume=resume,
-        validation=validation,
-        quiet=quiet,
+        make_optimizer(task, settings),
+        Plan(
+            what="encoder",
+            epochs=settings.epochs,
+            epoch_of=lambda number, start_step: data.epoch(number, start_step, ranks.rank, ranks.world),
+            rate_at=encoder_rates(settings),
+            weigh=lambda epoch, step, losses: weighted_sum(losses, task.loss_weights_at(epoch, step)),
+        ),
+        engine,
     )

@@ -1,13 +1,13 @@
-"""Methods by name: each is a table of terms with weights over the same code. No network is imported here."""
+"""Methods by name: each is a row of terms over the same code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-IdentityImages = Literal["shielding", "raw"]
+from pipeline.losses.registry import TERMS
+from pipeline.settings import SettingsGroup
 
-LAMBDA_CON = "lambda_con"
-LAMBDA_DIS = "lambda_dis"
+IdentityImages = Literal["shielding", "raw"]
 
 
 @dataclass(frozen=True)
@@ -16,23 +16,23 @@ class Method:
 
     Attributes:
         title: One line for reports.
-        terms: Terms of the sum with their weights; a name in the place of a number is the parameter that holds it.
+        terms: Terms of the sum, by name; each brings its weight along.
         identity_images: From which images stage 1 must have learned the identity prompts.
     """
 
     title: str
-    terms: Mapping[str, float | str]
+    terms: tuple[str, ...]
     identity_images: IdentityImages = "shielding"
 
 
-_BASELINE: dict[str, float | str] = {"identity": 1.0}
-_I2T = {**_BASELINE, "i2t": 1.0}
-_IFP = {**_I2T, "identity_shielding": 1.0, "i2t_shielding": 1.0, "centre": LAMBDA_CON}
-_ONE_HOT = {**_IFP, "onehot_clothes": 1.0, "disentangle": LAMBDA_DIS}
+_BASELINE = ("identity",)
+_I2T = (*_BASELINE, "i2t")
+_IFP = (*_I2T, "identity_shielding", "i2t_shielding", "centre")
+_ONE_HOT = (*_IFP, "onehot_clothes", "disentangle")
 
 
-def _without(terms: Mapping[str, float | str], *names: str) -> dict[str, float | str]:
-    return {name: weight for name, weight in terms.items() if name not in names}
+def _without(terms: tuple[str, ...], *names: str) -> tuple[str, ...]:
+    return tuple(name for name in terms if name not in names)
 
 
 METHODS: Mapping[str, Method] = {
@@ -40,7 +40,7 @@ METHODS: Mapping[str, Method] = {
     "clip-reid": Method("CLIP-ReID: prompts from raw images", _I2T, identity_images="raw"),
     "i2t": Method("baseline and I2T (Table 3, row 2)", _I2T),
     "i2t+i2i": Method("baseline, I2T and I2I (Table 3, row 3)", _IFP),
-    "ccaf": Method("the paper's full method, equation (17)", {**_IFP, "i2t_clothes": 1.0, "disentangle": LAMBDA_DIS}),
+    "ccaf": Method("the paper's full method, equation (17)", (*_IFP, "i2t_clothes", "disentangle")),
     "ccaf-onehot": Method("clothes prompts replaced by one-hot labels (Table 4, row 2)", _ONE_HOT),
     "ccaf-onehot-no-shielding-i2t": Method(
         "one-hot clothes labels, without the shielding I2T (Table 4, row 3)", _without(_ONE_HOT, "i2t_shielding")
@@ -48,10 +48,10 @@ METHODS: Mapping[str, Method] = {
     "ccaf-onehot-no-i2t": Method(
         "one-hot clothes labels, without either I2T (Table 4, row 4)", _without(_ONE_HOT, "i2t_shielding", "i2t")
     ),
-    "cal": Method("CAL on the baseline", {**_BASELINE, "cal_classifier": 1.0, "cal_adversarial": 1.0}),
+    "cal": Method("CAL on the baseline", (*_BASELINE, "cal_classifier", "cal_adversarial")),
     "ccaf-plus": Method(
         "I2T, alignment to the frozen encoder's shielding features, posteriors over a person's own clothes to uniform",
-        {**_I2T, "target_alignment": 20.0, "clothes_uniform_own": 10.0},
+        (*_I2T, "target_alignment", "clothes_uniform_own"),
     ),
 }
 
@@ -77,21 +77,24 @@ def identity_images(method: str, wanted: IdentityImages | Literal["auto"] = "aut
 
 
 def term_weights(
-    method: str, parameters: Mapping[str, float], overrides: Mapping[str, float] | None = None
+    method: str, settings: SettingsGroup, overrides: Mapping[str, float] | None = None
 ) -> dict[str, float]:
     """Weights of the terms of a method.
 
     Args:
         method: Its name.
-        parameters: Weights that are parameters of their own (``lambda_con``, ``lambda_dis``).
-        overrides: Weights by term, over the method's; a term that the method lacks is added.
+        settings: Those of the losses, some of which hold a weight (``lambda_con``, ``lambda_dis``).
+        overrides: Weights by term, over the terms' own; a term that the method lacks is added.
 
     Returns:
         Terms whose weight is not 0: a term of weight 0 is not computed.
+
+    Raises:
+        ValueError: There is no such method.
     """
-    weights = {
-        name: parameters[weight] if isinstance(weight, str) else weight
-        for name, weight in find_method(method).terms.items()
-    }
+    weights = {}
+    for name in find_method(method).terms:
+        weight = TERMS[name].weight
+        weights[name] = float(getattr(settings, weight) if isinstance(weight, str) else weight)
     weights |= overrides or {}
     return {name: weight for name, weight in weights.items() if weight != 0}

@@ -16,7 +16,7 @@ from pipeline.datasets.walkers.writer import CLOTHES_FACTORS_KEY, PHRASES_KEY, P
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage, decode_image
 from pipeline.models.preprocess import normalise, resize_image
-from pipeline.trainer.engine import Epoch
+from pipeline.trainer.task import Epoch
 from pipeline.training.views import crop_and_flip, draw_geometry
 
 CAPTION_KINDS = ("caption_identity", "caption_clothes", "caption_full")

@@ -14,6 +14,7 @@ from pipeline.trainer.epochs import CurveRow, ResumeSettings, run_epochs
 from pipeline.trainer.schedule import cosine_rate
 from pipeline.training.guides import Guides, start_positions
 from pipeline.training.pretrain_data import CaptionedImages, FactorPhrases, PretrainBatch, PretrainBatches
+from pipeline.training.settings import PretrainSettings
 
 WARMUP_SHARE = 0.05
 LOSS_WEIGHTS = {"guide_person": 3.0, "caption": 0.1}
@@ -49,6 +50,8 @@ class PretrainTask(nn.Module):
         factors: Factors of the images, in the order of the columns of a batch's values.
         seed: For the initial weights of the guides.
     """
+
+    splits = False
 
     def __init__(self, clip: Clip, factors: Sequence[FactorPhrases], seed: int = 0) -> None:
         super().__init__()
@@ -98,6 +101,10 @@ class PretrainTask(nn.Module):
             loss = F.cross_entropy(scores, truth, ignore_index=-1, reduction="sum") / applies
             losses["clothes" if factor.of_clothes else "person"].append(loss)
         return {name: torch.stack(parts).mean() for name, parts in losses.items() if parts}
+
+    def labels(self, batch: PretrainBatch) -> PretrainBatch:
+        """The batch itself, which has the values of the factors."""
+        return batch
 
     def encode(self, batch: PretrainBatch) -> PretrainFeatures:
         """The expensive part: both encoders; the guides keep the patches of these images for :meth:`losses`."""
@@ -154,28 +161,32 @@ def spread_phrases(task: PretrainTask, steps: int = SPREAD_STEPS) -> None:
 def pretrain(
     task: PretrainTask,
     batches: PretrainBatches,
-    *,
-    epochs: int = 6,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 0.05,
+    settings: PretrainSettings,
     resume: ResumeSettings | None = None,
     quiet: bool = False,
 ) -> list[CurveRow]:
     """Spread places and phrases, then train with AdamW, linear warm-up and cosine decay to zero; returns the curves.
 
+    Args:
+        task: The CLIP with its guides.
+        batches: What it learns from.
+        settings: How long and at which rates.
+        resume: Keep the state, and go on from it.
+        quiet: No progress line.
+
     Raises:
         WorkError: The loss is not finite.
     """
+    epochs, rate = settings.epochs, settings.learning_rate
     task.train()
     start_positions(task.image_encoder, task.grid)
     spread_phrases(task)
-    optimizer = torch.optim.AdamW(_parameter_groups(task, weight_decay), lr=learning_rate, fused=True)
     rows = run_epochs(
         task,
-        optimizer,
+        torch.optim.AdamW(_parameter_groups(task, settings.weight_decay), lr=rate, fused=True),
         epochs,
         batches.epoch,
-        lambda position: cosine_rate(position, epochs, learning_rate, warmup=WARMUP_SHARE * epochs),
+        lambda position: cosine_rate(position, epochs, rate, warmup=WARMUP_SHARE * epochs),
         what="pretrain-clip",
         loss_weights=LOSS_WEIGHTS,
         resume=resume,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -12,12 +11,14 @@ from pipeline.losses.similarity import Similarity
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.prompts import PromptLearner
 from pipeline.models.text_encoder import TextEncoder
-from pipeline.trainer.engine import Engine, Epoch, TrainingRun
+from pipeline.trainer.engine import Engine, TrainingRun
+from pipeline.trainer.epochs import skip
 from pipeline.trainer.gradients import weighted_sum
 from pipeline.trainer.loop import train
-from pipeline.trainer.schedule import Every, by_epoch, cosine_rate
-from pipeline.trainer.states import ResumeSettings
+from pipeline.trainer.schedule import RateAt, by_epoch, cosine_rate
+from pipeline.trainer.task import Epoch, Plan
 from pipeline.training.classes import NO_CLASS, Labels
+from pipeline.training.settings import PromptSettings
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class PromptTask(nn.Module):
         text_chunk: Classes whose texts are computed at once, see :meth:`PromptLearner.encode`.
     """
 
+    splits = False
+
     def __init__(
         self,
         identity_prompts: PromptLearner,
@@ -87,6 +90,10 @@ class PromptTask(nn.Module):
         """Only the classes of the batch are encoded."""
         classes, positions = torch.unique(labels, return_inverse=True)
         return prompts.encode(self._encoder[0], classes, self._text_chunk), positions
+
+    def labels(self, batch: PromptBatch) -> PromptBatch:
+        """The batch itself: the losses need its image features as well."""
+        return batch
 
     def encode(self, batch: PromptBatch) -> PromptTexts:
         """The expensive part: the text encoder on the classes of a batch."""
@@ -153,62 +160,47 @@ class PromptData:
 
 
 def train_prompts(
-    task: PromptTask,
-    data: PromptData,
-    *,
-    epochs: int = 120,
-    batch_size: int = 64,
-    learning_rate: float = 3.5e-4,
-    weight_decay: float = 1e-4,
-    schedule_every: Every = "step",
-    warmup_epochs: float = 5,
-    warmup_learning_rate: float = 1e-5,
-    final_learning_rate: float = 1e-6,
-    seed: int = 0,
-    engine: Engine | None = None,
-    resume: ResumeSettings | None = None,
-    quiet: bool = False,
+    task: PromptTask, data: PromptData, settings: PromptSettings, seed: int, engine: Engine | None = None
 ) -> TrainingRun:
     """Learn the prompts (section 3.2: 120 epochs, Adam, 3.5e-4, cosine decay, batch 64).
 
     Args:
         task: Prompts and losses.
         data: Cached features.
-        epochs: Passes over the features.
-        batch_size: Images a step.
-        learning_rate: Of Adam, after the warm-up.
-        weight_decay: Of Adam.
-        schedule_every: See :func:`by_epoch`.
-        warmup_epochs: Length of the linear warm-up.
-        warmup_learning_rate: Where it starts.
-        final_learning_rate: Where the cosine decay ends.
+        settings: How long, in which batches and at which rates.
         seed: Of the order of images.
-        engine: How steps are computed.
-        resume: Keep the state, and go on from it.
-        quiet: No progress line.
+        engine: How steps are computed, kept and checked.
 
     Raises:
         WorkError: See :func:`train`.
         InputError: See :func:`train`.
     """
-
-    def rate_at(position: float) -> float:
-        return cosine_rate(position, epochs, learning_rate, final_learning_rate, warmup_epochs, warmup_learning_rate)
-
-    def from_step(number: int, start: int) -> Epoch[PromptBatch]:
-        epoch = data.epoch(number, batch_size, seed)
-        return Epoch(epoch.steps, islice(epoch.batches, start, None))
-
     return train(
         task,
         # fused: without it Adam makes copies of all prompts, which are hundreds of megabytes for 40,000 classes
-        torch.optim.Adam(task.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True),
-        epochs,
-        from_step,
-        by_epoch(rate_at, schedule_every),
-        what="prompts",
-        weigh=lambda _epoch, _step, losses: weighted_sum(losses, dict.fromkeys(losses, 1.0)),
-        engine=engine,
-        resume=resume,
-        quiet=quiet,
+        torch.optim.Adam(task.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True),
+        Plan(
+            what="prompts",
+            epochs=settings.epochs,
+            epoch_of=lambda number, start: skip(data.epoch(number, settings.batch_size, seed), start),
+            rate_at=prompt_rates(settings),
+            weigh=lambda _epoch, _step, losses: weighted_sum(losses, dict.fromkeys(losses, 1.0)),
+        ),
+        engine,
     )
+
+
+def prompt_rates(settings: PromptSettings) -> RateAt:
+    """The learning rate of stage 1 by epoch: a warm-up, then a cosine decay."""
+
+    def rate_at(position: float) -> float:
+        return cosine_rate(
+            position,
+            settings.epochs,
+            settings.learning_rate,
+            settings.final_learning_rate,
+            settings.warmup_epochs,
+            settings.warmup_learning_rate,
+        )
+
+    return by_epoch(rate_at, settings.schedule_every)

@@ -1,9 +1,10 @@
 """Settings of the sections ``pretrain``, ``prompts``, ``encoder`` and ``training``."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, field_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, create_model, field_validator
 
+from pipeline.losses.registry import LOSS_SETTINGS
 from pipeline.settings import SettingsGroup
 from pipeline.trainer.settings import TrainerSettings
 from pipeline.training.methods import find_method
@@ -50,38 +51,12 @@ class PromptSettings(SettingsGroup):
     text_chunk: int = Field(256, ge=1, description="classes whose text features are computed at once; bounds memory")
 
 
-class EncoderSettings(SettingsGroup):
-    """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
+class MethodSettings(SettingsGroup):
+    """Which terms are in the sum of stage 2, with which weights, and when."""
 
     method: str = Field("ccaf", description="name of a method, see the table of methods")
     weights: dict[str, FiniteFloat] = Field(
         default_factory=dict, description="weights of terms by name, over the method's; 0 leaves a term out"
-    )
-    epochs: int = Field(40, ge=1, description="passes of the identity sampler")
-    identities_per_batch: int = Field(16, ge=2, description="P")
-    images_per_identity: int = Field(4, ge=2, description="K_p")
-    learning_rate: float = Field(5e-6, gt=0, description="of Adam, after the warm-up; biases have twice as much")
-    head_factor: float = Field(1.0, gt=0, description="learning rate of heads and Proj_c, as a multiple")
-    weight_decay: float = Field(1e-4, ge=0, description="of Adam")
-    schedule: Literal["cosine", "step"] = Field(
-        "cosine", description="after the warm-up: cosine decay to zero, or a tenth at each milestone (CLIP-ReID's)"
-    )
-    schedule_every: Literal["step", "epoch"] = Field(
-        "step", description="when the rate changes; epoch: the n-th epoch has the rate at n, as in CLIP-ReID"
-    )
-    milestones: tuple[int, ...] = Field((30, 50), description="epochs at which the step schedule lowers the rate")
-    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up from 0.1 x the rate")
-    similarity: Literal["dot", "cosine"] = Field("dot", description="as in prompts.similarity")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="in the identity and image-text cross-entropies")
-    triplet_margin: float = Field(0.3, ge=0, description="margin of the triplet loss")
-    identity_weight: float = Field(0.25, ge=0, description="weight of each identity cross-entropy")
-    identity_features: Literal["all", "projected"] = Field(
-        "all", description="features under L_id; all: CLIP-ReID's three; projected: the 512-d one only"
-    )
-    lambda_con: float = Field(0.1, ge=0, description="lambda_1, weight of the image-image alignment L_con (10)")
-    lambda_dis: float = Field(1.0, ge=0, description="lambda_2, weight of the disentangle loss L_dis (15)")
-    disentangle: Literal["cos2", "cos", "abs", "as-printed"] = Field(
-        "cos2", description="form of L_dis (15); cos2 stops at orthogonal, as-printed raises the cosine"
     )
     alternate: tuple[int, int] | None = Field(
         None, description="examine steps and other steps in turn, [n, m]; null: one backward pass of the sum"
@@ -89,20 +64,6 @@ class EncoderSettings(SettingsGroup):
     start_epochs: dict[str, NonNegativeInt] = Field(
         default_factory=dict, description="epochs that pass before a term enters the sum, by name; 0 where not named"
     )
-    target: Literal["cached", "computed"] = Field(
-        "cached", description="frozen shielding features of ccaf-plus: of each image once, or of each augmented view"
-    )
-    cal_epsilon: float = Field(0.1, ge=0, le=1, description="CAL: share of the target over all clothes of the person")
-    cal_scale: float = Field(16.0, gt=0, description="CAL: scale of its cosine classifier")
-    spread: Literal["none", "outfits", "cameras", "both"] = Field(
-        "none", description="spread an identity's K_p images over its outfits, cameras, or both"
-    )
-    view_geometry: Literal["shared", "independent"] = Field(
-        "shared", description="whether raw and shielding view of an image share flip, crop and erased box"
-    )
-    flip_probability: float = Field(0.5, ge=0, le=1, description="chance of mirroring an image")
-    pad: int = Field(10, ge=0, description="pixels of padding before the random crop")
-    erase_probability: float = Field(0.5, ge=0, le=1, description="chance of an erased box")
 
     @field_validator("method")
     @classmethod
@@ -116,6 +77,57 @@ class EncoderSettings(SettingsGroup):
         if steps is not None and min(steps) < 1:
             raise ValueError("both numbers must be at least 1")
         return steps
+
+
+class ScheduleSettings(SettingsGroup):
+    """Learning rates of stage 2."""
+
+    epochs: int = Field(40, ge=1, description="passes of the identity sampler")
+    learning_rate: float = Field(5e-6, gt=0, description="of Adam, after the warm-up; biases have twice as much")
+    head_factor: float = Field(1.0, gt=0, description="learning rate of heads and Proj_c, as a multiple")
+    weight_decay: float = Field(1e-4, ge=0, description="of Adam")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="after the warm-up: cosine decay to zero, or a tenth at each milestone (CLIP-ReID's)"
+    )
+    schedule_every: Literal["step", "epoch"] = Field(
+        "step", description="when the rate changes; epoch: the n-th epoch has the rate at n, as in CLIP-ReID"
+    )
+    milestones: tuple[int, ...] = Field((30, 50), description="epochs at which the step schedule lowers the rate")
+    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up from 0.1 x the rate")
+
+
+class SamplerSettings(SettingsGroup):
+    """Which images come together in a batch of stage 2."""
+
+    identities_per_batch: int = Field(16, ge=2, description="P")
+    images_per_identity: int = Field(4, ge=2, description="K_p")
+    spread: Literal["none", "outfits", "cameras", "both"] = Field(
+        "none", description="spread an identity's K_p images over its outfits, cameras, or both"
+    )
+
+
+class ViewSettings(SettingsGroup):
+    """How the views of an image are augmented."""
+
+    view_geometry: Literal["shared", "independent"] = Field(
+        "shared", description="whether raw and shielding view of an image share flip, crop and erased box"
+    )
+    flip_probability: float = Field(0.5, ge=0, le=1, description="chance of mirroring an image")
+    pad: int = Field(10, ge=0, description="pixels of padding before the random crop")
+    erase_probability: float = Field(0.5, ge=0, le=1, description="chance of an erased box")
+
+
+class EncoderSettings(ViewSettings, SamplerSettings, ScheduleSettings, MethodSettings):
+    """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
+
+
+if TYPE_CHECKING:
+    AllEncoderSettings = EncoderSettings
+else:
+    AllEncoderSettings = create_model(
+        "AllEncoderSettings", __base__=(EncoderSettings, *LOSS_SETTINGS), __doc__=EncoderSettings.__doc__
+    )
+"""The section ``encoder``: the settings above, and those of every loss, which stand in the losses' own files."""
 
 
 class ValidationSettings(SettingsGroup):

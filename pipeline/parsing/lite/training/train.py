@@ -87,6 +87,8 @@ class LiteTask(nn.Module):
 
     seen: Tensor
 
+    splits = False
+
     def __init__(self, network: LiteNetwork, precision: Precision, rare_weight: float = 1.0) -> None:
         super().__init__()
         self.network = network
@@ -94,6 +96,10 @@ class LiteTask(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self._half = precision == "bfloat16"
         self._rare_weight = rare_weight
+
+    def labels(self, batch: Batch) -> Batch:
+        """The batch itself, which has the targets."""
+        return batch
 
     def encode(self, batch: Batch) -> LiteScores:
         """The network on images uint8 (batch, height, width, 3)."""
