@@ -33,10 +33,12 @@ from PIL import Image
 from torchvision import transforms as T
 
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import ImageStore, open_store
 from pipeline.training.batches import EncoderData
 from pipeline.training.classes import index_classes
 from pipeline.training.sampler import IdentitySampler
+from pipeline.training.settings import ViewSettings
 
 MEAN = STD = (0.5, 0.5, 0.5)
 PAD, FLIP, ERASE = 10, 0.5, 0.5
@@ -252,10 +254,8 @@ def main() -> None:
             sampler=IdentitySampler(labels, PERSONS, BATCH // PERSONS, 0),
             mean=MEAN,
             std=STD,
-            flip_probability=FLIP,
-            pad=PAD,
-            erase_probability=ERASE,
-            ahead=0,
+            views=ViewSettings(flip_probability=FLIP, pad=PAD, erase_probability=ERASE),
+            loading=LoadingSettings(ahead=0),
         )
         decoding = replace(data, store=plain)
         same_pixels = all(torch.equal(*some) for some in zip(store.pairs(rows), plain.pairs(rows), strict=True))
@@ -276,7 +276,7 @@ def main() -> None:
             "pixels_made_once_images_per_core_second": round(len(rows) / built, 1),
             "reading": measure_reading(reader, rows, store, files, options.rounds),
             "views": measure_views(data, decoding, pairs, options.rounds),
-            "waiting": measure_waiting(replace(data, threads=2, ahead=4), 0.1),
+            "waiting": measure_waiting(replace(data, loading=LoadingSettings(threads=2, ahead=4)), 0.1),
         }
     print(json.dumps(result, indent=2))
 

@@ -48,6 +48,7 @@ from pipeline.training.encoder_task import EncoderTask, train_encoder
 from pipeline.training.methods import term_weights
 from pipeline.training.prompt_task import PromptData, PromptTask, train_prompts
 from pipeline.training.sampler import IdentitySampler
+from pipeline.training.settings import AllEncoderSettings, PromptSettings
 
 MEAN = STD = (0.5, 0.5, 0.5)
 OUTFITS = 2
@@ -172,9 +173,10 @@ def _task(setting: Setting, clip: Clip) -> EncoderTask:
     numbers = torch.arange(setting.classes * per_person).reshape(setting.classes, per_person)
     task = EncoderTask(
         clip.image_encoder,
-        term_weights("ccaf", {"lambda_con": 0.1, "lambda_dis": 1.0}, {}),
+        term_weights("ccaf", AllEncoderSettings()),
         identities=setting.classes,
         seed=0,
+        settings=AllEncoderSettings(),
         identity_texts=torch.randn(setting.classes, dimension, generator=generator),
         clothes_texts=torch.randn(setting.clothes_classes, dimension, generator=generator),
         identity_clothes=numbers.clamp(max=setting.clothes_classes - 1),
@@ -209,9 +211,9 @@ def measure_step(setting: Setting, folder: Path) -> dict[str, Any]:
             bare.extend(_bare_step(task, batch, precision) for batch in batches)
 
     # the first epoch warms up caches, allocator and optimizer
-    engine = Engine(precision=precision, parts=setting.accumulation, seed=0, epoch_done=take_turns)
+    engine = Engine(precision=precision, parts=setting.accumulation, seed=0, epoch_done=take_turns, quiet=True)
     epochs = 1 + max(setting.rounds, 1)
-    run = train_encoder(task, data, epochs=epochs, learning_rate=1e-6, engine=engine, quiet=True)
+    run = train_encoder(task, data, AllEncoderSettings(epochs=epochs, learning_rate=1e-6), engine)
     rows = run.timings[1:]
     steps = sum(row["steps"] for row in rows)
     phases = {name: 1000 * sum(row.get(name, 0.0) for row in rows) / steps for name in PHASES}
@@ -259,7 +261,8 @@ def measure_prompts(setting: Setting, folder: Path) -> dict[str, Any]:
         clip.text_encoder,
     )
     cached = PromptData(shielding, clothes, data.identities, data.clothes_classes)
-    run = train_prompts(task, cached, epochs=1 + max(setting.rounds, 1), warmup_epochs=0, quiet=True)
+    settings = PromptSettings(epochs=1 + max(setting.rounds, 1), warmup_epochs=0)
+    run = train_prompts(task, cached, settings, 0, Engine(quiet=True))
     epoch = sum(row["seconds"] for row in run.curves[1:]) / len(run.curves[1:])
     return {
         "images": len(data.rows),

@@ -34,6 +34,8 @@ class Labels:
 class Task(nn.Module):
     """An encoder, a head with batch norm over the whole batch, and losses that compare images with each other."""
 
+    splits = True
+
     def __init__(self, layer: nn.Module | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
@@ -45,6 +47,9 @@ class Task(nn.Module):
     def encode(self, batch: Batch) -> Features:
         vector = self.encoder(batch.images)
         return Features(vector, self.encoder(batch.images.flip(0)).flip(0).square())
+
+    def labels(self, batch: Batch) -> Labels:
+        return Labels(batch.labels)
 
     def losses(self, features: Features, labels: Labels) -> dict[str, torch.Tensor]:
         return {
@@ -61,13 +66,9 @@ def make_batch(count: int = 12) -> Batch:
     return Batch(images, torch.arange(count) % 3)
 
 
-def labels_of(batch: Batch) -> Labels:
-    return Labels(batch.labels)
-
-
 def gradients_of(task: Task, parts: int, weights: dict[str, float], batch: Batch | None = None):
     task.zero_grad()
-    maker = GradientMaker(task, Precision(), labels_of, parts)
+    maker = GradientMaker(task, Precision(), parts)
     losses, cached = maker.losses(batch or make_batch())
     maker.backward(weighted_sum(losses, weights), cached)
     return losses, {name: parameter.grad for name, parameter in task.named_parameters()}
@@ -80,7 +81,7 @@ ALL = {"triplet": 1.0, "cross": 0.5, "contrast": 2.0, "other": 1.0}
 def test_gradients_in_parts_equal_those_of_the_whole_batch(parts):
     task = Task()
     task.zero_grad()
-    expected_losses = task.losses(task.encode(make_batch()), labels_of(make_batch()))
+    expected_losses = task.losses(task.encode(make_batch()), task.labels(make_batch()))
     weighted_sum(expected_losses, ALL).backward()
     expected = {name: parameter.grad.clone() for name, parameter in task.named_parameters()}
     losses, found = gradients_of(Task(), parts, ALL)

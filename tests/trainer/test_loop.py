@@ -1,7 +1,7 @@
 """The training loop: what it counts, when it stops, what it saves, and that it goes on as if nothing had happened."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import pytest
@@ -12,11 +12,12 @@ from pipeline.errors import InputError, WorkError
 from pipeline.files import read_json
 from pipeline.trainer import loop as trainer
 from pipeline.trainer.curves import loss_note
-from pipeline.trainer.engine import Engine, Epoch, Validation
+from pipeline.trainer.engine import Engine, Validation
 from pipeline.trainer.epochs import curves_as_csv, run_epochs
 from pipeline.trainer.loop import train
 from pipeline.trainer.precision import Precision
 from pipeline.trainer.states import ResumeSettings
+from pipeline.trainer.task import Epoch, Plan
 
 STEPS = 5
 
@@ -29,6 +30,8 @@ class Heights:
 class Regression(nn.Module):
     """A line through points, with dropout, so that torch's own random numbers matter."""
 
+    splits = False
+
     def __init__(self, poisoned: int | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
@@ -36,6 +39,9 @@ class Regression(nn.Module):
         self.drop = nn.Dropout(0.3)
         self.seen: list[float] = []
         self._poisoned = poisoned
+
+    def labels(self, batch: torch.Tensor) -> torch.Tensor:
+        return batch
 
     def encode(self, batch: torch.Tensor) -> Heights:
         self.seen.append(float(batch[0, 0]))
@@ -62,19 +68,15 @@ def epoch_of(number: int, start: int = 0) -> Epoch[torch.Tensor]:
 
 
 def run(task, epochs=3, engine=None, rate=1e-2, **settings):
-    optimizer = torch.optim.Adam(task.parameters(), fused=True)
-    return train(
-        task,
-        optimizer,
-        epochs,
-        epoch_of,
-        lambda _: rate,
+    plan = Plan(
         what="line",
+        epochs=epochs,
+        epoch_of=epoch_of,
+        rate_at=lambda _: rate,
         weigh=lambda _epoch, _step, losses: torch.stack(list(losses.values())).sum(),
-        engine=engine or Engine(seed=7),
-        quiet=True,
-        **settings,
     )
+    optimizer = torch.optim.Adam(task.parameters(), fused=True)
+    return train(task, optimizer, plan, replace(engine or Engine(seed=7), quiet=True, **settings))
 
 
 def test_curves_are_means_over_the_steps_that_have_a_loss():

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_parameters
-from pipeline.trainer.schedule import by_epoch, cosine_rate, encoder_rates, step_rate
+from pipeline.trainer.schedule import by_epoch, cosine_rate, step_rate
+from pipeline.training.encoder_task import encoder_rates
 
 
 def test_warm_up_is_linear_from_its_start():
@@ -36,14 +37,7 @@ def test_the_preset_clip_reid_has_the_rates_of_clip_reid():
         return 5e-6 * factor * 0.1 ** sum(epoch >= milestone for milestone in (30, 50))
 
     preset = load_parameters(Path("preset:clip-reid")).encoder
-    rates = encoder_rates(
-        preset.epochs,
-        preset.learning_rate,
-        preset.schedule,
-        preset.schedule_every,
-        preset.milestones,
-        preset.warmup_fraction,
-    )
+    rates = encoder_rates(preset)
     for number in range(60):
         for within in (0.0, 0.4, 0.99):
             assert rates(number + within) == pytest.approx(published(number + 1))

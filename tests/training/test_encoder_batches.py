@@ -9,10 +9,12 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import open_store
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import index_classes
 from pipeline.training.sampler import IdentitySampler
+from pipeline.training.settings import ViewSettings
 from pipeline.training.views import augment, draw_geometry
 
 SIZE = (32, 16)
@@ -32,7 +34,7 @@ def data(picture_shards, tmp_path_factory) -> EncoderData:
         sampler=IdentitySampler(labels, 2, 2, seed=3),
         mean=MEAN,
         std=STD,
-        pad=3,
+        views=ViewSettings(pad=3),
         seed=3,
         cameras=reader.ids.camera_id[rows].astype(np.int64),
     )
@@ -73,13 +75,13 @@ def test_without_cameras_all_are_minus_one(data):
 
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (3, 5)])
 def test_threads_change_nothing(data, threads, ahead):
-    alone = list(replace(data, ahead=0).epoch(4).batches)
-    assert all_same(list(replace(data, threads=threads, ahead=ahead).epoch(4).batches), alone)
+    alone = list(replace(data, loading=LoadingSettings(ahead=0)).epoch(4).batches)
+    assert all_same(list(replace(data, loading=LoadingSettings(threads=threads, ahead=ahead)).epoch(4).batches), alone)
 
 
 @pytest.mark.parametrize("geometry", ["shared", "independent"])
 def test_a_resume_in_the_middle_of_an_epoch_gives_the_same_batches(data, geometry):
-    data = replace(data, geometry=geometry)
+    data = replace(data, views=ViewSettings(pad=3, view_geometry=geometry))
     whole = data.epoch(2)
     expected = list(whole.batches)
     for start in range(1, whole.steps):
@@ -91,7 +93,7 @@ def test_a_resume_in_the_middle_of_an_epoch_gives_the_same_batches(data, geometr
 
 @pytest.mark.parametrize("geometry", ["shared", "independent"])
 def test_ranks_together_see_the_batch_of_one_process(data, geometry):
-    data = replace(data, geometry=geometry)
+    data = replace(data, views=ViewSettings(pad=3, view_geometry=geometry))
     whole = list(data.epoch(5).batches)
     shares = [list(data.epoch(5, rank=rank, world=2).batches) for rank in range(2)]
     together = [
@@ -119,9 +121,14 @@ def test_shared_views_have_one_geometry_and_independent_ones_their_own(data):
         share = (batch.raw == batch.shielding).all(dim=1).float().mean(dim=(1, 2))
         return int((share > 0.25).sum())
 
-    plain = replace(data, erase_probability=0.0)
+    plain = replace(data, views=ViewSettings(pad=3, erase_probability=0.0))
     shared = sum(flips(batch) for batch in plain.epoch(0).batches)
-    apart = sum(flips(batch) for batch in replace(plain, geometry="independent").epoch(0).batches)
+    apart = sum(
+        flips(batch)
+        for batch in replace(plain, views=ViewSettings(pad=3, erase_probability=0.0, view_geometry="independent"))
+        .epoch(0)
+        .batches
+    )
     images = 4 * plain.epoch(0).steps
     assert shared == images
     assert apart < images / 2

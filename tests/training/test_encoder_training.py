@@ -10,17 +10,20 @@ import torch
 from pipeline.errors import InputError, WorkError
 from pipeline.losses.identity import identity_loss
 from pipeline.losses.registry import TERMS
-from pipeline.losses.terms import LossSettings
 from pipeline.models.clip import load_clip
 from pipeline.shards.store import ImageStore
+from pipeline.trainer.engine import Engine
 from pipeline.trainer.epochs import Epoch, run_epochs
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
-from pipeline.training.encoder_task import EncoderFeatures, EncoderTask, labels_of, make_optimizer, train_encoder
+from pipeline.training.encoder_task import EncoderFeatures, EncoderTask, make_optimizer, train_encoder
 from pipeline.training.methods import METHODS, term_weights
 from pipeline.training.sampler import IdentitySampler
+from pipeline.training.settings import AllEncoderSettings, ViewSettings
 
 HALF = (0.5, 0.5, 0.5)
+QUIET = Engine(quiet=True)
+SETTINGS = ("alternate", "start_epochs", "identity_features")
 IDENTITIES = np.repeat(np.arange(4), 4)
 CLOTHES = np.where(np.arange(16) % 4 == 3, NO_CLASS, np.arange(16) // 2)
 
@@ -29,8 +32,10 @@ def make_task(config, method: str = "ccaf", **settings) -> EncoderTask:
     """A task of the method on a tiny CLIP: 4 identities, 8 clothes classes."""
     clip = load_clip(str(config), image_size=(64, 32))
     texts = torch.randn(12, 24, generator=torch.Generator().manual_seed(0))
-    weights = settings.pop("weights", None) or term_weights(method, {"lambda_con": 0.1, "lambda_dis": 1.0})
+    chosen = AllEncoderSettings(**{name: settings.pop(name) for name in SETTINGS if name in settings})
+    weights = settings.pop("weights", None) or term_weights(method, chosen)
     given = {
+        "settings": chosen,
         "identities": 4,
         "seed": 0,
         "identity_texts": texts[:4],
@@ -143,12 +148,12 @@ def test_a_part_starts_equal_in_every_method(tiny_clip_config):
 
 
 def test_weights_of_parameters_and_overrides():
-    given = {"lambda_con": 0.4, "lambda_dis": 1.4}
+    given = AllEncoderSettings(lambda_con=0.4, lambda_dis=1.4)
     assert term_weights("ccaf", given)["centre"] == 0.4
     assert term_weights("ccaf", given)["disentangle"] == 1.4
     changed = term_weights("i2t", given, {"i2t": 0.0, "clothes_uniform": 0.5})
     assert changed == {"identity": 1.0, "clothes_uniform": 0.5}
-    assert "disentangle" not in term_weights("ccaf", given | {"lambda_dis": 0.0})
+    assert "disentangle" not in term_weights("ccaf", AllEncoderSettings(lambda_dis=0.0))
 
 
 def test_a_term_that_does_not_exist_is_refused_with_the_names(tiny_clip_config):
@@ -181,7 +186,7 @@ def test_a_batch_without_any_clothes_class_has_no_clothes_terms(tiny_clip_config
 
 
 def test_projected_features_only_under_the_identity_loss(tiny_clip_config):
-    task = make_task(tiny_clip_config, "baseline", settings=LossSettings(identity_features="projected"))
+    task = make_task(tiny_clip_config, "baseline", identity_features="projected")
     assert not any(name.startswith("parts.raw_heads.hidden") for name, _ in task.named_parameters())
     batch = make_batch()
     features = task.image_encoder(batch.raw).projected
@@ -254,7 +259,7 @@ def test_one_examine_step_leaves_everything_but_proj_c_bit_identical(tiny_clip_c
     task = make_task(tiny_clip_config, "ccaf", alternate=(1, 1))
     before = deepcopy(task.state_dict())
     one_batch = Epoch(1, iter([make_batch()]))
-    optimizer = make_optimizer(task, 1e-3, 1e-4)
+    optimizer = make_optimizer(task, AllEncoderSettings(learning_rate=1e-3))
     run_epochs(task, optimizer, 1, lambda _: one_batch, lambda _: 1e-3, what="t", weights_at=task.loss_weights_at,
                quiet=True)  # fmt: skip
     changed = {key for key, value in task.state_dict().items() if not torch.equal(value, before[key])}
@@ -266,7 +271,9 @@ def test_biases_have_twice_the_rate_and_heads_their_factor(tiny_clip_config):
     task = make_task(tiny_clip_config)
     factors = {}
     names = {id(parameter): name for name, parameter in task.named_parameters()}
-    for group in make_optimizer(task, 1.0, 0.0, head_factor=5.0).param_groups:
+    for group in make_optimizer(
+        task, AllEncoderSettings(learning_rate=1.0, weight_decay=0.0, head_factor=5.0)
+    ).param_groups:
         factors |= {names[id(parameter)]: group["rate_factor"] for parameter in group["params"]}
     assert factors["image_encoder.tower.proj"] == 1.0
     assert factors["image_encoder.tower.ln_post.bias"] == 2.0
@@ -300,7 +307,7 @@ def make_data(**settings) -> EncoderData:
         sampler=IdentitySampler(IDENTITIES, 2, 2, seed=0),
         mean=HALF,
         std=HALF,
-        pad=2,
+        views=ViewSettings(pad=2),
         **settings,
     )
 
@@ -309,7 +316,7 @@ def test_training_changes_both_encoders_and_no_text(tiny_clip_config):
     task = make_task(tiny_clip_config)
     before = deepcopy(task.state_dict())
     texts = task.identity_texts.clone(), task.clothes_texts.clone()
-    curves = train_encoder(task, make_data(), epochs=6, learning_rate=3e-4, quiet=True).curves
+    curves = train_encoder(task, make_data(), AllEncoderSettings(epochs=6, learning_rate=3e-4), QUIET).curves
     assert curves[-1]["identity"] < curves[0]["identity"]
     for part in (
         "image_encoder.tower.conv1.weight",
@@ -325,7 +332,7 @@ def test_equal_seeds_give_equal_bits(tiny_clip_config):
     states = []
     for _ in range(2):
         task = make_task(tiny_clip_config)
-        train_encoder(task, make_data(), epochs=2, learning_rate=3e-4, quiet=True)
+        train_encoder(task, make_data(), AllEncoderSettings(epochs=2, learning_rate=3e-4), QUIET)
         states.append(task.state_dict())
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
@@ -335,7 +342,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_clip_config):
     with torch.no_grad():
         task.parts["raw_heads"].hidden.classifier.weight.fill_(float("nan"))
     with pytest.raises(WorkError, match=r"not finite at epoch 0, step 0 \(identity nan"):
-        train_encoder(task, make_data(), epochs=1, quiet=True)
+        train_encoder(task, make_data(), AllEncoderSettings(epochs=1), QUIET)
 
 
 def test_features_of_parts_of_a_batch_give_the_losses_of_the_whole_batch(tiny_clip_config):
@@ -347,7 +354,7 @@ def test_features_of_parts_of_a_batch_give_the_losses_of_the_whole_batch(tiny_cl
         for rows in (slice(0, 5), slice(5, 16))
     ]
     whole = EncoderFeatures(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(EncoderFeatures)))
-    losses = task.losses(whole, labels_of(batch))
+    losses = task.losses(whole, task.labels(batch))
     assert set(losses) == set(task.loss_weights)
     for name, loss in losses.items():
         torch.testing.assert_close(loss, expected[name])

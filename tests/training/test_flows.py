@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from pipeline.features.extraction import encode_images, retrieval_feature
-from pipeline.losses.terms import LossSettings
 from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.shards.store import ImageStore
+from pipeline.trainer.engine import Engine
 from pipeline.training.batches import EncoderData
 from pipeline.training.classes import clothes_of_identities
 from pipeline.training.encoder_task import EncoderTask, train_encoder
 from pipeline.training.methods import METHODS, term_weights
 from pipeline.training.sampler import IdentitySampler
+from pipeline.training.settings import AllEncoderSettings, ViewSettings
 
 HALF = (0.5, 0.5, 0.5)
 SIZE = (64, 32)
@@ -72,10 +73,10 @@ def test_stage_2_leaves_prompts_and_text_encoder_alone_and_never_sees_clothes_im
     texts = [learner.encode_all(clip.text_encoder) for learner in learners]
     task = EncoderTask(
         clip.image_encoder,
-        term_weights(method, {"lambda_con": 0.1, "lambda_dis": 1.0}),
+        term_weights(method, AllEncoderSettings()),
         identities=4,
         seed=0,
-        settings=LossSettings(),
+        settings=AllEncoderSettings(),
         identity_texts=texts[0],
         clothes_texts=texts[1],
         identity_clothes=torch.from_numpy(clothes_of_identities(IDENTITIES, CLOTHES)),
@@ -90,10 +91,10 @@ def test_stage_2_leaves_prompts_and_text_encoder_alone_and_never_sees_clothes_im
         sampler=IdentitySampler(IDENTITIES, 2, 2, seed=0),
         mean=HALF,
         std=HALF,
-        pad=2,
+        views=ViewSettings(pad=2),
         shielding=task.uses_shielding_images,
     )
-    train_encoder(task, data, epochs=1, learning_rate=1e-3, quiet=True)
+    train_encoder(task, data, AllEncoderSettings(epochs=1, learning_rate=1e-3), Engine(quiet=True))
     for module, state in zip(frozen, before, strict=True):
         for key, value in module.state_dict().items():
             assert torch.equal(value, state[key]), key

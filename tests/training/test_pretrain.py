@@ -29,6 +29,7 @@ from pipeline.training.pretrain_data import (
     read_captioned_images,
 )
 from pipeline.training.pretrain_task import PretrainTask, pretrain, spread_phrases, zero_shot_accuracy
+from pipeline.training.settings import PretrainSettings
 
 HALF = (0.5, 0.5, 0.5)
 SIZE = (64, 32)
@@ -183,7 +184,9 @@ def test_training_learns_person_and_clothes_and_changes_both_encoders(clip: Clip
     task = PretrainTask(clip, data.factors)
     before = clip_state(clip)
     before = {name: value.clone() for name, value in before.items()}
-    rows = pretrain(task, make_batches(data.part(slice(40, None))), epochs=20, learning_rate=3e-3, quiet=True)
+    rows = pretrain(
+        task, make_batches(data.part(slice(40, None))), PretrainSettings(epochs=20, learning_rate=3e-3), quiet=True
+    )
     scores = zero_shot_accuracy(task, data.part(slice(0, 40)), HALF, HALF)
     assert rows[-1]["total"] < rows[0]["total"]
     assert all(score["accuracy"] > 90 for score in scores.values()), scores
@@ -209,7 +212,7 @@ def test_interrupted_training_ends_with_the_same_weights(tiny_clip_config: Path,
 
             object.__setattr__(batches, "epoch", until)
         with contextlib.suppress(KeyboardInterrupt):
-            pretrain(PretrainTask(clip, data.factors), batches, epochs=3, resume=resume, quiet=True)
+            pretrain(PretrainTask(clip, data.factors), batches, PretrainSettings(epochs=3), resume, quiet=True)
         return clip_state(clip)
 
     whole = train(3, None)

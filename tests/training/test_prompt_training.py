@@ -10,14 +10,18 @@ from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.text_encoder import TextEncoder
+from pipeline.trainer.engine import Engine
 from pipeline.trainer.epochs import ResumeSettings
 from pipeline.trainer.gradients import GradientMaker
 from pipeline.trainer.precision import Precision
 from pipeline.training.classes import NO_CLASS
 from pipeline.training.prompt_task import PromptBatch, PromptData, PromptTask, train_prompts
+from pipeline.training.settings import PromptSettings
 
 IDENTITIES = np.repeat(np.arange(4), 5)
 CLOTHES = np.where(np.arange(20) % 5 == 0, NO_CLASS, np.arange(20) // 5 * 2 + np.arange(20) % 2)
+
+QUIET = Engine(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +112,16 @@ def test_prompts_are_made_where_the_text_encoder_is(clip):
 
 def test_training_lowers_the_loss_and_leaves_the_text_encoder_alone(clip):
     before = {key: value.clone() for key, value in clip.text_encoder.state_dict().items()}
-    curves = train_prompts(
-        make_task(clip), make_data(), epochs=15, batch_size=8, learning_rate=0.05, warmup_epochs=1, quiet=True
-    ).curves
+    settings = PromptSettings(epochs=15, batch_size=8, learning_rate=0.05, warmup_epochs=1)
+    curves = train_prompts(make_task(clip), make_data(), settings, 0, QUIET).curves
     assert curves[-1]["total"] < 0.8 * curves[0]["total"]
     assert all(torch.equal(value, before[key]) for key, value in clip.text_encoder.state_dict().items())
 
 
 def test_without_clothes_classes_only_identity_prompts_are_learned(clip):
-    curves = train_prompts(make_task(clip, with_clothes=False), make_data(), epochs=1, batch_size=8, quiet=True).curves
+    curves = train_prompts(
+        make_task(clip, with_clothes=False), make_data(), PromptSettings(epochs=1, batch_size=8), 0, QUIET
+    ).curves
     assert set(curves[0]) >= {"i2t", "t2i"}
     assert "i2t_clothes" not in curves[0]
 
@@ -126,9 +131,9 @@ class InterruptedRunError(Exception):
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(clip, tmp_path):
-    settings = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "quiet": True}
+    settings = PromptSettings(epochs=6, batch_size=8, learning_rate=0.02)
     whole = make_task(clip)
-    expected = train_prompts(whole, make_data(), **settings).curves
+    expected = train_prompts(whole, make_data(), settings, 0, QUIET).curves
     resume = ResumeSettings(tmp_path / "partial", "fingerprint", seconds=0.0)
 
     broken_data = make_data()
@@ -142,9 +147,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(clip, tmp_path):
 
     broken = Breaking(broken_data.images, broken_data.clothes, IDENTITIES, CLOTHES)
     with pytest.raises(InterruptedRunError):
-        train_prompts(make_task(clip), broken, resume=resume, **settings)
+        train_prompts(make_task(clip), broken, settings, 0, Engine(quiet=True, resume=resume))
     again = make_task(clip)
-    curves = train_prompts(again, make_data(), resume=resume, **settings).curves
+    curves = train_prompts(again, make_data(), settings, 0, Engine(quiet=True, resume=resume)).curves
     for key, value in whole.state_dict().items():
         assert torch.equal(again.state_dict()[key], value), key
     assert [row["total"] for row in curves] == [row["total"] for row in expected]
