@@ -9,7 +9,7 @@ from pipeline.studies.steps import Kind, Step
 Room = Callable[[Step], tuple[str, int]]
 """Which slots a step takes one of, by name, and how many of these there are."""
 
-GUESSED = 0.1
+GUESSED = 0.05
 """Share of the work left that may be of kinds of which no step is finished, for the time left to be told."""
 LEAST_OF_A_STEP = 0.05
 """Share of a running step that is expected to be left however long it has run."""

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,7 +89,26 @@ def killed(study_file, tmp_path_factory):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "table.json").exists()
+    shutil.copytree(out, out.with_name("as killed"))
     return out
+
+
+def test_runs_that_are_finished_can_be_read_before_the_others_are(killed):
+    """The killed study had trained one encoder; the rows without training were there by then."""
+    out = killed.with_name("as killed")
+    table = json.loads((out / "table-incomplete.json").read_text())
+    assert not table["complete"]
+    assert re.fullmatch(r"\d+ of 10 runs are not finished", table["failures"][-1])
+    rows = {row["name"]: row for row in table["rows"]}
+    assert 0 not in rows["oracle-clothes"]["missing_seeds"]
+    for row in table["rows"]:
+        for seed in {0, 1} - set(row["missing_seeds"]):
+            place = {"oracle": f"oracles/{row['name'][7:]}", "method": f"methods/{row['name']}"}.get(
+                row["kind"], "frozen"
+            )
+            metrics = json.loads((out / f"seed-{seed}/{place}/metrics.json").read_text())["protocols"]
+            assert row["figures"]["cc"]["mAP"]["values"][str(seed)] == metrics["cc"]["mAP"]
+    assert "are not finished" in (out / "table-incomplete.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +182,9 @@ def test_a_run_that_fails_does_not_stop_the_others_and_the_table_says_so(finishe
     assert rows["other"]["figures"]["cc"]["rank1"]["n"] == 1
     assert output.err.count("seed-0/methods/broken/encoder") >= 1
     assert "error: 1 steps of study broken failed" in output.err
+    metrics = json.loads((finished / "seed-0/methods/other/metrics.json").read_text())["protocols"]["cc"]
+    line = f"other, seed 0: cc Rank-1 {metrics['rank1']:.1f}, mAP {metrics['mAP']:.1f}"
+    assert line in output.err.splitlines()  # as soon as the run was finished
     assert "Traceback" not in output.err
     assert not (finished / "table.json").exists()
     assert "Incomplete" in (finished / "table-incomplete.md").read_text()

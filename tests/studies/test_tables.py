@@ -14,9 +14,11 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.files import write_json
 from pipeline.studies.blocks import make_blocks
+from pipeline.studies.finished import describe_run
 from pipeline.studies.formats import table_as_csv, table_as_html, table_as_markdown, write_table
 from pipeline.studies.plan import GridPoint, make_plan
-from pipeline.studies.rows import Base
+from pipeline.studies.reading import load_study, study_names
+from pipeline.studies.rows import Base, Plan
 from pipeline.studies.schedule import Note
 from pipeline.studies.statistics import spread_of
 from pipeline.studies.study import Study
@@ -44,9 +46,9 @@ def figure(row: str, seed: int, protocol: str, metric: str) -> float:
     return 10.0 + (sum(map(ord, row + protocol + metric)) * 7919 + seed * 104729) % 6007 / 100
 
 
-@pytest.fixture
-def plan(tmp_path):
-    plan = make_plan(STUDY, tmp_path, Base(), None, {})
+def plan_with_figures(study: Study, folder: Path) -> Plan:
+    """A plan whose runs have metrics and leakage."""
+    plan = make_plan(study, folder, Base(), None, {})
     for row in plan.rows:
         for seed, run in row.runs.items():
             protocols = {
@@ -61,6 +63,11 @@ def plan(tmp_path):
                 }
                 write_json(plan.steps[run.leakage].out, {"headline": headline})
     return plan
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return plan_with_figures(STUDY, tmp_path)
 
 
 def notes_of(plan, without=()):
@@ -272,3 +279,28 @@ def test_tuning_chooses_the_best_mean_and_no_point_that_failed():
 
 def test_artifacts_lie_where_the_plan_says(plan, tmp_path):
     assert plan.steps["seed-2/methods/ccaf/metrics.json"].out == Path(tmp_path) / "seed-2/methods/ccaf/metrics.json"
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_the_page_reads_whole_at_the_widths_of_screens(name, tmp_path, cut_parts):
+    study = load_study(name)
+    plan = plan_with_figures(study, tmp_path / "study")
+    headline = {
+        kind: {"accuracy": 98.7, "chance": 12.5} for kind in ("clothes", "identity", "upper_colour", "within_identity")
+    }
+    for row in plan.rows:
+        for run in row.runs.values():
+            if run.leakage is not None:
+                retrieval = {"mAP": figure(run.leakage, 0, "lower", "mAP"), "chance": 12.5}
+                write_json(
+                    plan.steps[run.leakage].out, {"headline": {**headline, "retrieval_lower_garment": retrieval}}
+                )
+    write_table(build_table(name, study, plan, notes_of(plan), [], MADE_BY), tmp_path, "table")
+    for width in (1000, 1300, 1600):
+        assert cut_parts(tmp_path / "table.html", width) == []
+
+
+def test_a_finished_run_is_told_in_one_line(plan):
+    metrics = "seed-1/methods/ccaf/metrics.json"
+    rank1, mean = (figure(metrics, 1, "cc", metric) for metric in ("rank1", "mAP"))
+    assert describe_run(STUDY, plan, metrics) == f"ccaf, seed 1: cc Rank-1 {rank1:.1f}, mAP {mean:.1f}"
