@@ -97,16 +97,18 @@ def test_in_a_short_type_the_text_encoder_is_short_and_the_losses_are_long(clip)
         assert losses[name].item() == pytest.approx(supervised_contrastive(*pair, labels, labels).item(), rel=1e-6)
 
 
-def test_prompts_are_made_where_the_text_encoder_is(clip):
+def test_prompts_are_made_where_the_text_encoder_is(clip, monkeypatch):
+    monkeypatch.setattr("pipeline.models.prompts._sentence_tokens", lambda *_: torch.ones(5, dtype=torch.int64))
     with FakeTensorMode(allow_non_fake_inputs=True):  # a pretended GPU, which refuses operands of two devices
-        tower = TextTransformer(context_length=24, vocab_size=49408, width=16, heads=2, layers=1, output_dim=24)
-        encoder = TextEncoder(tower.to("cuda"))
+        with torch.device("cuda"):
+            tower = TextTransformer(context_length=24, vocab_size=49408, width=16, heads=2, layers=1, output_dim=24)
+        encoder = TextEncoder(tower)
         learner = PromptLearner(
             IDENTITY_TEMPLATE, 4, 2, tokenizer=clip.tokenizer, encoder=encoder, context_length=24,
             generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
         assert learner.prefix.device.type == learner.suffix.device.type == "cuda"
-        learner.context.data = learner.context.data.to("cuda")
+        learner.context = torch.nn.Parameter(learner.context.detach().to("cuda"))
         assert learner.encode(encoder, torch.tensor([2, 0]).to("cuda")).device.type == "cuda"
 
 
