@@ -83,20 +83,20 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
             walkers_share=asked.walkers_share,
             seed=parameters.seed,
             device=device,
-            report=_score_reporter(data, console, size, asked.score_every),
+            report=_score_reporter(data, console, size, asked.score_every, device),
             quiet=console.quiet,
         )
         scores = write_trained(out, trained, data, device)
     return {"weights": str(out / WEIGHTS_NAME), "scores": {name: value.as_dict() for name, value in scores.items()}}
 
 
-def _score_reporter(data: ParserData, console: Console, size: tuple[int, int], every: int) -> EpochReport:
+def _score_reporter(data: ParserData, console: Console, size: tuple[int, int], every: int, device: str) -> EpochReport:
     """Says the clothes IoU on held-out photographs every so many epochs; changes nothing."""
     name, examples = next(iter(data.held_out.items()))
 
     def report(epoch: int, network: LiteNetwork) -> None:
         if every and epoch % every == 0:
-            parser = LiteParser(copy.deepcopy(network), size)
+            parser = LiteParser(copy.deepcopy(network), size, device)
             console.say(f"epoch {epoch}: {name}: clothes IoU {score(parser, examples).clothes_iou:.3f}")
 
     return report
