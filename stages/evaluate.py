@@ -134,10 +134,12 @@ def _possible_protocols(items: "FeatureSet", facts: "DatasetFacts | None") -> "t
     return chosen, remarks
 
 
-def _table(entries: list[dict[str, Any]]) -> str:
-    """The figures in percent, aligned."""
+def table_of(result: dict[str, Any]) -> str:
+    """The figures of :func:`run` in percent, aligned; a re-ranked row below its plain one."""
     from pipeline.datasets.counts import as_columns
 
+    reranked = result.get("reranked", {})
+    entries = [part[name] for name in result["protocols"] for part in (result["protocols"], reranked) if name in part]
     lines = [["protocol", *COLUMNS, "queries", "skipped", "gallery"]]
     for entry in entries:
         name = entry["name"] + (", re-ranked" if "reranking" in entry else "")
@@ -188,7 +190,7 @@ def _score(
     return entries, [warning for warning in warnings if warning], queries
 
 
-def _default_target(features: Path) -> Path:
+def default_target(features: Path) -> Path:
     """``features-frozen.parquet`` -> ``metrics-frozen.json``; a file of another name -> ``metrics.json``."""
     name = features.stem.replace("features", "metrics", 1) if features.stem.startswith("features") else "metrics"
     return features.with_name(f"{name}.json")
@@ -240,7 +242,7 @@ def command(
     if features is None and query is None and gallery is None:
         features = dataset_workspace(context).features
         dataset = context.parameters.data.dataset
-    target = out or _default_target(features or query or Path("features.parquet"))
+    target = out or default_target(features or query or Path("features.parquet"))
     result = run(
         context.parameters,
         context.console,
@@ -251,9 +253,7 @@ def command(
         rerank=rerank,
         per_query=per_query,
     )
-    reranked = result.get("reranked", {})
-    entries = [part[name] for name in result["protocols"] for part in (result["protocols"], reranked) if name in part]
-    context.console.result(result, _table(entries))
+    context.console.result(result, table_of(result))
     context.console.say(f"metrics -> {target}")
     if per_query is not None:
         context.console.say(f"results of each query -> {per_query}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.config import Parameters
+from stages import evaluate
 from stages.console import Console
 from stages.options import (
     DatasetOption,
@@ -42,6 +43,9 @@ def command(
         Path | None,
         typer.Option("--out", help="Feature file. Default: artifacts/<data set>/features.parquet (features-frozen)."),
     ] = None,
+    score: Annotated[
+        bool, typer.Option("--score", help="Score them as well, as evaluate does: metrics*.json beside the features.")
+    ] = False,
     dataset: DatasetOption = None,
     params: ParamsOption = None,
     overrides: SetOption = None,
@@ -64,8 +68,22 @@ def command(
         target,
         roles,
     )
-    context.console.result(result, f"{target}: {result['images']} rows")
-    context.say_next("evaluate", "--features", str(target))
+    text = f"{target}: {result['images']} rows"
+    if not score:
+        context.console.result(result, text)
+        context.say_next("evaluate", "--features", str(target))
+        return
+    metrics = evaluate.default_target(target)
+    scores = evaluate.run(
+        context.parameters,
+        context.console,
+        evaluate.Scored(features=target),
+        metrics,
+        dataset=context.parameters.data.dataset,
+    )
+    context.console.result({**result, "metrics": scores}, f"{text}\n{evaluate.table_of(scores)}")
+    context.console.say(f"metrics -> {metrics}")
+    context.say_next("report")
 
 
 def run(

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.models.checkpoint import CONFIG_NAME
 from pipeline.reporting.plots import curve
-from pipeline.training.loop import CURVES_NAME
+from pipeline.training.curves import CURVES_NAME
 
 EPOCH = "epoch"
 
