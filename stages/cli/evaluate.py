@@ -55,7 +55,7 @@ def command(
     if features is None and query is None and gallery is None:
         features = context.workspace.features
         dataset = context.parameters.data.dataset
-    target = out or _default_target(features or query or Path("features.parquet"))
+    target = out or metrics_beside(features or query or Path("features.parquet"))
     result = evaluate.run(
         context.parameters,
         context.console,
@@ -66,23 +66,23 @@ def command(
         rerank=rerank,
         per_query=per_query,
     )
-    reranked = result.get("reranked", {})
-    entries = [part[name] for name in result["protocols"] for part in (result["protocols"], reranked) if name in part]
-    context.console.result(result, _table(entries))
+    context.console.result(result, score_table(result))
     context.console.say(f"metrics -> {target}")
     if per_query is not None:
         context.console.say(f"results of each query -> {per_query}")
     context.say_next("report")
 
 
-def _default_target(features: Path) -> Path:
+def metrics_beside(features: Path) -> Path:
     """``features-frozen.parquet`` -> ``metrics-frozen.json``; a file of another name -> ``metrics.json``."""
     name = features.stem.replace("features", "metrics", 1) if features.stem.startswith("features") else "metrics"
     return features.with_name(f"{name}.json")
 
 
-def _table(entries: list[dict[str, Any]]) -> str:
-    """The figures in percent, aligned."""
+def score_table(result: dict[str, Any]) -> str:
+    """The figures of a scoring in percent, aligned; a re-ranked row below its plain one."""
+    reranked = result.get("reranked", {})
+    entries = [part[name] for name in result["protocols"] for part in (result["protocols"], reranked) if name in part]
     lines = [["protocol", *COLUMNS, "queries", "skipped", "gallery"]]
     for entry in entries:
         name = entry["name"] + (", re-ranked" if "reranking" in entry else "")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stages.cli.evaluate import metrics_beside, score_table
 from stages.cli.options import Context, shared_options
 
 
@@ -30,12 +31,15 @@ def command(
         Path | None,
         typer.Option("--out", help="Feature file. Default: artifacts/<data set>/features.parquet (features-frozen)."),
     ] = None,
+    score: Annotated[
+        bool, typer.Option("--score", help="Score them as well, as evaluate does: metrics*.json beside the features.")
+    ] = False,
 ) -> None:
     """Write the features of a data set's images, for evaluate or for your own use.
 
     Only the raw image encoder is used: no mask and no text.
     """
-    from stages import extract
+    from stages import evaluate, extract
 
     workspace = context.workspace
     target = out or (workspace.frozen_features if frozen else workspace.features)
@@ -47,5 +51,14 @@ def command(
         target,
         roles,
     )
-    context.console.result(result, f"{target}: {result['images']} rows")
-    context.say_next("evaluate", "--features", str(target))
+    text = f"{target}: {result['images']} rows"
+    if not score:
+        context.console.result(result, text)
+        context.say_next("evaluate", "--features", str(target))
+        return
+    metrics = metrics_beside(target)
+    scored = evaluate.Scored(features=target)
+    scores = evaluate.run(context.parameters, context.console, scored, metrics, dataset=context.parameters.data.dataset)
+    context.console.result({**result, "metrics": scores}, f"{text}\n{score_table(scores)}")
+    context.console.say(f"metrics -> {metrics}")
+    context.say_next("report")

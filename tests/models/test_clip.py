@@ -179,7 +179,7 @@ def test_spec_rebuilds_the_encoder_through_json(tiny_clip_config):
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"name": "ViT-Z"}, "unknown model 'ViT-Z'"),
     ({"name": "nowhere.json"}, "model configuration not found: nowhere.json"),
-    ({"name": "ViT-B-16-quickgelu", "pretrained": "nosuchtag"}, "neither a file X"),
+    ({"name": "ViT-B-16-quickgelu", "pretrained": "nosuchtag"}, "neither a file nor a pretrained tag.*openai.*builtin"),
     ({"name": "walker-clip", "pretrained": "builtin:other"}, "builtin:other does not come with this package"),
     ({"name": "ViT-B-16", "pretrained": "openai"}, "another activation.*use ViT-B-16-quickgelu"),
     ({"name": "RN50", "image_size": (250, 128)}, "250x128 is not a multiple of 32x32"),

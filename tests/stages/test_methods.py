@@ -167,6 +167,35 @@ def test_flip_averaging_changes_the_features_and_is_recorded(figures, tmp_path):
     np.testing.assert_allclose(np.linalg.norm(features["true"], axis=1), 1, atol=1e-5)
 
 
+def test_features_are_scored_in_one_go_as_evaluate_scores_them(figures, tmp_path, capsys):
+    out = tmp_path / "features-frozen.parquet"
+    params = ["--params", str(figures.params), "--set", "evaluate.rerank=true"]
+    words = ["--frozen", "--score", "--shards", str(figures.shards), "--out", str(out)]
+    assert run(["extract", *params, *words]) == 0
+    shown = capsys.readouterr()
+    assert "next: ccaf-pipeline report" in shown.err
+    metrics = tmp_path / "metrics-frozen.json"
+    assert str(metrics) in shown.err
+    apart = tmp_path / "apart.json"
+    assert run(["evaluate", *params, "--features", str(out), "--out", str(apart), "--quiet"]) == 0
+    assert metrics.read_bytes() == apart.read_bytes()
+    head, table = shown.out.split("\n", 1)
+    assert head == f"{out}: 24 rows"
+    assert table == capsys.readouterr().out
+    assert "re-ranked" in table
+    assert run(["extract", *params, *words, "--quiet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == json.loads(metrics.read_text())
+
+
+def test_features_that_cannot_be_scored_are_kept_and_the_reason_is_told(figures, tmp_path, capsys):
+    out = tmp_path / "train.parquet"
+    words = ["--frozen", "--role", "train", "--shards", str(figures.shards), "--out", str(out)]
+    assert run(["extract", "--params", str(figures.params), *words, "--score", "--quiet"]) == 2
+    assert "error: " in capsys.readouterr().err
+    assert pq.read_table(out).num_rows > 0
+    assert not (tmp_path / "metrics.json").exists()
+
+
 @pytest.mark.parametrize(("setting", "message"), [
     ("encoder.method=clipreid", "encoder.method = 'clipreid': unknown method; methods are: baseline, clip-reid"),
     ("encoder.weights={center: 1}", "encoder.weights: center is not a term; terms are: identity"),
