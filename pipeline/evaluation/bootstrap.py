@@ -9,6 +9,12 @@ SAMPLES_AT_ONCE = 200
 Values = NDArray[np.float64]
 
 
+def _product(left: Values, right: Values) -> Values:
+    """Matrix product by one thread, for the last bits of a library's product may depend on how many share it."""
+    result: Values = np.einsum("st,tk->sk", left, right)
+    return result
+
+
 def bootstrap_intervals(
     values: Values, valid: NDArray[np.bool_], person_id: NDArray[np.int64], resamples: int, seed: int
 ) -> Values:
@@ -44,8 +50,8 @@ def bootstrap_intervals(
         drawn = generator.integers(total, size=(size, total))
         offsets = np.arange(size)[:, None] * total
         weights = np.bincount((drawn + offsets).ravel(), minlength=size * total).reshape(size, total).astype(np.float64)
-        denominators = np.maximum(weights @ counts, 1)
-        sampled = (weights @ sums.reshape(total, -1)).reshape(size, draws, metrics) / denominators[:, :, None]
+        denominators = np.maximum(_product(weights, counts), 1)
+        sampled = _product(weights, sums.reshape(total, -1)).reshape(size, draws, metrics) / denominators[:, :, None]
         means[start : start + size] = sampled.mean(axis=1)
     tail = (1 - CONFIDENCE) / 2
     intervals: Values = np.quantile(means, [tail, 1 - tail], axis=0).T

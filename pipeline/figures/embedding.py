@@ -111,30 +111,37 @@ def tsne(features: Floats, perplexity: float, seed: int) -> NDArray[np.float32]:
 
     Between normalised features the squared Euclidean distance is twice the cosine distance. The perplexity is lowered
     to (N - 1) / 3 where there are few points.
+
+    One thread does it all: several would add up Barnes-Hut's sums in the order in which they end, and no two maps need
+    then be alike.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     values = features.astype(np.float64)
-    engine = TSNE(
-        perplexity=min(perplexity, (len(values) - 1) / 3),
-        init=_start(values, seed),
-        learning_rate="auto",
-        method="exact" if len(values) <= EXACT_UP_TO else "barnes_hut",
-        random_state=seed,
-        n_jobs=1,
-    )
-    points: NDArray[np.float32] = engine.fit_transform(values).astype(np.float32)
+    with threadpool_limits(1):
+        engine = TSNE(
+            perplexity=min(perplexity, (len(values) - 1) / 3),
+            init=_start(values, seed),
+            learning_rate="auto",
+            method="exact" if len(values) <= EXACT_UP_TO else "barnes_hut",
+            random_state=seed,
+            n_jobs=1,
+        )
+        points: NDArray[np.float32] = engine.fit_transform(values).astype(np.float32)
     return points
 
 
 def _silhouette(features: Floats, labels: Integers) -> float | None:
     """Mean silhouette by cosine distance; None where the labels make fewer than two groups, or no group at all."""
     from sklearn.metrics import silhouette_score
+    from threadpoolctl import threadpool_limits
 
     groups = len(np.unique(labels))
     if not 2 <= groups < len(labels):
         return None
-    return float(silhouette_score(features, labels, metric="cosine"))
+    with threadpool_limits(1):
+        return float(silhouette_score(features, labels, metric="cosine"))
 
 
 def embed(items: FeatureSet, chosen: Chosen, perplexity: float, seed: int) -> Embedding:

@@ -4,6 +4,8 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.errors import InputError
 from pipeline.evaluation.features import NO_ID, FeatureSet, normalise_rows
@@ -42,6 +44,26 @@ def test_separable_clusters_stay_apart_on_the_map(clusters):
 def test_the_same_seed_gives_the_same_map(clusters):
     one, again = (tsne(clusters.features, perplexity=10, seed=4) for _ in range(2))
     assert np.array_equal(one, again)
+
+
+def test_one_thread_makes_the_map_and_then_there_are_as_many_as_before(clusters, monkeypatch):
+    """With three threads or more Barnes-Hut's sums are added up in another order each time."""
+    original, seen = TSNE.fit_transform, []
+
+    def numbers():
+        return [library["num_threads"] for library in threadpool_info()]
+
+    def watched(engine, values):
+        seen.append(set(numbers()))
+        return original(engine, values)
+
+    monkeypatch.setattr(TSNE, "fit_transform", watched)
+    with threadpool_limits(3):
+        before = numbers()
+        tsne(clusters.features, perplexity=10, seed=0)
+        assert numbers() == before
+    assert seen == [{1}]
+    assert 3 in before
 
 
 def test_few_points_and_equal_features_still_give_a_map():

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from pipeline.evaluation.per_query import PER_QUERY_SCHEMA
 from stages.cli import run
@@ -46,6 +47,20 @@ def evaluated(capsys, *arguments):
     assert run(["evaluate", *map(str, arguments), "--json", "--set", "evaluate.bootstrap=20"]) == 0
     captured = capsys.readouterr()
     return json.loads(captured.out), captured.err
+
+
+def test_the_file_has_the_same_bytes_for_any_number_of_threads(tmp_path):
+    persons = [number % 10 for number in range(230)]  # more than one block of queries
+    sides = [rows(role, persons, camera, camera, noise=0.9) for camera, role in enumerate(("query", "gallery"), 1)]
+    features, before = write(tmp_path / "f.parquet", *sides), torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            command = ["evaluate", "--features", str(features), "--rerank", "--out", str(tmp_path / f"{threads}.json")]
+            assert run([*command, "--quiet", "--set", f"threads={threads}"]) == 0
+    finally:
+        torch.set_num_threads(before)
+    assert 10 < json.loads((tmp_path / "1.json").read_text())["protocols"]["general"]["mAP"] < 90
+    assert len({(tmp_path / f"{threads}.json").read_bytes() for threads in (1, 2, 5)}) == 1
 
 
 def test_default_protocols_follow_the_ids_and_what_is_left_out_is_told(one_file, tmp_path, capsys):

@@ -25,11 +25,27 @@ from pipeline.storage import atomic_output, list_names, read_bytes
 from stages.cli import app
 
 WITHOUT_PACKAGE = """
+import os
 import sys
-sys.path[:] = [entry for entry in sys.path if "ccaf" not in entry.lower() or "plugin" in entry]
-sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
+from importlib.machinery import PathFinder
+
+
+class BroughtAlong:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name not in ("pipeline", "stages", "data_manifests"):
+            return None
+        folders = [entry for entry in map(os.path.abspath, sys.path) if "runtime_resources" in entry.split(os.sep)]
+        spec = PathFinder.find_spec(name, folders)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return spec
+
+
+sys.meta_path.insert(0, BroughtAlong)
 """
-"""Read by every Python process of the cluster when it starts: an installed ccaf-pipeline is not found."""
+"""Read by every Python process of the cluster when it starts: ccaf-pipeline is found where Ray unpacks what a run
+brings along, and nowhere else, however it is installed. All other modules are found as ever."""
 
 
 def free_port() -> int:
@@ -79,8 +95,11 @@ def bare_cluster(s3_bucket: str, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("PYTHONPATH", f"{hook}{os.pathsep}{PLUGIN}")
         # a job's `python` is the first on the cluster's path
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        found = subprocess.run([sys.executable, "-c", "import pipeline"], capture_output=True, text=True, cwd=hook)
-        assert "No module named 'pipeline'" in found.stderr
+        for name in ("pipeline", "stages"):
+            code = f"import numpy, ray.dashboard; print('all else is there'); import {name}"
+            found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+            assert found.stdout == "all else is there\n", found.stderr
+            assert f"No module named {name!r}" in found.stderr
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         head = {"num_cpus": 2, "include_dashboard": True}
         head |= {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}

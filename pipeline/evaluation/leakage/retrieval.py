@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from pipeline.evaluation.chance import expected_average_precision
 from pipeline.evaluation.features import Floats, Integers
 from pipeline.evaluation.leakage.probes import NOT_APPLICABLE
-
-QUERIES_AT_ONCE = 256
+from pipeline.evaluation.similarity import similarity_blocks
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,8 @@ def retrieve_same_value(features: Floats, person_id: Integers, values: Integers)
     applies = values != NOT_APPLICABLE
     features, person_id, values = features[applies], person_id[applies], values[applies]
     precision, expected = [], []
-    for start in range(0, len(features), QUERIES_AT_ONCE):
-        part = slice(start, start + QUERIES_AT_ONCE)
-        scores = torch.matmul(torch.from_numpy(features[part]), torch.from_numpy(features).T).numpy()
+    for start, scores in similarity_blocks(features, features):
+        part = slice(start, start + len(scores))
         own = person_id[part, None] == person_id
         scores[own] = -np.inf  # behind everything
         order = np.argsort(-scores, axis=1, kind="stable")
