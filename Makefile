@@ -1,9 +1,10 @@
 # make demo: set up and run the whole pipeline on rendered people. make test: set up, lint, types, tests.
+# make gpu-check: check and measure this machine's GPU.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types tests clean
+.PHONY: setup demo test lint types tests gpu-check clean
 
 setup: $(VENV)/.installed
 
@@ -28,6 +29,11 @@ types: setup
 
 tests: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+gpu-check: setup
+	@$(BIN)/python -c "import torch, sys; torch.cuda.is_available() or sys.exit('NO GPU WAS CHECKED: PyTorch finds no CUDA device on this machine; the check could not be made')"
+	$(BIN)/python -m pytest -m gpu tests/gpu
+	$(BIN)/python benchmarks/gpu.py --out artifacts/gpu.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

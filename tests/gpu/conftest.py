@@ -1,8 +1,9 @@
 """Checks of a real GPU: ``pytest -m gpu tests/gpu``, or ``make gpu-check``. Without CUDA they are skipped, and say so.
 
-``CCAF_TEST_DEVICE`` names the device, ``cuda`` where it is not set. On any other device than a real GPU the checks still
-run, on small networks, and show only that they themselves work; one of the project's ordinary tests does that.
-``CCAF_TEST_PROGRAM`` is the command that starts ``ccaf-pipeline`` in a process of its own, where it is not this Python's.
+``CCAF_TEST_DEVICE`` names the device, ``cuda`` where it is not set. On another device than a real GPU the checks run on
+small networks, and show only that they themselves work; one of the project's ordinary tests does that.
+``CCAF_TEST_SMALL`` takes small networks on CUDA as well, and ``CCAF_TEST_PROGRAM`` is the command that starts
+``ccaf-pipeline`` in a process of its own, where it is not this Python.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gpu_samples import Checks, reference_clip
+from gpu_samples import Checks, reference_clip, settings
 
 from stages.cli import run
 
@@ -59,11 +60,6 @@ def checks(device: str) -> Checks:
     """What is compared: the paper's network on a real GPU, a small one elsewhere."""
     real = torch.device(device).type == "cuda" and not os.environ.get("CCAF_TEST_SMALL")
     return Checks(device, reference_clip(small=not real), images=8, small=not real)
-
-
-def settings(*values: str) -> list[str]:
-    """Command-line words that set parameters."""
-    return [word for value in values for word in ("--set", value)]
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
 }
 """For ViT-B/16. On a CPU in bf16, with 8 random images, its gradients were off by 0.009 to 0.048, by method."""
 SMALL_BF16 = Tolerance(1e-2, 0.25)
-"""For the small network: the gradient of its patch convolution is a sum of few terms that nearly cancel (0.05 to 0.17)."""
+"""For the small network, whose patch convolution has a gradient of terms that nearly cancel: off by 0.05 to 0.17."""
 ACCUMULATION = 1e-5
 """The same of a batch in parts beside the whole batch, both on the device and in float32."""
 LABELS = {"fp32": 0.999, "tf32": 0.99, "bf16": 0.99, "fp16": 0.99}
@@ -87,6 +87,11 @@ def assert_within(found: Step, expected: Step, tolerance: Tolerance) -> None:
     assert errors.gradient <= tolerance.gradient, (
         f"gradients differ by {errors.gradient:.2e} of their norm, allowed are {tolerance.gradient}"
     )
+
+
+def settings(*values: str) -> list[str]:
+    """Command-line words that set parameters."""
+    return [word for value in values for word in ("--set", value)]
 
 
 @contextmanager

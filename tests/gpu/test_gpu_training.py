@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import settings
-from gpu_samples import need_cuda
+from gpu_samples import need_cuda, settings
 from safetensors.torch import load_file
 
 from stages.cli import run
