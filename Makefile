@@ -1,13 +1,14 @@
 # make demo: set up and run the whole pipeline on rendered people. make test: set up, lint, types, documentation, tests.
 # The demo's environment has what the pipeline needs; make setup adds the tools for development and all parsers to it.
 # make docs: the documentation, into build/site. make reference: the pages of it that follow from the program.
+# make gpu-check: check and measure this machine's GPU.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Without compiling all modules beforehand: Python compiles the few that are used when they are first imported.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
-.PHONY: setup demo test lint types docs reference tests clean
+.PHONY: setup demo test lint types docs reference tests gpu-check clean
 
 setup: $(VENV)/.installed-dev
 
@@ -45,6 +46,11 @@ reference: setup
 
 tests: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+gpu-check: setup
+	@$(BIN)/python -c "import torch, sys; torch.cuda.is_available() or sys.exit('NO GPU WAS CHECKED: PyTorch finds no CUDA device on this machine; the check could not be made')"
+	$(BIN)/python -m pytest -m gpu tests/gpu
+	$(BIN)/python benchmarks/gpu.py --out artifacts/gpu.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

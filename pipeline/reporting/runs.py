@@ -14,7 +14,6 @@ from pipeline.files import read_json
 from pipeline.models.checkpoint import CONFIG_NAME
 from pipeline.reporting.plots import curve
 from pipeline.trainer.curves import CURVES_NAME
-from pipeline.trainer.epochs import CURVES_NAME
 
 EPOCH = "epoch"
 

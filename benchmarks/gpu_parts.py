@@ -1,0 +1,324 @@
+"""What ``benchmarks/gpu.py`` measures of networks of random weights: products, steps of both stages, extraction."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.features.extraction import encode_images
+from pipeline.models.clip import Clip, load_clip
+from pipeline.models.image_encoder import ImageEncoder
+from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.trainer.distributed import tensor_fields
+from pipeline.trainer.engine import Engine, Epoch, TrainingRun
+from pipeline.trainer.gradients import weighted_sum
+from pipeline.trainer.loop import train
+from pipeline.trainer.precision import Precision, PrecisionName
+from pipeline.trainer.record import hardware, peak_memory
+from pipeline.training.batches import EncoderBatch
+from pipeline.training.encoder_task import EncoderTask, labels_of, make_optimizer, use_fast_layout
+from pipeline.training.methods import METHODS, term_weights
+from pipeline.training.prompt_task import PromptBatch, PromptTask
+
+Row = dict[str, Any]
+
+IDENTITIES, CLOTHES = 150, 300
+PER_IDENTITY = 4
+LEARNING_RATE = 1e-6
+MEAN = STD = (0.5, 0.5, 0.5)
+WARM_UP = 3
+BACKWARD = 2
+"""A backward pass multiplies as much as two forward passes: once for the inputs, once for the weights."""
+SHORT: dict[str, PrecisionName] = {"bf16": "bf16", "fp16": "fp16", "tf32": "fp32", "fp32": "fp32"}
+KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        model: open_clip name.
+        image: Height and width in pixels.
+        pairs: Images of a batch.
+        steps: Steps of one measurement.
+        matrix: Rows of the square matrices.
+        images: Images to extract features of.
+    """
+
+    model: str
+    image: tuple[int, int]
+    pairs: int
+    steps: int
+    matrix: int
+    images: int
+
+
+FULL = Size("ViT-B-16-quickgelu", (256, 128), pairs=64, steps=12, matrix=8192, images=2048)
+QUICK = Size("walker-clip", (64, 32), pairs=8, steps=2, matrix=256, images=16)
+
+
+def is_cuda(device: str) -> bool:
+    """Whether it is a device of CUDA."""
+    return torch.device(device).type == "cuda"
+
+
+def precisions(device: str) -> list[str]:
+    """What a device can compute with, the most useful first."""
+    return ["bf16", "fp16", "tf32", "fp32"] if is_cuda(device) else ["bf16", "fp32"]
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether float32 products of a GPU round their factors to TF32; set before each measurement."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def wait(device: str) -> None:
+    """Until the device has done everything that it was given."""
+    if is_cuda(device):
+        torch.cuda.synchronize(device)
+
+
+def milliseconds(work: Callable[[], object], device: str, times: int, warm_up: int = WARM_UP) -> float:
+    """Of one call, mean over ``times``."""
+    for _ in range(warm_up):
+        work()
+    wait(device)
+    started = time.perf_counter()
+    for _ in range(times):
+        work()
+    wait(device)
+    return 1000 * (time.perf_counter() - started) / times
+
+
+def forward_flops(encoder: ImageEncoder, size: tuple[int, int]) -> int:
+    """Floating-point operations of one image's forward pass: two for each multiplication and addition.
+
+    Counted without computing: matrix products, convolutions and attention; the rest is a thousandth.
+    """
+    model = deepcopy(encoder).to("meta")
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model(torch.empty(1, 3, *size, device="meta"))
+    return int(counter.get_total_flops())
+
+
+def card(device: str, size: Size) -> Iterator[Row]:
+    """The card, its software, and what its matrix product really does."""
+    row: Row = {**hardware(device), "torch": torch.__version__, "cuda": torch.version.cuda}
+    if is_cuda(device):
+        properties = torch.cuda.get_device_properties(device)
+        row |= {"memory_gigabytes": round(properties.total_memory / 1e9, 1), "driver": _driver()}
+    yield row
+    for precision in precisions(device):
+        allow_tf32(precision == "tf32")
+        left, right = (torch.randn(size.matrix, size.matrix, device=device, dtype=KINDS[precision]) for _ in range(2))
+        ms = milliseconds(lambda one=left, other=right: one @ other, device, size.steps)  # type: ignore[misc]
+        yield {"precision": precision, "rows": size.matrix, "tflops": 2 * size.matrix**3 / ms / 1e9}
+
+
+def _driver() -> str | None:
+    words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=20).stdout.split("\n")[0]
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def load(size: Size) -> Clip:
+    """The model with random weights, on the CPU."""
+    return load_clip(size.model, None, image_size=size.image)
+
+
+def make_task(clip: Clip, method: str, device: str, size: Size) -> EncoderTask:
+    """Stage 2 of a method with random texts and targets."""
+    encoder = deepcopy(clip.image_encoder)
+    generator = torch.Generator().manual_seed(0)
+    task = EncoderTask(
+        encoder,
+        term_weights(method, {"lambda_con": 0.1, "lambda_dis": 1.0}),
+        identities=IDENTITIES,
+        seed=0,
+        identity_texts=torch.randn(IDENTITIES, encoder.projected_dim, generator=generator),
+        clothes_texts=torch.randn(CLOTHES, encoder.projected_dim, generator=generator),
+        identity_clothes=torch.arange(CLOTHES).reshape(IDENTITIES, -1),
+        targets=torch.randn(size.pairs, encoder.hidden_dim + encoder.projected_dim, generator=generator),
+    )
+    task = task.to(device).train()
+    use_fast_layout(task)
+    return task
+
+
+def make_batch(device: str, size: Size) -> EncoderBatch:
+    """Random images that are on the device already: data are measured by ``benchmarks/reading.py``."""
+    places = torch.arange(size.pairs)
+    identities = places // PER_IDENTITY
+    raw, shielding = (torch.randn(size.pairs, 3, *size.image).to(device) for _ in range(2))
+    clothes = 2 * identities + places % 2
+    cameras = torch.zeros_like(places)
+    return EncoderBatch(raw, shielding, *(t.to(device) for t in (identities, clothes, places, cameras)))
+
+
+def bare_step(task: EncoderTask, batch: EncoderBatch, precision: Precision, optimizer: torch.optim.Optimizer) -> None:
+    """Forward, backward and optimizer of the image encoders alone, with a gradient for each of their outputs."""
+    optimizer.zero_grad(set_to_none=True)
+    with precision.autocast():
+        features = task.encode(batch)
+    outputs = [tensor for tensor in tensor_fields(features).values() if tensor.requires_grad]
+    precision.backward(torch.stack([tensor.float().mean() for tensor in outputs]).sum())
+    precision.step(optimizer)
+
+
+def train_milliseconds(
+    task: torch.nn.Module,
+    batch: object,
+    optimizer: torch.optim.Optimizer,
+    weigh: Callable[[int, int, Any], Tensor | None],
+    engine: Engine,
+    steps: int,
+) -> float:
+    """Of one step of the real training loop; a first epoch warms up."""
+    ends: list[float] = []
+
+    def epoch_done(_: TrainingRun) -> None:
+        wait(engine.device)
+        ends.append(time.perf_counter())
+
+    train(
+        task,
+        optimizer,
+        2,
+        lambda _number, start: Epoch(steps, iter([batch] * (steps - start))),
+        lambda _position: LEARNING_RATE,
+        what="benchmark",
+        weigh=weigh,
+        engine=Engine(**{**vars(engine), "epoch_done": epoch_done}),
+        quiet=True,
+    )
+    return 1000 * (ends[1] - ends[0]) / steps
+
+
+def _reset_peak(device: str) -> None:
+    if is_cuda(device):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak_gigabytes(device: str) -> float | None:
+    """The networks' memory on a GPU; on a CPU one process measures everything, and its peak says nothing of a row."""
+    return round(peak_memory(device)["cuda"] / 1e9, 3) if is_cuda(device) else None
+
+
+def step(device: str, size: Size, methods: Sequence[str] = ()) -> Iterator[Row]:
+    """A step of stage 2 of every method beside the bare step of the same encoders: the most useful rows first."""
+    clip = load(size)
+    image_flops = forward_flops(clip.image_encoder, size.image)
+    batch = make_batch(device, size)
+    bare: dict[tuple[int, str], float] = {}
+    wanted = list(methods or METHODS)
+    wanted.sort(key=lambda name: name != "ccaf")
+    available = precisions(device)
+    order = [(wanted[0], precision) for precision in available]
+    order += [(method, precision) for precision in available for method in wanted[1:]]
+    for method, precision in order:
+        allow_tf32(precision == "tf32")
+        task = make_task(clip, method, device, size)
+        encoders = 1 if task.shielding_encoder is None else 2
+        key = encoders, precision
+        if key not in bare:
+            numbers, optimizer = Precision(SHORT[precision], device), make_optimizer(task, LEARNING_RATE, 1e-4)
+            bare[key] = milliseconds(
+                lambda t=task, p=numbers, o=optimizer: bare_step(t, batch, p, o),  # type: ignore[misc]
+                device,
+                size.steps,
+            )
+            del optimizer
+            task.zero_grad(set_to_none=True)
+        _reset_peak(device)
+        ms = train_milliseconds(
+            task,
+            batch,
+            make_optimizer(task, LEARNING_RATE, 1e-4),
+            lambda epoch, number, losses, t=task: weighted_sum(losses, t.loss_weights_at(epoch, number)),  # type: ignore[misc]
+            Engine(precision=Precision(SHORT[precision], device), device=device, labels_of=labels_of),
+            size.steps,
+        )
+        flops = (1 + BACKWARD) * image_flops * encoders * size.pairs
+        yield {
+            "method": method, "precision": precision, "encoders": encoders, "pairs": size.pairs, "step_ms": ms,
+            "bare_ms": bare[key], "step_flops": flops, "peak_gigabytes": _peak_gigabytes(device),
+        }  # fmt: skip
+        del task
+
+
+def prompts(device: str, size: Size) -> Iterator[Row]:
+    """A step of stage 1 with cached features."""
+    clip = load(size).freeze().to(device)
+    encoder = clip.text_encoder
+    for precision in precisions(device):
+        allow_tf32(precision == "tf32")
+        generator = torch.Generator().manual_seed(0)
+        host = load(size).text_encoder
+
+        def learner(template: str, classes: int, words: Any = host, source: Any = generator) -> PromptLearner:
+            return PromptLearner(
+                template,
+                classes,
+                4,
+                tokenizer=clip.tokenizer,
+                encoder=words,
+                context_length=encoder.context_length,
+                generator=source,
+            )
+
+        task = PromptTask(learner(IDENTITY_TEMPLATE, IDENTITIES), learner(CLOTHES_TEMPLATE, CLOTHES), encoder)
+        task = task.to(device)
+        identities = torch.arange(size.pairs, device=device)
+        images, clothes = (torch.randn(size.pairs, clip.image_encoder.projected_dim).to(device) for _ in range(2))
+        batch = PromptBatch(images, identities, clothes, 2 * identities)
+        _reset_peak(device)
+        ms = train_milliseconds(
+            task,
+            batch,
+            torch.optim.Adam(task.parameters(), lr=LEARNING_RATE, fused=True),
+            lambda _epoch, _step, losses: weighted_sum(losses, dict.fromkeys(losses, 1.0)),
+            Engine(precision=Precision(SHORT[precision], device), device=device),
+            size.steps,
+        )
+        yield {"precision": precision, "images": size.pairs, "step_ms": ms, "peak_gigabytes": _peak_gigabytes(device)}
+
+
+def extraction(device: str, size: Size) -> Iterator[Row]:
+    """Features as ``extract`` makes them, from decoded images, beside the network alone on images that are there."""
+    encoder = load(size).image_encoder.to(device).eval()
+    flops = forward_flops(encoder, size.image)
+    images = torch.randint(0, 256, (size.images, *size.image, 3), dtype=torch.uint8)
+    at_once = min(128, size.images)
+    ready = torch.randn(at_once, 3, *size.image).to(device)
+    for precision in [name for name in precisions(device) if SHORT[name] == "fp32"]:
+        allow_tf32(precision == "tf32")
+
+        def whole() -> None:
+            encode_images(
+                encoder, lambda rows: images[list(rows)], range(size.images), lambda f: f.joined,
+                mean=MEAN, std=STD, batch_size=at_once, device=device, quiet=True,
+            )  # fmt: skip
+
+        def bare() -> None:
+            with torch.no_grad():
+                encoder(ready)
+
+        _reset_peak(device)
+        yield {
+            "precision": precision,
+            "images_per_second": 1000 * size.images / milliseconds(whole, device, 1, 1),
+            "bare_images_per_second": 1000 * at_once / milliseconds(bare, device, size.steps),
+            "image_flops": flops,
+            "peak_gigabytes": _peak_gigabytes(device),
+        }
