@@ -68,6 +68,7 @@ def parameter_names(model=Parameters, prefix=""):
 
 
 KNOWN = set(parameter_names())
+SETTING = re.compile(r"^    (\w+): .* = Field\(", re.MULTILINE)
 
 
 def is_known(key):
@@ -98,8 +99,9 @@ def test_commands_are_found_in_the_pages():
 def test_parameters_that_are_named_exist(page):
     sections = {name.partition(".")[0] for name in KNOWN if "." in name}
     files = (".yaml", ".html", ".md", ".json", ".csv", ".parquet", ".py", ".pth", ".safetensors", ".svg", ".png")
-    named = re.findall(rf"`((?:{'|'.join(sorted(sections))})\.[a-z_.]+)[`:=]", page.read_text())
-    unknown = {name for name in named if not is_known(name) and not name.endswith(files)}
+    named = re.findall(rf"`((?:{'|'.join(sorted(sections))})\.[a-z0-9_.]+)[`:=]", page.read_text())
+    made_here = {f"encoder.{name}" for block in code_blocks(page, "python") for name in SETTING.findall(block)}
+    unknown = {name for name in named if not is_known(name) and not name.endswith(files)} - made_here
     assert not unknown
 
 
@@ -184,3 +186,13 @@ def test_versions_agree():
     assert re.search(
         rf'^version = "{re.escape(__version__)}"$', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE
     )
+
+
+def test_the_hooks_before_a_commit_run_what_the_gate_runs():
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    run_by_hooks = {hook["entry"].replace(" --force-exclude", "").removeprefix(".venv/bin/") for hook in hooks}
+    recipes = re.findall(
+        r"^\t\$\(BIN\)/((?:ruff|mypy).*?)(?: \.)?$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE
+    )
+    assert {"ruff check", "ruff format --check", "mypy"} <= set(recipes)
+    assert set(recipes) <= run_by_hooks
