@@ -34,7 +34,7 @@ def python(tmp_path):
 
 
 def test_the_guide_makes_a_loss_whose_test_passes(python):
-    assert "2 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/losses/test_camera_centres.py")
+    assert "3 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/losses/test_camera_centres.py")
 
 
 def test_the_loss_is_trained_with_as_the_guide_says(python, figures, tmp_path):
@@ -48,7 +48,8 @@ def test_the_loss_is_trained_with_as_the_guide_says(python, figures, tmp_path):
         str(figures.shards),
         "--quiet",
     ]
-    changes = ["--set", weights, "--set", "encoder.method=baseline", "--set", "prompts.epochs=1"]
+    values = [weights, "encoder.camera_distance=0.01", "encoder.method=baseline", "prompts.epochs=1"]
+    changes = [word for value in values for word in ("--set", value)]
     places = ["--prompts", str(tmp_path / "prompts"), "--out", str(tmp_path / "encoder")]
     python("-m", "stages", "train", *common, *changes, *places)
     with (tmp_path / "encoder/curves.csv").open() as stream:
