@@ -23,6 +23,8 @@ from pipeline.training.prompt_task import PromptBatch, PromptTask
 IDENTITIES = 16
 CLOTHES = 2 * IDENTITIES
 PER_IDENTITY = 4
+SCALES = 12
+"""Scales that are tried in fp16, each half of the one before."""
 SMALLEST_LOSS = 1e-3
 """Losses below it are compared by their difference over this number."""
 
@@ -136,7 +138,20 @@ def reference_clip(small: bool) -> Clip:
 
 
 def step_of(task: nn.Module, batch: object, precision: Precision, split: bool, parts: int = 1) -> Step:
-    """Losses and unscaled gradients of one step as the training makes them."""
+    """Losses and unscaled gradients of one step as the training makes them.
+
+    In fp16 the first scales may be too large; a training leaves such steps out and halves the scale, and so does this.
+    """
+    for _ in range(SCALES):
+        step = _scaled_step(task, batch, precision, split, parts)
+        finite = all(bool(gradient.isfinite().all()) for gradient in step.gradients.values())
+        if finite or precision.scaler is None:
+            break
+        precision.scaler.update(precision.scaler.get_scale() / 2)
+    return step
+
+
+def _scaled_step(task: nn.Module, batch: object, precision: Precision, split: bool, parts: int) -> Step:
     task.zero_grad(set_to_none=True)
     maker = GradientMaker(task, precision, labels_of if split else None, parts)
     losses, cached = maker.losses(batch)
@@ -146,7 +161,7 @@ def step_of(task: nn.Module, batch: object, precision: Precision, split: bool, p
     maker.backward(total, cached)
     scale = float(precision.scaler.get_scale()) if precision.scaler is not None else 1.0
     gradients = {
-        name: (parameter.grad / scale).float().cpu()
+        name: parameter.grad.float().cpu() / scale
         for name, parameter in task.named_parameters()
         if parameter.grad is not None
     }

@@ -20,6 +20,8 @@ from stages.cli import run
 PICTURES = 4
 SIZES = {True: 65, False: 473}
 """Input of SCHP: of a small check, and the published one."""
+CLEARLY = 0.1
+"""How far ahead a label is, in standard deviations of the logits, where rounding must not change it."""
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +63,32 @@ def test_lite_labels_pixels_as_on_the_cpu(pictures, device, numbers):
     assert max(abs(one.confidence - other.confidence) for one, other in zip(found, expected, strict=True)) < 1e-2
 
 
+def schp_parser(network: SchpNetwork, size: int, device: str, precision: str = "fp32") -> SchpParser:
+    return SchpParser(deepcopy(network), size, LIP, device, precision=precision)
+
+
+def test_schp_labels_pixels_as_on_the_cpu(checks, schp, pictures, device):
+    expected = schp_parser(schp, SIZES[checks.small], "cpu").parse(pictures)
+    with tf32(False):
+        found = schp_parser(schp, SIZES[checks.small], device).parse(pictures)
+    assert min(len(np.unique(parsing.label_map)) for parsing in expected) >= 3
+    assert agreement(found, expected) >= LABELS["fp32"]
+
+
 @pytest.mark.parametrize("numbers", list(LABELS))
-def test_schp_labels_pixels_as_on_the_cpu(checks, schp, pictures, device, numbers):
+def test_schp_has_the_labels_of_the_cpu_where_one_is_clearly_ahead(checks, schp, pictures, device, numbers):
+    """Random weights leave many pixels undecided between two labels, as trained ones do not; rounding decides those."""
     need_cuda(device, numbers)
     size = SIZES[checks.small]
-    expected = SchpParser(deepcopy(schp), size, LIP, "cpu").parse(pictures)
+    inputs = torch.stack([torch.from_numpy(warp_to_input(picture, size)) for picture in pictures])
+    expected = schp_parser(schp, size, "cpu")._logits(inputs)
     with tf32(numbers == "tf32"):
-        parser = SchpParser(deepcopy(schp), size, LIP, device, precision=short_name(numbers))
-        found = parser.parse(pictures)
-    assert min(len(np.unique(parsing.label_map)) for parsing in expected) >= 3
-    share = agreement(found, expected)
-    print(f"equal labels: {share:.5f}")
+        found = schp_parser(schp, size, device, short_name(numbers))._logits(inputs).cpu()
+    first, second = expected.topk(2, dim=1).values.unbind(1)
+    clear = first - second > CLEARLY * expected.std()
+    assert clear.float().mean() > 0.5
+    share = float((found.argmax(1) == expected.argmax(1))[clear].float().mean())
+    print(f"{float(clear.float().mean()):.3f} of the pixels are clear, {share:.5f} of them have equal labels")
     assert share >= LABELS[numbers]
 
 
