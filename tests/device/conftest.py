@@ -1,0 +1,19 @@
+"""Tests on a pretended GPU run in a process of their own; the fixture ``cuda`` switches it on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pretended import Log, pretended_cuda
+from pretended.process import Inside, Outside, is_inside
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Inside(config) if is_inside() else Outside(Path(__file__).parent), "pretended cuda")
+
+
+@pytest.fixture
+def cuda() -> Iterator[Log]:
+    """There is a GPU until the test ends; the log of what it is asked for."""
+    with pretended_cuda() as log:
+        yield log
