@@ -60,8 +60,8 @@ class PromptLearner(nn.Module):
                 f"but the text encoder takes {context_length}"
             )
         with torch.no_grad():
-            self.register_buffer("prefix", encoder.embed(prefix), persistent=False)
-            self.register_buffer("suffix", encoder.embed(suffix), persistent=False)
+            self.register_buffer("prefix", encoder.embed(prefix.to(encoder.device)), persistent=False)
+            self.register_buffer("suffix", encoder.embed(suffix.to(encoder.device)), persistent=False)
         self.context = nn.Parameter(torch.randn(classes, tokens, encoder.width, generator=generator) * TOKEN_STD)
 
     def forward(self, labels: Tensor) -> Tensor:

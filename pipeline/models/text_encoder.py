@@ -31,6 +31,12 @@ class TextEncoder(nn.Module):
         return int(self.tower.width)
 
     @property
+    def device(self) -> torch.device:
+        """Where the tower is."""
+        device: torch.device = self.tower.token_embedding.weight.device
+        return device
+
+    @property
     def context_length(self) -> int:
         """Positions that the transformer has."""
         return int(self.tower.context_length)

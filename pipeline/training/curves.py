@@ -17,12 +17,16 @@ CurveRow = dict[str, float]
 
 
 class LossSums:
-    """Adds up the losses of an epoch. Values stay on the device until they are asked for: no wait in every step."""
+    """Adds up the losses of an epoch. Values stay on the device until they are asked for: no wait in every step.
 
-    def __init__(self) -> None:
+    Args:
+        last: The latest total that is known from before; None: none is.
+    """
+
+    def __init__(self, last: float | None = None) -> None:
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
-        self.last = math.nan
+        self.last = last
         self._pending: list[tuple[int, tuple[str, ...], Tensor]] = []
 
     def __len__(self) -> int:
@@ -66,6 +70,11 @@ class LossSums:
         made.sums = dict(state["sums"])
         made.counts = dict(state["counts"])
         return made
+
+
+def loss_note(loss: float | None) -> str:
+    """The latest loss as the end of a progress line; nothing where none is known."""
+    return "" if loss is None else f", loss {loss:.3f}"
 
 
 def curves_as_csv(rows: Sequence[CurveRow]) -> str:

@@ -56,7 +56,8 @@ class Engine:
         seed: Makes torch's own random numbers (dropout) a function of seed and step; None: they are left alone.
         labels_of: See :class:`GradientMaker`; needed for parts and ranks.
         tell: Receives remarks for a person.
-        tick: Called after each step with epoch, steps done, steps expected and the latest loss.
+        tick: Called after each step with epoch, steps done, steps expected and the latest loss that is known, None
+            before the first look at one.
         epoch_done: Called on the first rank after each epoch with the run so far.
     """
 
@@ -68,7 +69,7 @@ class Engine:
     seed: int | None = None
     labels_of: Callable[[Any], Any] | None = None
     tell: Callable[[str], None] = lambda _: None
-    tick: Callable[[int, int, int, float], None] = lambda *_: None
+    tick: Callable[[int, int, int, float | None], None] = lambda *_: None
     epoch_done: "Callable[[TrainingRun], None]" = lambda _: None
 
 

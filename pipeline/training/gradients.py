@@ -94,11 +94,12 @@ class GradientMaker:
     """Computes losses and their gradients for batches.
 
     Args:
-        task: Called with a batch it returns losses by name. A task that can be split has ``encode(batch)``, the
-            expensive part, which treats each image alone, and ``losses(features, labels)`` over the global batch;
-            features, labels and batches are frozen dataclasses of tensors whose first dimension is the image.
+        task: Has ``encode(batch)``, the expensive part, which computes in ``precision``, and ``losses(features,
+            labels)``, which get features in float32 and compute in it; features are a frozen dataclass of tensors. For
+            parts and ranks ``encode`` treats each image alone, ``losses`` sees the global batch, and features, labels
+            and batches are frozen dataclasses of tensors whose first dimension is the image.
         precision: Numbers to compute with.
-        labels_of: What the losses need of a batch besides features; None: the task is not split.
+        labels_of: What the losses need of a batch besides features; None: the batch itself, which cannot be split.
         parts: Parts in which a batch goes through the encoders; more than 1 needs a second pass through them.
         ranks: The processes that hold parts of the global batch.
 
@@ -125,10 +126,6 @@ class GradientMaker:
 
     def losses(self, batch: Any) -> tuple[dict[str, Tensor], "Cached | None"]:
         """Losses of the global batch, with what :meth:`backward` needs besides them."""
-        if self._labels_of is None:
-            with self._precision.autocast():
-                losses: dict[str, Tensor] = self._task(batch)
-            return losses, None
         cached = Cached(*self._encode_parts(batch)) if self._parts > 1 else None
         if cached is None:
             with self._precision.autocast():
@@ -136,8 +133,9 @@ class GradientMaker:
             features = _as_float(features)
         else:
             features = cached.features
-        labels = gather_rows(self._labels_of(batch), self._ranks)
-        return self._task.losses(gather_rows(features, self._ranks), labels), cached
+        labels = batch if self._labels_of is None else gather_rows(self._labels_of(batch), self._ranks)
+        losses: dict[str, Tensor] = self._task.losses(gather_rows(features, self._ranks), labels)
+        return losses, cached
 
     def backward(self, total: Tensor, cached: "Cached | None") -> None:
         """Add the gradient of ``total`` to the parameters, averaged over ranks."""

@@ -11,6 +11,12 @@ from pipeline.errors import InputError
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 
 
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether this GPU does; torch answers for the current one."""
+    with torch.cuda.device(device) if device.index is not None else nullcontext():
+        return torch.cuda.is_bf16_supported()
+
+
 class Precision:
     """Autocast and gradient scaling of a run; weights, losses and optimizer state stay float32.
 
@@ -29,7 +35,7 @@ class Precision:
             raise InputError(
                 f"training.precision: fp16 needs a CUDA device, the device here is {device}; use bf16 or fp32"
             )
-        if name == "bf16" and self._kind == "cuda" and not torch.cuda.is_bf16_supported():
+        if name == "bf16" and self._kind == "cuda" and not _computes_bf16(torch.device(device)):
             raise InputError("training.precision: bf16 is not supported by this GPU; use fp16 or fp32")
         self.scaler = torch.amp.GradScaler(self._kind) if name == "fp16" else None
 

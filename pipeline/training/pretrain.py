@@ -1,6 +1,7 @@
 """Contrastive pre-training of a small CLIP: phrases of single factors at every step, whole captions at some."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,23 @@ SPREAD_STEPS = 25
 SPREAD_RATE = 1e-3
 SPREAD_SHARPNESS = 5.0
 MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
+
+
+@dataclass(frozen=True)
+class PretrainFeatures:
+    """What both encoders make of a batch.
+
+    Attributes:
+        images: Image features, NOT normalised, (B, D).
+        phrases: Normalised text features of all phrases of all factors, (P, D).
+        captions: Normalised text features of the captions that differ, (U, D); None in steps without captions.
+        caption_numbers: Row of ``captions`` that belongs to each image, (B,).
+    """
+
+    images: Tensor
+    phrases: Tensor
+    captions: Tensor | None = None
+    caption_numbers: Tensor | None = None
 
 
 class PretrainTask(nn.Module):
@@ -59,12 +77,15 @@ class PretrainTask(nn.Module):
         logits = images @ phrases.T
         return list(torch.split(logits, [len(factor.phrases) for factor in self._factors], dim=1))
 
-    def _caption_loss(self, images: Tensor, captions: list[str]) -> Tensor:
-        """InfoNCE in both directions; equal captions are positives of each other."""
+    def _captions(self, captions: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Normalised text features of the captions that differ, (U, D), and the number of each image's caption, (B,)."""
         numbers = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
-        labels = torch.tensor([numbers[caption] for caption in captions], device=images.device)
-        tokens = self._tokenizer(list(numbers)).to(images.device)
-        texts = F.normalize(self.text_encoder.encode_tokens(tokens), dim=1)[labels]
+        labels = torch.tensor([numbers[caption] for caption in captions], device=device)
+        tokens = self._tokenizer(list(numbers)).to(device)
+        return F.normalize(self.text_encoder.encode_tokens(tokens), dim=1), labels
+
+    def _caption_loss(self, images: Tensor, texts: Tensor, labels: Tensor) -> Tensor:
+        """InfoNCE in both directions of normalised features (B, D); equal captions are positives of each other."""
         scaled = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * images
         towards = supervised_contrastive(scaled, texts, labels, labels)
         return (towards + supervised_contrastive(texts, scaled, labels, labels)) / 2
@@ -78,21 +99,34 @@ class PretrainTask(nn.Module):
             losses["clothes" if factor.of_clothes else "person"].append(loss)
         return {name: torch.stack(parts).mean() for name, parts in losses.items() if parts}
 
-    def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
-        """Losses by name.
+    def encode(self, batch: PretrainBatch) -> PretrainFeatures:
+        """The expensive part: both encoders; the guides keep the patches of these images for :meth:`losses`."""
+        with self.guides.watch(self.image_encoder):
+            images: Tensor = self.image_encoder(batch.images).projected
+        phrases = self.phrase_features()
+        if batch.captions is None:
+            return PretrainFeatures(images, phrases)
+        return PretrainFeatures(images, phrases, *self._captions(batch.captions, images.device))
+
+    def losses(self, features: PretrainFeatures, batch: PretrainBatch) -> dict[str, Tensor]:
+        """Losses by name, of features that :meth:`encode` made just before.
 
         ``person`` and ``clothes``, each the mean over its factors; ``guide_person`` and ``guide_clothes``, the same by
         the guides; ``caption`` in some steps.
         """
-        with self.guides.watch(self.image_encoder):
-            images: Tensor = self.image_encoder(batch.images).projected
-        means = self._factor_losses(self.factor_logits(images, self.phrase_features()), batch.values)
+        images = features.images
+        means = self._factor_losses(self.factor_logits(images, features.phrases), batch.values)
         for guide in self.guides(images):
             for name, loss in self._factor_losses(guide, batch.values).items():
                 means[f"guide_{name}"] = means.get(f"guide_{name}", 0) + loss
-        if batch.captions is not None:
-            means["caption"] = self._caption_loss(F.normalize(images, dim=1), batch.captions)
+        if features.captions is not None and features.caption_numbers is not None:
+            texts = features.captions[features.caption_numbers]
+            means["caption"] = self._caption_loss(F.normalize(images, dim=1), texts, features.caption_numbers)
         return means
+
+    def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
+        """The losses by name; their sum is the loop's."""
+        return self.losses(self.encode(batch), batch)
 
 
 def _parameter_groups(task: PretrainTask, weight_decay: float) -> list[dict[str, object]]:

@@ -37,6 +37,23 @@ class PromptBatch:
     clothes_classes: Tensor
 
 
+@dataclass(frozen=True)
+class PromptTexts:
+    """Text features of the classes of a batch, each class once.
+
+    Attributes:
+        identities: (classes, D).
+        identity_positions: Row of ``identities`` that belongs to each image, (B,).
+        clothes: (clothes classes, D); None where no clothes prompts are learned or no image has a clothes class.
+        clothes_positions: Row of ``clothes`` that belongs to each image with a clothes class, (B',).
+    """
+
+    identities: Tensor
+    identity_positions: Tensor
+    clothes: Tensor | None = None
+    clothes_positions: Tensor | None = None
+
+
 class PromptTask(nn.Module):
     """The prompts and the losses of stage 1; the frozen text encoder is used but is not a part.
 
@@ -66,24 +83,39 @@ class PromptTask(nn.Module):
         self._scale = scale
         self._text_chunk = text_chunk
 
-    def _both_directions(self, prompts: PromptLearner, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Only the classes of the batch are encoded; each image has its own text beside it, as CLIP-ReID pairs them."""
+    def _texts(self, prompts: PromptLearner, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Only the classes of the batch are encoded."""
         classes, positions = torch.unique(labels, return_inverse=True)
-        texts = prompts.encode(self._encoder[0], classes, self._text_chunk)[positions]
+        return prompts.encode(self._encoder[0], classes, self._text_chunk), positions
+
+    def encode(self, batch: PromptBatch) -> PromptTexts:
+        """The expensive part: the text encoder on the classes of a batch."""
+        texts = PromptTexts(*self._texts(self.identity, batch.identities))
+        if self.clothes is None or not len(batch.clothes):
+            return texts
+        return PromptTexts(
+            texts.identities, texts.identity_positions, *self._texts(self.clothes, batch.clothes_classes)
+        )
+
+    def _both_directions(self, images: Tensor, texts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Each image (B, D) has its own text (B, D) beside it, as CLIP-ReID pairs them."""
         return (
             supervised_contrastive(images, texts, labels, labels, self._similarity, self._scale),
             supervised_contrastive(texts, images, labels, labels, self._similarity, self._scale),
         )
 
-    def forward(self, batch: PromptBatch) -> dict[str, Tensor]:
+    def losses(self, texts: PromptTexts, batch: PromptBatch) -> dict[str, Tensor]:
         """Losses (5), (6) for identities and (12), (13) for clothes, by name."""
-        losses = dict(
-            zip(("i2t", "t2i"), self._both_directions(self.identity, batch.images, batch.identities), strict=True)
-        )
-        if self.clothes is not None and len(batch.clothes):
-            pair = self._both_directions(self.clothes, batch.clothes, batch.clothes_classes)
+        pair = self._both_directions(batch.images, texts.identities[texts.identity_positions], batch.identities)
+        losses = dict(zip(("i2t", "t2i"), pair, strict=True))
+        if texts.clothes is not None and texts.clothes_positions is not None:
+            pair = self._both_directions(batch.clothes, texts.clothes[texts.clothes_positions], batch.clothes_classes)
             losses |= zip(("i2t_clothes", "t2i_clothes"), pair, strict=True)
         return losses
+
+    def forward(self, batch: PromptBatch) -> dict[str, Tensor]:
+        """The losses by name; their sum is the loop's."""
+        return self.losses(self.encode(batch), batch)
 
 
 @dataclass(frozen=True)

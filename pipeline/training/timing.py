@@ -18,7 +18,8 @@ class PhaseTimer:
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        self._cuda = torch.device(device).type == "cuda"
+        self._device = torch.device(device)
+        self._cuda = self._device.type == "cuda"
         self._seconds: Timings = {}
         self._events: list[tuple[str, Any, Any]] = []
         self._event: Any = None
@@ -47,15 +48,15 @@ class PhaseTimer:
     def take(self) -> Timings:
         """Seconds by name since the last call; on CUDA this waits for the GPU."""
         if self._events:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self._device)
             for name, start, end in self._events:
                 self._seconds[name] = self._seconds.get(name, 0.0) + start.elapsed_time(end) / 1000.0
             self._events.clear()
         seconds, self._seconds = self._seconds, {}
         return seconds
 
-    @staticmethod
-    def _mark() -> Any:
+    def _mark(self) -> Any:
         event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
+        # a device without a number is the current one; of any other the stream must be named, or GPU 0 is timed
+        event.record(None if self._device.index is None else torch.cuda.current_stream(self._device))
         return event

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.errors import WorkError
 from pipeline.progress import Progress
 from pipeline.training.checkpoints import BEST_NAME, ResumeSettings, SavedState, StateFolder
-from pipeline.training.curves import TOTAL, LossSums
+from pipeline.training.curves import TOTAL, LossSums, loss_note
 from pipeline.training.distributed import share_weights
 from pipeline.training.engine import Engine, Epoch, TrainingRun, Validation
 from pipeline.training.gradients import GradientMaker
@@ -47,7 +47,7 @@ def train(
     """Train for some epochs.
 
     Args:
-        task: Called with a batch, returns its losses by name (scalars). Only parameters of the optimizer move.
+        task: See :class:`GradientMaker`; its losses are scalars by name. Only parameters of the optimizer move.
         optimizer: Its groups may carry ``rate_factor``, a multiple of the scheduled rate.
         epochs: How many.
         epoch_of: Batches of an epoch by its number, from a step on; equal numbers give equal batches.
@@ -145,7 +145,7 @@ class _Trainer:
             self._one_step(batch, rate)
             self.step += 1
             self.done += 1
-            progress.advance(1, f"epoch {self.epoch + 1}/{self.epochs}, loss {self.sums.last:.3f}")
+            progress.advance(1, f"epoch {self.epoch + 1}/{self.epochs}{loss_note(self.sums.last)}")
             self.engine.tick(self.epoch, self.done, expected, self.sums.last)
             if self._is_due() and self.step < steps:
                 self._save()
@@ -197,7 +197,7 @@ class _Trainer:
         self.result.curves.append(row)
         self.result.timings.append({"epoch": self.epoch, "steps": self.step, **seconds})
         self.epoch, self.step = self.epoch + 1, 0
-        self.sums = LossSums()
+        self.sums = LossSums(self.sums.last)
         checked = self._validate()
         if self.engine.ranks.first:
             self.engine.epoch_done(self.result)

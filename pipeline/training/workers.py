@@ -73,9 +73,11 @@ class WorkerReport:
         self._said.append(text)
         self._write()
 
-    def tick(self, epoch: int, done: int, expected: int, loss: float) -> None:
+    def tick(self, epoch: int, done: int, expected: int, loss: float | None) -> None:
         """How far the training is; written once in a while."""
-        self._latest = {"epoch": epoch, "done": done, "expected": expected, "loss": f"{loss:.3f}"}
+        self._latest = {"epoch": epoch, "done": done, "expected": expected, "loss": None}
+        if loss is not None:
+            self._latest["loss"] = f"{loss:.3f}"
         if done == expected or time.monotonic() - self._written >= WATCH_SECONDS:
             self._write()
 
@@ -151,7 +153,8 @@ def _watch(folder: Path, what: str, tell: Callable[[str], None], quiet: bool) ->
                 progress = Progress(found["expected"], what, "step", quiet, done=done)
             if "done" in found and progress is not None:
                 progress.expect(found["expected"])
-                progress.advance(found["done"] - done, f"epoch {found['epoch'] + 1}, loss {found['loss']}")
+                loss = "" if found["loss"] is None else f", loss {found['loss']}"
+                progress.advance(found["done"] - done, f"epoch {found['epoch'] + 1}{loss}")
                 done = found["done"]
             if last_look:
                 if progress is not None:

@@ -75,6 +75,13 @@ class Schedule:
         return 0.5 if epoch >= self.epochs - round(self.mild_share * self.epochs) else 1.0
 
 
+@dataclass(frozen=True)
+class LiteScores:
+    """What the network says of a batch: logits (batch, labels, height, width)."""
+
+    logits: Tensor
+
+
 class LiteTask(nn.Module):
     """The network, its running mean, and the losses of a batch."""
 
@@ -88,19 +95,27 @@ class LiteTask(nn.Module):
         self._half = precision == "bfloat16"
         self._rare_weight = rare_weight
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses by name of images uint8 (batch, height, width, 3) and targets uint8 (batch, height, width)."""
-        images, targets = (part.to(self.seen.device) for part in batch)
+    def encode(self, batch: Batch) -> LiteScores:
+        """The network on images uint8 (batch, height, width, 3)."""
+        images = batch[0].to(self.seen.device)
         self.network.train()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._half):
-            logits = self.network(normalise(images))
-        log_probabilities = logits.float().log_softmax(1)
-        labels = gather_pixels(targets, targets.shape[2] // logits.shape[3]).long()
+            return LiteScores(self.network(normalise(images)))
+
+    def losses(self, scores: LiteScores, batch: Batch) -> dict[str, Tensor]:
+        """Losses by name against targets uint8 (batch, height, width)."""
+        targets = batch[1].to(self.seen.device)
+        log_probabilities = scores.logits.float().log_softmax(1)
+        labels = gather_pixels(targets, targets.shape[2] // scores.logits.shape[3]).long()
         return {
             "cross_entropy": wide_cross_entropy(log_probabilities, labels, self._rare_weight),
             "clothes": clothes_cross_entropy(log_probabilities, labels),
             "dice": clothes_dice(log_probabilities, labels),
         }
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses by name; their sum is the loop's."""
+        return self.losses(self.encode(batch), batch)
 
     @torch.no_grad()
     def average(self, decay: float) -> None:
