@@ -4,15 +4,15 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from pipeline.device import choose_device
 from pipeline.location import Location
 from pipeline.shards.binding import bind_content
-from pipeline.shards.estimate import estimate_run
+from pipeline.shards.cluster import local_resources
+from pipeline.shards.estimate import RunEstimate, estimate_run
 from pipeline.shards.folder import bound_fingerprint
-from pipeline.shards.plan import ParseSettings, check_image_ids
-from pipeline.shards.run import RunSettings
+from pipeline.shards.plan import ParseSettings, check_image_ids, plan_shards
+from pipeline.shards.run import Placement, RunSettings, choose_workers, least_cpus
 from pipeline.shards.schema import SHARD_PATTERN
-from pipeline.shards.worker import build_parser
+from pipeline.shards.worker import check_parser_device, identify
 from pipeline.storage import list_names
 from stages.console import Console
 
@@ -28,10 +28,12 @@ def show_plan(
         InputError: Parser, its settings, labels, device or manifest are wrong.
     """
     check_image_ids(table)
-    content, provenance = bind_content(name, table, settings, build_parser(settings, "cpu"))
-    estimate = estimate_run(table.num_rows, settings, run)
-    if run.address is None:
-        device = choose_device(run.device)
+    parser = identify(settings)  # kept: its memory is part of the estimate
+    content, provenance = bind_content(name, table, settings, parser)
+    placement = _place(table.num_rows, settings, run)
+    estimate = estimate_run(table.num_rows, settings, run, placement)
+    if placement is not None:
+        device = placement.device
     else:
         device = f"{run.device}, decided by the cluster at {run.address}" if run.device == "auto" else run.device
     present = len(list_names(out, SHARD_PATTERN))
@@ -45,7 +47,8 @@ def show_plan(
             "out": str(out),
             "present": present,
             "present_match": matches if present else None,
-            "device": str(device),
+            "device": device,
+            "gpus_per_worker": placement.gpus if placement is not None else None,
             "parser": settings.parser,
             "weights_sha256": provenance.weights_sha256,
             "label_scheme": provenance.label_scheme,
@@ -60,11 +63,33 @@ def show_plan(
                 f"labels    {provenance.label_scheme}; clothes are {clothes}",
                 f"shards    {estimate.shards:,} of {estimate.smallest} to {estimate.largest} images, in {out}"
                 + (f" ({present} {'are' if matches else OTHER_CONTENT} there already)" if present else ""),
-                f"workers   {estimate.workers} ({'as asked' if run.workers else 'by the CPUs of this machine'}), "
-                f"{run.threads} thread(s) each, batches of {run.batch_size}",
-                f"memory    about {estimate.megabytes_per_worker:,} MB a worker for images of 256 x 128 pixels, "
-                f"{estimate.workers * estimate.megabytes_per_worker:,} MB in all",
+                f"workers   {_workers(estimate, run, placement)}, {run.threads} thread(s) each, "
+                f"batches of {run.batch_size}",
+                f"memory    about {estimate.megabytes_per_worker:,} MB a worker for images of 256 x 128 pixels"
+                + (f", {estimate.workers * estimate.megabytes_per_worker:,} MB in all" if estimate.workers else ""),
             ]
         ),
     )
     console.say("nothing was done (--plan)")
+
+
+def _place(images: int, settings: ParseSettings, run: RunSettings) -> Placement | None:
+    """Where the workers of a run on this machine would be, decided as the run itself does; None: a cluster decides."""
+    if run.address is not None:
+        return None
+    shards = len(plan_shards(images, settings.shard_rows, settings.row_group_rows))
+    placement = choose_workers(local_resources(least_cpus(run)), run, shards)
+    check_parser_device(settings, placement.device)
+    return placement
+
+
+def _workers(estimate: RunEstimate, run: RunSettings, placement: Placement | None) -> str:
+    """Number of workers, and where it comes from."""
+    if estimate.workers is None:
+        return "as many as the cluster has room for"
+    if run.workers:
+        return f"{estimate.workers} (as asked)"
+    if placement is None or placement.device == "cpu":
+        return f"{estimate.workers} (by the CPUs of this machine)"
+    where = "GPUs of this machine" if placement.device == "cuda" else f"device {placement.device}"
+    return f"{estimate.workers} (by the {where}, {run.gpus_per_worker:g} GPU each)"

@@ -1,7 +1,7 @@
 """What a parser is, and the registry by which parsers are chosen by name."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
@@ -69,25 +69,49 @@ class SourceDigest(Protocol):
         """
 
 
+class Identity(Protocol):
+    """What decides a parser's label maps besides its settings, for the fingerprint of what is made with it."""
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """The numbering of its label maps."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights' file; empty if it has none."""
+
+
 ParserFactory = Callable[..., Parser]
+DeviceCheck = Callable[[str, Mapping[str, Any]], None]
+"""Raises an InputError if a device, named as torch names it, cannot do what the settings ask for."""
 
 
 @dataclass(frozen=True)
 class _Registration:
     settings: type[BaseModel]
     factory: ParserFactory
+    check_device: DeviceCheck | None = None
+    identity_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 _REGISTRY: dict[str, _Registration] = {}
 
 
-def register_parser(name: str, settings: type[BaseModel]) -> Callable[[ParserFactory], ParserFactory]:
+def register_parser(
+    name: str,
+    settings: type[BaseModel],
+    check_device: DeviceCheck | None = None,
+    identity_settings: Mapping[str, Any] | None = None,
+) -> Callable[[ParserFactory], ParserFactory]:
     """Decorator that makes a factory available as ``name``.
 
     Args:
         name: What users write into ``parse.parser``.
         settings: The parser's own settings, the keys of ``parse.settings``: a frozen model that forbids others. The
             factory is called with the keyword argument ``device`` (a torch device string) and a keyword a field.
+        check_device: Refuses settings that a device cannot do, before anything is started; None: each does all.
+        identity_settings: Values with which the parser can always be built on the CPU, for :func:`identify_parser`;
+            they must change neither the scheme nor the hash of the weights.
 
     Raises:
         ValueError: The name is taken.
@@ -96,7 +120,7 @@ def register_parser(name: str, settings: type[BaseModel]) -> Callable[[ParserFac
     def register(factory: ParserFactory) -> ParserFactory:
         if name in _REGISTRY:
             raise ValueError(f"a parser named {name!r} is registered already")
-        _REGISTRY[name] = _Registration(settings, factory)
+        _REGISTRY[name] = _Registration(settings, factory, check_device, dict(identity_settings or {}))
         return factory
 
     return register
@@ -153,3 +177,27 @@ def create_parser(name: str, device: str = "cpu", **settings: Any) -> Parser:
         InputError: No parser has that name, or its settings are wrong.
     """
     return _registration(name).factory(device=device, **check_settings(name, settings))
+
+
+def identify_parser(name: str, **settings: Any) -> Identity:
+    """The identity of a parser, whatever device it is going to run on; no other device than the CPU is touched.
+
+    Everything that the parser needs is read and checked, as :func:`create_parser` does.
+
+    Raises:
+        InputError: No parser has that name, or its settings are wrong.
+    """
+    registration = _registration(name)
+    values = {**check_settings(name, settings), **registration.identity_settings}
+    return registration.factory(device="cpu", **values)
+
+
+def check_device(name: str, device: str, **settings: Any) -> None:
+    """Check that a device can do what the settings of a parser ask for; neither is touched.
+
+    Raises:
+        InputError: It cannot, no parser has that name, or its settings are wrong.
+    """
+    check = _registration(name).check_device
+    if check is not None:
+        check(device, check_settings(name, settings))

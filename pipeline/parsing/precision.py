@@ -1,6 +1,7 @@
 """Number formats of a parser's network."""
 
-from typing import Final, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
 
 import torch
 
@@ -22,3 +23,16 @@ def mixed_precision(device: torch.device, precision: Precision) -> torch.autocas
     if precision == "fp16" and device.type == "cpu":
         raise InputError("precision fp16 needs a GPU; on the device cpu use fp32 or bf16")
     return torch.autocast(device.type, _TYPES.get(precision, torch.bfloat16), enabled=precision != "fp32")
+
+
+ANY_DEVICE: Final[Mapping[str, Any]] = {"precision": "fp32"}
+"""The setting ``precision`` that every device can do."""
+
+
+def check_precision(device: str, settings: Mapping[str, Any]) -> None:
+    """Check that a device can do the setting ``precision``; the device is only named, not touched.
+
+    Raises:
+        InputError: It cannot.
+    """
+    mixed_precision(torch.device(device), settings["precision"])

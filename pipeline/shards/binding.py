@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.files import sha256_of_value
-from pipeline.parsing.parser import Parser
+from pipeline.parsing.parser import Identity
 from pipeline.shards.plan import ParseSettings, manifest_sha256
 from pipeline.shards.schema import SCHEMA_VERSION, Provenance
 
 
 def bind_content(
-    dataset: str, manifest: pa.Table, settings: ParseSettings, parser: Parser
+    dataset: str, manifest: pa.Table, settings: ParseSettings, parser: Identity
 ) -> tuple[dict[str, Any], Provenance]:
     """All that decides the content of a shard folder, by name, and the provenance of its shards.
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,24 @@ class Resources:
     cpus: int
     gpus: float
     node_cpus: int
+
+
+def local_resources(cpus: int | None = None) -> Resources:
+    """What a cluster that is started on this machine has; nothing is started, and no GPU is touched.
+
+    Args:
+        cpus: CPUs at the least; None: those of the machine.
+    """
+    import torch
+
+    count = max(cpus or 1, len(os.sched_getaffinity(0)))
+    return Resources(cpus=count, gpus=float(torch.cuda.device_count()), node_cpus=count)
+
+
+def is_started_here(address: str | None) -> bool:
+    """Whether a session with this address starts a cluster on this machine, rather than joins one that is there."""
+    ray = sys.modules.get("ray")
+    return address is None and not (ray is not None and ray.is_initialized())
 
 
 @contextmanager
@@ -100,12 +119,13 @@ def _start(cpus: int | None, quiet: dict[str, Any]) -> None:
     """Start a local cluster; a busy machine gets a second chance, for Ray waits only half a minute for itself."""
     import ray
 
-    least = max(cpus, len(os.sched_getaffinity(0))) if cpus is not None else None
+    found = local_resources(cpus)
     for attempt in range(START_ATTEMPTS):
         try:
             ray.init(
                 address="local",
-                num_cpus=least,
+                num_cpus=found.cpus if cpus is not None else None,
+                num_gpus=int(found.gpus),  # those that torch can use
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 **quiet,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.shards.maker import AHEAD_PIXELS
 from pipeline.shards.plan import ParseSettings, plan_shards
-from pipeline.shards.run import RunSettings
+from pipeline.shards.run import Placement, RunSettings
 
 BASE_MEGABYTES = 850
 """A worker with torch, torchvision, OpenCV, Arrow, Ray and the embedded parser loaded (measured: 855)."""
@@ -26,15 +26,15 @@ class RunEstimate:
         shards: Number of shards.
         smallest: Images of the smallest shard.
         largest: Images of the largest shard.
-        workers: As asked for; if no number is given, as many as the CPUs of this machine allow.
-        megabytes_per_worker: Memory of a worker, for images of about 256 x 128 pixels.
+        workers: That a run would start; None if that is the cluster's to say.
+        megabytes_per_worker: Memory of a worker, that of a GPU not counted, for images of about 256 x 128 pixels.
     """
 
     images: int
     shards: int
     smallest: int
     largest: int
-    workers: int
+    workers: int | None
     megabytes_per_worker: int
 
 
@@ -47,14 +47,15 @@ def resident_megabytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
-def estimate_run(images: int, settings: ParseSettings, run: RunSettings) -> RunEstimate:
+def estimate_run(images: int, settings: ParseSettings, run: RunSettings, placement: Placement | None) -> RunEstimate:
     """Estimate a run of ``images`` images, without starting anything.
 
+    The workers are those of ``placement``; where it is None, a cluster decides on them unless their number is given.
     Where the parser was built in this process before, a worker's memory is this process's, if that is more than with
     the embedded parser.
     """
     specs = plan_shards(images, settings.shard_rows, settings.row_group_rows)
-    room = run.workers or max(1, len(os.sched_getaffinity(0)) // run.threads)
+    workers = placement.workers if placement is not None else min(run.workers, len(specs)) or None
     # two shards at once: read ahead, one window decoded and one encoded each, and the row group that is being filled
     under_way = 2 * (4 * run.batch_size * run.bucket_batches + settings.row_group_rows) * TYPICAL_PIXELS
     under_way = min(under_way, 4 * AHEAD_PIXELS)
@@ -63,6 +64,6 @@ def estimate_run(images: int, settings: ParseSettings, run: RunSettings) -> RunE
         shards=len(specs),
         smallest=min(spec.rows for spec in specs),
         largest=max(spec.rows for spec in specs),
-        workers=min(room, len(specs)),
+        workers=workers,
         megabytes_per_worker=max(BASE_MEGABYTES, resident_megabytes()) + under_way * PIXEL_BYTES // 1_000_000,
     )

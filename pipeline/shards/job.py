@@ -14,13 +14,13 @@ from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.location import Location, Place, locate
 from pipeline.progress import Progress
 from pipeline.shards.binding import bind_content
-from pipeline.shards.cluster import ray_session, terminable
+from pipeline.shards.cluster import is_started_here, local_resources, ray_session, terminable
 from pipeline.shards.folder import ShardFolder, open_folder
 from pipeline.shards.plan import ParseSettings, ShardSpec, check_image_ids, plan_shards, rows_of
 from pipeline.shards.pool import WorkerPool
 from pipeline.shards.record import Record, build_versions, read_record, write_record
-from pipeline.shards.run import RunSettings, Timings, choose_workers
-from pipeline.shards.worker import ShardTask, WorkerSetup, build_parser
+from pipeline.shards.run import RunSettings, Timings, choose_workers, least_cpus
+from pipeline.shards.worker import ShardTask, WorkerSetup, check_parser_device, identify
 from pipeline.shards.writer import ShardEntry, write_quarantine
 
 
@@ -155,8 +155,10 @@ def run_job(
     """
     started = time.monotonic()
     check_image_ids(manifest)
-    content, provenance = bind_content(dataset, manifest, settings, build_parser(settings, "cpu"))
+    content, provenance = bind_content(dataset, manifest, settings, identify(settings))
     specs = plan_shards(manifest.num_rows, settings.shard_rows, settings.row_group_rows)
+    if is_started_here(run.address):  # so that nothing is started for a device that will not do
+        check_parser_device(settings, choose_workers(local_resources(least_cpus(run)), run, len(specs)).device)
     names = [spec.name for spec in specs]
     with (
         open_folder(out, provenance.fingerprint, content, names, overwrite) as folder,
@@ -187,12 +189,12 @@ def _work(
     shards: _Shards, setup: WorkerSetup, run: RunSettings, started: float, quiet: bool, say: Callable[[str], None]
 ) -> tuple[dict[str, ShardEntry], Timings]:
     """On Ray: check what is committed, make the rest; entries by file name."""
-    least = max(run.workers, 1) * run.threads
-    with ray_session(run.address, least if least > 1 else None) as resources, terminable():
-        device, workers = choose_workers(resources, run, len(shards.specs))
-        setup = replace(setup, device=device)
-        gpus = run.gpus_per_worker if device == "cuda" else 0
-        with closing(WorkerPool(setup, workers, gpus, run.restarts, run.shard_timeout, say)) as pool:
+    with ray_session(run.address, least_cpus(run)) as resources, terminable():
+        placement = choose_workers(resources, run, len(shards.specs))
+        check_parser_device(setup.settings, placement.device)
+        setup = replace(setup, device=placement.device)
+        pool = WorkerPool(setup, placement.workers, placement.gpus, run.restarts, run.shard_timeout, say)
+        with closing(pool):
             pool.wait()
             ready = time.monotonic()
             kept = shards.check(pool, quiet)
@@ -208,9 +210,9 @@ def _work(
                 images=sum(spec.rows for spec in missing),
                 shards_made=len(made),
                 shards_reused=len(kept),
-                workers=workers,
+                workers=placement.workers,
                 workers_lost=pool.lost,
                 threads=run.threads,
-                device=device,
+                device=placement.device,
             )
     return kept | made, timings

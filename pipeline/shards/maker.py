@@ -4,19 +4,21 @@ The bytes of a shard depend on its images, its rows of the manifest and the sett
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import numpy as np
 
 from pipeline.datasets.manifest import ManifestRow
+from pipeline.device_faults import is_device_fault
 from pipeline.errors import BadImageError, WorkError
 from pipeline.images import RgbImage, encode_image, encode_label_map, encode_mask
 from pipeline.location import Location, Place, locate
 from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.parsing.parser import Parser, Parsing
+from pipeline.parsing.parser import Parser, Parsing, check_settings
 from pipeline.parsing.quality import assess
+from pipeline.shards.faults import PARSER_FAILED, Suspicion, device_fault, suspect
 from pipeline.shards.overlap import MapAhead
 from pipeline.shards.plan import ParseSettings
 from pipeline.shards.schema import Provenance
@@ -65,18 +67,18 @@ def parse_images(parser: Parser, images: Sequence[RgbImage], paths: Sequence[str
 
     Raises:
         WorkError: The parser breaks its contract.
-        MemoryError: There is no memory, which is no fault of an image either.
+        Exception: The device failed (:func:`pipeline.device_faults.is_device_fault`), which is no fault of an image.
     """
     try:
         parsings = parser.parse(images, paths)
-    except (WorkError, MemoryError):
+    except WorkError:
         raise
     except Exception as error:  # a parser may raise anything on an odd image
-        if "out of memory" in str(error):
-            raise MemoryError(f"parser {parser.name}: {error}") from error
+        if is_device_fault(error):
+            raise
         if len(images) == 1:
             detail = str(error).splitlines()[0] if str(error) else "no message"
-            return [BadImageError("parser_failed", f"{type(error).__name__}: {detail}")]
+            return [BadImageError(PARSER_FAILED, f"{type(error).__name__}: {detail}")]
         return [
             outcome
             for image, path in zip(images, paths, strict=True)
@@ -84,6 +86,11 @@ def parse_images(parser: Parser, images: Sequence[RgbImage], paths: Sequence[str
         ]
     check_parsings(parser, images, parsings)
     return list(parsings)
+
+
+def _error_of(outcome: Parsing | BadImageError) -> str | None:
+    """What the parser raised; None if it gave an answer, even if that is why the image cannot be parsed."""
+    return outcome.detail if isinstance(outcome, BadImageError) and outcome.reason == PARSER_FAILED else None
 
 
 class ShardMaker:
@@ -100,6 +107,7 @@ class ShardMaker:
         batch_size: Images handed to the parser at once.
         bucket_batches: Batches from whose images those of similar size are put together.
         io_threads: Threads that read and decode, and as many that encode.
+        device: Torch device string of the parser, for messages.
     """
 
     def __init__(
@@ -111,11 +119,13 @@ class ShardMaker:
         batch_size: int,
         bucket_batches: int,
         io_threads: int,
+        device: str = "cpu",
     ) -> None:
         self._parser = parser
         self._settings = settings
         self._provenance = provenance
         self._images = images
+        self._device = device
         self._batch_size = batch_size
         self._window = batch_size * bucket_batches
         self._readers = ThreadPoolExecutor(io_threads, thread_name_prefix="read")
@@ -134,6 +144,7 @@ class ShardMaker:
         rows: Sequence[ManifestRow],
         place: Place,
         check: Callable[[Sequence[QuarantineRow]], None] = lambda _: None,
+        failed: Collection[str] = (),
     ) -> ShardEntry:
         """Make the shard of ``rows`` and commit it at ``place``.
 
@@ -141,27 +152,48 @@ class ShardMaker:
             rows: Its part of the manifest.
             place: Its file.
             check: Called with its quarantine before it is committed; what it raises is raised, and nothing committed.
+            failed: Ids of images that another worker failed on, so that they are quarantined if they fail here too.
 
         Raises:
             WorkError: The parser breaks its contract, or a remote file system does not answer.
+            WorkerFaultError: The device failed, or images failed in such numbers that another worker must try them;
+                nothing is committed.
             OSError: The shard cannot be written, or no image can be read just now.
         """
         location = locate(place)
         digests: list[tuple[str, str]] = []
+        suspicion = Suspicion(failed)
         with (
             self._counted() as counter,
             open_shard(location, self._provenance, self._settings.row_group_rows) as writer,
             closing(self._decoded(rows)) as sources,
-            closing(self._encoded(self._parse(sources, digests))) as encoded,
+            closing(self._encoded(self._parse(sources, digests, suspicion))) as encoded,
         ):
             sources.fill()  # before its turn, so that the first batch is there when it comes
             for row in encoded:
                 writer.add(row)
                 self._done[counter] += 1
+            suspicion.finish()
+            if suspicion.failed:
+                raise suspect(self._parser.name, suspicion)
             check(writer.quarantine)
             writer.finish(sources_sha256(digests))
         assert writer.entry is not None, "the shard was committed"
         return writer.entry
+
+    def parses_any(self, rows: Sequence[ManifestRow]) -> bool:
+        """Whether any of some images, which could not be parsed before, can be parsed now.
+
+        Raises:
+            WorkError: The parser breaks its contract.
+            WorkerFaultError: The device failed.
+        """
+        with self._turn:
+            for row in rows:
+                source = decode_source(self._open(row))
+                if source.image is not None and isinstance(self._parse_batch([source])[0], Parsing):
+                    return True
+        return False
 
     @property
     def parser(self) -> Parser:
@@ -199,8 +231,24 @@ class ShardMaker:
     def _open(self, row: ManifestRow) -> Source:
         return add_parser_digest(self._parser, open_source(self._images, row, self._settings.max_pixels))
 
+    def _parse_batch(self, sources: Sequence[Source]) -> list[Parsing | BadImageError]:
+        """Outcomes of images that are decoded.
+
+        Raises:
+            WorkError: The parser breaks its contract.
+            WorkerFaultError: The device failed.
+        """
+        images = [source.image for source in sources if source.image is not None]
+        try:
+            return parse_images(self._parser, images, [source.row.path for source in sources])
+        except Exception as error:  # it may be of any class
+            if not is_device_fault(error):
+                raise
+            settings = check_settings(self._settings.parser, self._settings.parser_settings)
+            raise device_fault(error, self._parser.name, settings, self._device, images) from error
+
     def _parse(
-        self, sources: Iterable[Source], digests: list[tuple[str, str]]
+        self, sources: Iterable[Source], digests: list[tuple[str, str]], suspicion: Suspicion
     ) -> Iterator[tuple[Source, Parsing | BadImageError]]:
         """Outcomes in the manifest's order. The parser is this shard's from its first image to its last."""
         with self._turn:
@@ -208,9 +256,8 @@ class ShardMaker:
                 digests += [(source.row.image_id, source.digest) for source in window]
                 outcomes: dict[int, Parsing | BadImageError] = {}
                 for batch in bucket_by_size(window, self._batch_size):
-                    images = [image for index in batch if (image := window[index].image) is not None]
-                    paths = [window[index].row.path for index in batch]
-                    outcomes.update(zip(batch, parse_images(self._parser, images, paths), strict=True))
+                    outcomes.update(zip(batch, self._parse_batch([window[index] for index in batch]), strict=True))
+                    suspicion.add([(window[index].row.image_id, _error_of(outcomes[index])) for index in batch])
                 for index, source in enumerate(window):
                     yield source, source.bad or outcomes[index]
 

@@ -1,17 +1,20 @@
 """A pool of Ray actors that make shards, and what happens when one of them crashes, hangs, or goes with its node.
 
 Ray places, starts and watches the actors. A shard whose worker is lost is given to another one, and the lost worker is
-replaced by a new actor, which Ray starts wherever there is room. A worker has a second shard waiting, whose images it
-reads while it finishes the first.
+replaced by a new actor, which Ray starts wherever there is room. So is one that says itself that it cannot be trusted
+(see :mod:`pipeline.shards.faults`); if that was for images that failed in masses, only a worker which has made no shard
+yet may try these again. A shard that costs too many workers ends the run. A worker has a second shard waiting, whose
+images it reads while it finishes the first.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import PipelineError, WorkError
+from pipeline.shards.faults import WorkerFaultError
 from pipeline.shards.task_queue import TaskQueue
 from pipeline.shards.worker import ShardTask, ShardWorker, WorkerSetup
 from pipeline.storage import StorageError
@@ -34,11 +37,15 @@ class _Call:
 
 @dataclass(eq=False)
 class _Member:
-    """An actor; ``starting`` until it is ready. ``calls`` are in the order in which it was given them."""
+    """An actor; ``starting`` until it is ready, ``fresh`` until it is given a shard to make.
+
+    ``calls`` are in the order in which it was given them.
+    """
 
     actor: Any
     starting: Any
     deaths: int = 0
+    fresh: bool = True
     calls: deque[_Call] = field(default_factory=deque)
 
 
@@ -77,6 +84,7 @@ class WorkerPool:
         self._members = [self._start(deaths=0) for _ in range(workers)]
         self._waiting: list[tuple[float, int]] = []
         self._quiet_since = time.monotonic()
+        self._told: set[str] = set()
         self.lost = 0
 
     def wait(self) -> None:
@@ -116,7 +124,13 @@ class WorkerPool:
                     try:
                         result = _get(call.ref, call.task.name)
                     except _LostError as error:
-                        self._lose(member, [call, *member.calls], queue, str(error))
+                        self._lose(member, [call, *member.calls], queue, f"{_DIED} ({error}); {_LESS}")
+                        break
+                    except WorkerFaultError as error:
+                        self._tell_fault(error)
+                        call.task = replace(call.task, failed=call.task.failed | error.failed)
+                        reason = f"no worker could make it, the last one says: {error}"
+                        self._lose(member, [call, *member.calls], queue, reason)
                         break
                     except StorageError as error:
                         self._count_failure(call.task, queue, str(error))
@@ -162,13 +176,15 @@ class WorkerPool:
     def _see_started(self, member: _Member) -> None:
         try:
             _get(member.starting, "a worker")
-        except _LostError as error:
+        except (_LostError, WorkerFaultError) as error:
             self._replace(member)
             if member.deaths < self._restarts:
                 return
             self._waiting.pop()
             if not self._members and not self._waiting:
-                raise WorkError(f"no worker can be started: each died again and again ({error}); {_LESS}") from error
+                died = isinstance(error, _LostError)
+                reason = f"each died again and again ({error}); {_LESS}" if died else f"{error}; {_KEPT}"
+                raise WorkError(f"no worker can be started: {reason}") from error
             self._say(f"a worker cannot be started ({error}); going on with those that are left")
         else:
             member.starting = None
@@ -188,8 +204,11 @@ class WorkerPool:
         """Give every ready worker a shard, and those that have one a second to wait behind it."""
         ready = [member for member in self._members if member.starting is None]
         for member in ready:
-            if queue and not member.calls:
-                self._hand(member, method, queue.take())
+            if queue and not member.calls and (task := queue.take(member.fresh)) is not None:
+                self._hand(member, method, task)
+        idle = [member for member in ready if not member.calls]
+        if queue and idle and len(idle) == len(self._members) and not self._waiting:
+            self._replace(idle[0])  # what is left needs a fresh worker, and none is coming
         for member in ready:
             if len(member.calls) == 1 and member.calls[0].task.name not in queue.alone:
                 task = queue.take_second()
@@ -198,20 +217,27 @@ class WorkerPool:
                 self._hand(member, method, task)
 
     def _hand(self, member: _Member, method: str, task: ShardTask) -> None:
+        member.fresh = member.fresh and method != "make"
         ref = getattr(member.actor, method).remote(task)
         member.calls.append(_Call(ref, task, time.monotonic()))
 
     def _end_hung(self, queue: TaskQueue) -> None:
         for member in list(self._members):
             if self._timeout and member.calls and time.monotonic() - member.calls[0].started > self._timeout:
-                reason = f"it took longer than parse.shard_timeout, {self._timeout:g} s"
-                self._lose(member, list(member.calls), queue, reason)
+                slow = f"it took longer than parse.shard_timeout, {self._timeout:g} s"
+                self._lose(member, list(member.calls), queue, f"{_DIED} ({slow}); {_LESS}")
 
     def _lose(self, member: _Member, calls: list[_Call], queue: TaskQueue, reason: str) -> None:
         """Replace a worker and give its shards to others; the first of them is taken for the cause."""
         self._replace(member)
-        self._count_failure(calls[0].task, queue, f"its worker died again and again ({reason}); {_LESS}")
+        self._count_failure(calls[0].task, queue, reason)
         queue.give_back([call.task for call in calls])
+
+    def _tell_fault(self, error: WorkerFaultError) -> None:
+        """Say why a worker is replaced, the same reason once."""
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            self._say(f"a worker is replaced, and its shard given to another one: {error}")
 
     def _replace(self, member: _Member) -> None:
         import ray
@@ -230,6 +256,7 @@ class WorkerPool:
 
 
 _LESS = "is there too little memory? fewer --workers or a smaller parse.batch_size need less"
+_DIED = "its worker died again and again"
 _KEPT = "shards that are committed are kept, so the same command goes on from them"
 
 

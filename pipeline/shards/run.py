@@ -16,7 +16,8 @@ class RunSettings:
     Attributes:
         address: Of a Ray cluster; None: a local one.
         workers: Number of workers; 0: as many as the cluster has room for.
-        device: ``auto`` (CUDA where the cluster has GPUs), ``cpu`` or ``cuda``.
+        device: ``auto`` (CUDA where the cluster has GPUs), ``cpu``, ``cuda`` (the GPUs that Ray gives each worker), or
+            one GPU of this machine, such as ``cuda:1``.
         threads: CPU threads of the network in a worker.
         io_threads: Threads of a worker that read and decode, and as many that encode.
         batch_size: Images handed to the parser at once.
@@ -50,9 +51,9 @@ class Timings:
         shards_made: Shards made in this run.
         shards_reused: Shards of an earlier run.
         workers: Workers used.
-        workers_lost: Workers that crashed, hung or went with their node, and were replaced.
+        workers_lost: Workers that crashed, hung, went with their node or could not be trusted, and were replaced.
         threads: CPU threads of the network in each.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda``, or one GPU such as ``cuda:1``.
     """
 
     startup_seconds: float
@@ -72,15 +73,40 @@ class Timings:
         return self.images / self.parse_seconds if self.images and self.parse_seconds else 0.0
 
 
-def choose_workers(resources: Resources, run: RunSettings, shards: int) -> tuple[str, int]:
+@dataclass(frozen=True)
+class Placement:
+    """Where the workers of a job run.
+
+    Attributes:
+        device: Torch device string of each worker: ``cpu``, ``cuda``, or one GPU such as ``cuda:1``.
+        workers: Their number.
+        gpus: GPUs that Ray sets aside for each, or the fraction of one; 0 on the CPU, and where one GPU is named.
+    """
+
+    device: str
+    workers: int
+    gpus: float
+
+
+def least_cpus(run: RunSettings) -> int | None:
+    """CPUs that a cluster which is started for a run has at the least; None: as many as the machine."""
+    least = max(run.workers, 1) * run.threads
+    return least if least > 1 else None
+
+
+def choose_workers(resources: Resources, run: RunSettings, shards: int) -> Placement:
     """Device and number of workers for a cluster.
 
     Raises:
-        InputError: CUDA is asked for and the cluster has no GPU; or no machine has the CPUs of one worker.
+        InputError: The device is none that parsing runs on, CUDA is asked for and the cluster has no such GPU, or no
+            machine has the CPUs of one worker.
     """
-    cuda = run.device.startswith("cuda") or (run.device == "auto" and resources.gpus > 0)
+    kind, _, number = run.device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise InputError(f"device {run.device!r}: parsing runs on auto, cpu, cuda, or one GPU such as cuda:1")
+    cuda = kind == "cuda" or (kind == "auto" and resources.gpus > 0)
     if cuda and resources.gpus <= 0:
-        raise InputError(f"device {run.device} is asked for, but Ray finds no GPU; use --set device=cpu")
+        raise InputError(f"device {run.device!r} cannot be used here: Ray finds no GPU; use --set device=cpu")
     if 0 < resources.node_cpus < run.threads:  # 0: the workers' machines are still to come
         raise InputError(
             f"a worker of {run.threads} threads fits on no machine of the cluster; the largest has "
@@ -88,5 +114,23 @@ def choose_workers(resources: Resources, run: RunSettings, shards: int) -> tuple
         )
     if cuda and 1 < run.gpus_per_worker > resources.gpus:
         raise InputError(f"a worker takes {run.gpus_per_worker:g} GPUs, and Ray finds {resources.gpus:g}")
-    room = int(resources.gpus / run.gpus_per_worker) if cuda else resources.cpus // run.threads
-    return "cuda" if cuda else "cpu", max(1, min(run.workers or room, shards))
+    if number:
+        _check_named(resources, run, int(number))
+    gpus = run.gpus_per_worker if cuda and not number else 0.0
+    on_gpus = (1.0 if number else resources.gpus) / run.gpus_per_worker
+    room = int(on_gpus) if cuda else resources.cpus // run.threads
+    device = run.device if number else "cuda" if cuda else "cpu"
+    return Placement(device, max(1, min(run.workers or room, shards)), gpus)
+
+
+def _check_named(resources: Resources, run: RunSettings, number: int) -> None:
+    """Check that a GPU which is named by its number is there. The number means something on one machine only."""
+    if run.address is not None:
+        raise InputError(
+            f"device {run.device!r} names a GPU of one machine, but the cluster at {run.address} may have several; "
+            f"use --set device=cuda: Ray gives each worker a GPU"
+        )
+    if number >= resources.gpus:
+        raise InputError(
+            f"device {run.device!r} cannot be used here: Ray finds {resources.gpus:g} GPUs, which are counted from 0"
+        )

@@ -20,12 +20,17 @@ class TaskQueue:
     def __bool__(self) -> bool:
         return bool(self._again) or self._next is not None
 
-    def take(self) -> ShardTask:
-        """The next task; there must be one."""
-        if self._again:
-            return self._again.popleft()
+    def take(self, fresh: bool = False) -> ShardTask | None:
+        """The next task; None if there is none for this worker.
+
+        Args:
+            fresh: Whether the worker has made no shard yet. Images that another one failed on are for such a worker.
+        """
+        for again in self._again:
+            if fresh or not again.failed:
+                self._again.remove(again)
+                return again
         task, self._next, self._following = self._next, self._following, next(self._tasks, None)
-        assert task is not None, "there is a task"
         return task
 
     def take_second(self) -> ShardTask | None:

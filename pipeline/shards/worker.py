@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.manifest import ManifestRow
+from pipeline.device_faults import is_device_fault
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location
-from pipeline.parsing.parser import Parser
+from pipeline.parsing.parser import Identity, Parser
+from pipeline.shards.faults import PARSER_FAILED, device_fault
 from pipeline.shards.folder import bound_fingerprint
 from pipeline.shards.maker import ShardMaker
 from pipeline.shards.plan import ParseSettings
@@ -61,11 +63,13 @@ class ShardTask:
         name: File name.
         rows: Its part of the manifest.
         sha256: For a check: what an earlier record says of the file; None if there is no record.
+        failed: Ids of images that another worker failed on; a fresh worker must try them.
     """
 
     name: str
     rows: tuple[ManifestRow, ...]
     sha256: str | None = None
+    failed: frozenset[str] = frozenset()
 
 
 def build_parser(settings: ParseSettings, device: str) -> Parser:
@@ -79,6 +83,32 @@ def build_parser(settings: ParseSettings, device: str) -> Parser:
 
     load_backends(settings.parser)
     return create_parser(settings.parser, device=device, **settings.parser_settings)
+
+
+def identify(settings: ParseSettings) -> Identity:
+    """Scheme and weights of the parser that the settings name, whatever device the workers will have.
+
+    Raises:
+        InputError: There is no such parser, or its settings are wrong.
+    """
+    from pipeline.parsing.backends import load_backends
+    from pipeline.parsing.parser import identify_parser
+
+    load_backends(settings.parser)
+    return identify_parser(settings.parser, **settings.parser_settings)
+
+
+def check_parser_device(settings: ParseSettings, device: str) -> None:
+    """Check that the parser that the settings name can do on a device what they ask for; neither is touched.
+
+    Raises:
+        InputError: It cannot, such as precision fp16 on a CPU.
+    """
+    from pipeline.parsing.backends import load_backends
+    from pipeline.parsing.parser import check_device
+
+    load_backends(settings.parser)
+    check_device(settings.parser, device, **settings.parser_settings)
 
 
 class ShardWorker:
@@ -101,6 +131,7 @@ class ShardWorker:
             InputError: The parser's settings are wrong on this machine.
             WorkError: The images or the output folder are not there on this machine, or the parser's weights are not
                 those that the run was planned with.
+            WorkerFaultError: The device failed, such as for lack of memory.
         """
         setup = self._setup
         self._check_images()
@@ -112,7 +143,13 @@ class ShardWorker:
         self._get_maker()
 
     def check(self, task: ShardTask) -> ShardEntry | None:
-        """The entry of a committed shard if it is whole, of this run's content, and of the images as they are now."""
+        """The entry of a committed shard if it is whole, of this run's content, and of the images as they are now.
+
+        Images that the parser failed on are tried again; a shard that lacks one which can be parsed now is not whole.
+
+        Raises:
+            WorkerFaultError: The device failed.
+        """
         try:
             with local_copy(self._setup.work / task.name) as path:
                 entry = replace(describe_shard(path), name=task.name)
@@ -122,7 +159,11 @@ class ShardWorker:
         whole = entry.rows + len(entry.quarantine) == len(task.rows) and entry.sha256 == (task.sha256 or entry.sha256)
         if not whole or provenance != self._setup.provenance:
             return None
-        return entry if entry.sources_sha256 == self._hash_sources(task.rows) else None
+        if entry.sources_sha256 != self._hash_sources(task.rows):
+            return None
+        failed = {row.image_id for row in entry.quarantine if row.reason == PARSER_FAILED}
+        again = [row for row in task.rows if row.image_id in failed]
+        return None if again and self._get_maker().parses_any(again) else entry
 
     def make(self, task: ShardTask) -> ShardEntry:
         """Make and commit a shard.
@@ -130,9 +171,11 @@ class ShardWorker:
         Raises:
             InputError, WorkError: As :meth:`prepare`; or the parser breaks its contract; or the folder of the images
                 went away.
+            WorkerFaultError: This worker cannot be trusted any more; nothing was committed.
             OSError: The shard cannot be written.
         """
-        return self._get_maker().make(task.rows, self._setup.work / task.name, self._check_missing)
+        place = self._setup.work / task.name
+        return self._get_maker().make(task.rows, place, self._check_missing, task.failed)
 
     def images_done(self) -> int:
         """Images finished of the shards that are being made."""
@@ -168,7 +211,7 @@ class ShardWorker:
 
     def _build_maker(self) -> ShardMaker:
         setup = self._setup
-        parser = build_parser(setup.settings, setup.device)
+        parser = self._build_parser()
         if "torch" in sys.modules:  # a parser may do without
             sys.modules["torch"].set_num_threads(setup.threads)
         if parser.weights_sha256 != setup.provenance.weights_sha256:
@@ -184,4 +227,17 @@ class ShardWorker:
             setup.batch_size,
             setup.bucket_batches,
             setup.io_threads,
+            setup.device,
         )
+
+    def _build_parser(self) -> Parser:
+        settings, device = self._setup.settings, self._setup.device
+        try:
+            return build_parser(settings, device)
+        except Exception as error:  # it may be of any class
+            if not is_device_fault(error):
+                raise
+            from pipeline.parsing.parser import check_settings
+
+            filled = check_settings(settings.parser, settings.parser_settings)
+            raise device_fault(error, settings.parser, filled, device) from error

@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.shards.run import RunSettings
 from pipeline.shards.verify import verify_folder
 
 SETTINGS = ParseSettings("tiles", {"seconds": 0.05}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
+EIGHTS = replace(SETTINGS, row_group_rows=8)
 SMALL_STORE = 80 * 1024 * 1024  # Ray's least is 75 MB
 
 
@@ -38,10 +40,15 @@ def cluster(plugin_parser: Path, faults: Path) -> Iterator[Any]:
 
 
 def run(
-    image_folder: Any, out: Path, say: Callable[[str], None] = lambda _: None, workers: int = 2, **run_settings: Any
+    image_folder: Any,
+    out: Path,
+    say: Callable[[str], None] = lambda _: None,
+    workers: int = 2,
+    settings: ParseSettings = SETTINGS,
+    **run_settings: Any,
 ) -> JobResult:
     run = RunSettings(workers=workers, batch_size=3, **run_settings)
-    return run_job("tiny", image_folder.manifest, image_folder.folder, out, SETTINGS, run, quiet=True, say=say)
+    return run_job("tiny", image_folder.manifest, image_folder.folder, out, settings, run, quiet=True, say=say)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +79,47 @@ def test_lost_workers_are_replaced_and_the_bytes_are_the_same(
     assert list(faults.iterdir()) == [], "both faults were to happen"
     assert result.timings.workers_lost == 2
     assert content(tmp_path / "out") == expected
+
+
+@pytest.fixture(scope="module")
+def expected_of_eights(cluster: Any, image_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Content of an undisturbed run whose shards have enough images for a worker to be suspected."""
+    out = tmp_path_factory.mktemp("undisturbed") / "eights"
+    assert run(image_folder, out, settings=EIGHTS).timings.shards_made == 5
+    return content(out)
+
+
+def test_a_worker_that_is_broken_costs_no_image(
+    cluster: Any, expected_of_eights: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    """One by a fault of its device, one that only fails on everything."""
+    for fault in ("cuda", "odd_worker"):
+        (faults / fault).touch()
+    remarks: list[str] = []
+    result = run(image_folder, tmp_path / "out", settings=EIGHTS, restarts=2, say=remarks.append)
+    assert list(faults.iterdir()) == [], "both faults were to happen"
+    assert result.timings.workers_lost == 2
+    assert len(remarks) == 2
+    assert any("CUDA error: an illegal memory access was encountered" in remark for remark in remarks)
+    assert any("images failed alike (tiles: RuntimeError: the worker is not itself)" in remark for remark in remarks)
+    assert content(tmp_path / "out") == expected_of_eights
+
+
+def test_images_that_fail_in_masses_are_quarantined_after_a_second_worker_and_tried_again_by_the_next_run(
+    cluster: Any, expected_of_eights: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    paths = image_folder.manifest["path"].to_pylist()
+    (faults / "refuse").write_text("\n".join(paths[16:24]))  # a shard
+    try:
+        result = run(image_folder, tmp_path / "out", settings=EIGHTS, workers=1, restarts=1)
+    finally:
+        (faults / "refuse").unlink()
+    assert result.timings.workers_lost == 1
+    assert result.record.counts["images"] + result.record.counts["quarantined"] == 40
+    assert result.record.counts["reasons"]["parser_failed"] > 4
+    result = run(image_folder, tmp_path / "out", settings=EIGHTS, workers=1)
+    assert (result.timings.shards_made, result.timings.workers_lost) == (1, 0)
+    assert content(tmp_path / "out") == expected_of_eights
 
 
 def shard_workers(cluster: Any) -> list[int]:
@@ -106,6 +154,14 @@ def test_what_cannot_go_on_is_a_clear_error_and_one_worker_finishes_to_the_same_
         ("hang", f"{shard}.*parse.shard_timeout, 2 s"),
         ("storage", f"{shard}s3://bucket/x: the server is too busy"),
         ("contract", "parser tiles gave 0 results"),
+        (
+            "cuda",
+            f"{shard}no worker could make it, .*parser tiles: CUDA error: .*so the same command goes on from them$",
+        ),
+        (
+            "memory",
+            f"{shard}no worker could make it, .*out of memory: parser tiles, .* 2.00 GiB more .*fewer --workers",
+        ),
     ):
         (faults / fault).touch()
         with pytest.raises(WorkError, match=message):

@@ -22,7 +22,7 @@ from pipeline.shards.cluster import Resources
 from pipeline.shards.folder import open_folder
 from pipeline.shards.job import JobResult, run_job
 from pipeline.shards.plan import ParseSettings
-from pipeline.shards.run import RunSettings, choose_workers
+from pipeline.shards.run import Placement, RunSettings, choose_workers
 from pipeline.shards.verify import verify_folder
 from pipeline.shards.worker import ShardWorker, WorkerSetup, build_parser
 from pipeline.storage import copy_file, list_folders, list_names, read_bytes
@@ -261,25 +261,71 @@ def test_a_run_of_bad_images_only(run: Callable[..., JobResult], tmp_path: Path)
 @pytest.mark.parametrize(
     ("resources", "run_settings", "shards", "expected"),
     [
-        (Resources(8, 0, 8), RunSettings(), 100, ("cpu", 8)),
-        (Resources(8, 0, 8), RunSettings(threads=3), 100, ("cpu", 2)),
-        (Resources(8, 0, 4), RunSettings(threads=4), 100, ("cpu", 2)),
-        (Resources(8, 0, 8), RunSettings(workers=5), 3, ("cpu", 3)),
-        (Resources(8, 2, 8), RunSettings(), 100, ("cuda", 2)),
-        (Resources(8, 2, 8), RunSettings(gpus_per_worker=0.5), 100, ("cuda", 4)),
-        (Resources(8, 2, 8), RunSettings(device="cpu"), 100, ("cpu", 8)),
-        (Resources(8, 2, 8), RunSettings(device="cuda:1", workers=1), 100, ("cuda", 1)),
+        (Resources(8, 0, 8), RunSettings(), 100, ("cpu", 8, 0)),
+        (Resources(8, 0, 8), RunSettings(threads=3), 100, ("cpu", 2, 0)),
+        (Resources(8, 0, 4), RunSettings(threads=4), 100, ("cpu", 2, 0)),
+        (Resources(8, 0, 8), RunSettings(workers=5), 3, ("cpu", 3, 0)),
+        (Resources(8, 2, 8), RunSettings(), 100, ("cuda", 2, 1)),
+        (Resources(8, 2, 8), RunSettings(gpus_per_worker=0.5), 100, ("cuda", 4, 0.5)),
+        (Resources(8, 2, 8), RunSettings(device="cpu"), 100, ("cpu", 8, 0)),
+        (Resources(8, 2, 8), RunSettings(device="cuda:1", workers=1), 100, ("cuda:1", 1, 0)),
+        (Resources(8, 2, 8), RunSettings(device="cuda:0", gpus_per_worker=0.25), 100, ("cuda:0", 4, 0)),
     ],
 )
 def test_device_and_workers(
-    resources: Resources, run_settings: RunSettings, shards: int, expected: tuple[str, int]
+    resources: Resources, run_settings: RunSettings, shards: int, expected: tuple[str, int, float]
 ) -> None:
-    assert choose_workers(resources, run_settings, shards) == expected
+    assert choose_workers(resources, run_settings, shards) == Placement(*expected)
 
 
-def test_cuda_without_a_gpu_is_refused() -> None:
-    with pytest.raises(InputError, match="Ray finds no GPU"):
-        choose_workers(Resources(8, 0, 8), RunSettings(device="cuda"), 10)
+@pytest.mark.parametrize(
+    ("resources", "run_settings", "message"),
+    [
+        (Resources(8, 0, 8), RunSettings(device="cuda"), "Ray finds no GPU"),
+        (Resources(8, 2, 8), RunSettings(device="cuda:2"), "'cuda:2' cannot be used here: Ray finds 2 GPUs"),
+        (Resources(8, 2, 8), RunSettings(device="cuda:1", address="head:6379"), "names a GPU of one machine"),
+        (Resources(8, 2, 8), RunSettings(device="mps"), "device 'mps': parsing runs on"),
+        (Resources(8, 2, 8), RunSettings(device="cuda:x"), "device 'cuda:x': parsing runs on"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(resources: Resources, run_settings: RunSettings, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_workers(resources, run_settings, 10)
+
+
+def test_what_a_device_cannot_do_is_refused_before_a_cluster_is_started(
+    image_folder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The weights need not be read for it: the file is checked later, on whatever device."""
+
+    def start(*_: Any) -> None:
+        raise AssertionError("a cluster was started")
+
+    monkeypatch.setattr(job_module, "ray_session", start)
+    monkeypatch.setattr(job_module, "identify", lambda _: build_parser(replace(SETTINGS, parser="lite"), "cpu"))
+    settings = replace(SETTINGS, parser="schp", parser_settings={"weights": "w.pth", "precision": "fp16"})
+    with pytest.raises(InputError, match=r"precision fp16 needs a GPU; on the device cpu use fp32 or bf16"):
+        run_job(
+            "tiny", image_folder.manifest, image_folder.folder, tmp_path / "out", settings, RunSettings(device="cpu")
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_that_a_parser_failed_on_are_tried_again_by_the_next_run(
+    run: Callable[..., JobResult], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    """As after a fault of a worker that was taken for the images': those shards alone are made again."""
+    run(tmp_path / "whole")
+    paths = [path for path in image_folder.manifest["path"].to_pylist() if "_good" in path]
+    (faults / "refuse").write_text("\n".join(paths[:2]))
+    result = run(tmp_path / "out")
+    assert result.record.counts["reasons"]["parser_failed"] == 3
+    assert run(tmp_path / "out").timings.shards_made == 0, "they fail again, and no byte changes"
+    (faults / "refuse").unlink()
+    result = run(tmp_path / "out")
+    assert 1 <= result.timings.shards_made <= 2
+    assert result.timings.shards_made + result.timings.shards_reused == 10
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 def test_a_folder_of_images_that_goes_away_is_no_fault_of_the_images(

@@ -1,5 +1,7 @@
 import io
+import pickle
 import threading
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image, ImageOps
 
+from pipeline.device_faults import describe_memory
 from pipeline.errors import BadImageError, WorkError
 from pipeline.images import decode_image, decode_label_map, decode_mask
 from pipeline.location import locate
@@ -17,6 +21,7 @@ from pipeline.parsing.parser import Parsing
 from pipeline.parsing.schemes import LIP
 from pipeline.shards import writer as writer_module
 from pipeline.shards.binding import bind_content
+from pipeline.shards.faults import Suspicion, WorkerFaultError, device_fault
 from pipeline.shards.maker import ShardMaker, parse_images
 from pipeline.shards.plan import ParseSettings, plan_shards, rows_of
 from pipeline.shards.worker import build_parser
@@ -37,7 +42,13 @@ SETTINGS = ParseSettings(
 )
 
 
-def make_one(images: Any, path: Path, settings: ParseSettings = SETTINGS, **run: int) -> ShardEntry:
+def make_one(
+    images: Any,
+    path: Path,
+    settings: ParseSettings = SETTINGS,
+    failed: Collection[str] = (),
+    **run: int,
+) -> ShardEntry:
     parser = build_parser(settings, "cpu")
     _, provenance = bind_content("tiny", images.manifest, settings, parser)
     maker = ShardMaker(
@@ -50,7 +61,7 @@ def make_one(images: Any, path: Path, settings: ParseSettings = SETTINGS, **run:
         run.get("io_threads", 2),
     )
     (spec,) = plan_shards(images.manifest.num_rows, 512, 64)
-    entry = maker.make(rows_of(images.manifest, spec), path)
+    entry = maker.make(rows_of(images.manifest, spec), path, failed=failed)
     assert maker.images_done == 0, "nothing is under way"
     maker.close()
     return entry
@@ -193,10 +204,109 @@ def test_only_the_image_that_a_parser_fails_on_is_lost() -> None:
     assert parser.calls == [3, 1, 1, 1]
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
-def test_lack_of_memory_is_not_the_images_fault(error: Exception) -> None:
-    with pytest.raises(MemoryError):
-        parse_images(Picky(error), [WHITE, BLACK], ["a", "b"])
+DEVICE_FAULTS = [
+    MemoryError(),
+    RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+@pytest.mark.parametrize("error", DEVICE_FAULTS, ids=str)
+def test_a_fault_of_the_device_is_not_the_images_fault(error: Exception) -> None:
+    for images, paths in (([WHITE, BLACK], ["a", "b"]), ([BLACK], ["b"])):
+        with pytest.raises(type(error)) as raised:
+            parse_images(Picky(error), images, paths)
+        assert raised.value is error
+
+
+@pytest.mark.parametrize("error", DEVICE_FAULTS, ids=str)
+def test_a_fault_of_the_device_costs_the_worker_in_one_line_and_nothing_is_committed(
+    image_folder: Any, plugin_parser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("pipeline.shards.maker.parse_images", fail)
+    with pytest.raises(WorkerFaultError, match="parser tiles") as raised:
+        make_one(image_folder, tmp_path / "part.parquet")
+    assert "\n" not in str(raised.value)
+    assert ("out of memory" in str(raised.value)) == (
+        "memory." in str(error) or "ALLOC" in str(error) or not str(error)
+    )
+    assert raised.value.failed == frozenset()
+    assert not (tmp_path / "part.parquet").exists()
+
+
+def test_a_line_about_memory_says_what_was_tried_how_much_there_is_and_what_needs_less() -> None:
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has\nmore lines")
+    settings = {"weights": "w", "batch_size": 16, "precision": "fp32", "variant": "lip"}
+    images = [np.zeros((90, 40, 3), np.uint8), np.zeros((80, 50, 3), np.uint8)]
+    line = str(device_fault(error, "schp", settings, "cuda", images))
+    for part in (
+        "out of memory: parser schp (variant lip, batch_size 16, precision fp32), 2 images of up to 90 x 50 pixels: ",
+        "2.00 GiB more were asked for, ",
+        describe_memory("cuda"),
+        "a parse.settings.batch_size below 16",
+        "parse.settings.precision=bf16",
+        "parse.gpus_per_worker",
+    ):
+        assert part in line
+    assert "\n" not in line
+    assert "building the parser schp" in str(device_fault(error, "schp", settings, "cuda"))
+
+
+A, B = "ValueError: a", "ValueError: b"
+
+
+@pytest.mark.parametrize(
+    ("batches", "known", "failed"),
+    [
+        ([[A, A, A, None]], "", "012"),
+        ([[A, A, None, None]], "", ""),
+        ([[A, A, B, B]], "", ""),
+        ([[A, A, A]], "", ""),
+        ([[A, A], [A, None]], "", "012"),
+        ([[None] * 8, [A, A, A, None]], "", "89a"),
+        ([[None, None, A, A], [A]], "", "234"),
+        ([[A, A, A, None]], "012", ""),
+        ([[A, A, A, None], [A, A, A, A]], "0124", "567"),
+        ([[A, A, A, None], [A, A, A, A]], "012", "4567"),
+        ([], "", ""),
+    ],
+)
+def test_a_worker_is_suspected_if_more_than_half_of_a_batch_fail_alike(
+    batches: list[list[str | None]], known: str, failed: str
+) -> None:
+    """Ids are hexadecimal digits in the order of the images; too few images are judged with the next batch."""
+    suspicion = Suspicion(known)
+    count = 0
+    for batch in batches:
+        suspicion.add([(f"{count + place:x}", error) for place, error in enumerate(batch)])
+        count += len(batch)
+    suspicion.finish()
+    assert suspicion.failed == set(failed)
+
+
+def test_images_that_fail_in_masses_are_left_to_another_worker_and_quarantined_only_if_they_fail_there(
+    image_folder: Any, plugin_parser: Path, faults: Path, tmp_path: Path
+) -> None:
+    good = [row["path"] for row in image_folder.manifest.to_pylist() if "_good" in row["path"]][:20]
+    (faults / "refuse").write_text("\n".join(good))
+    try:
+        with pytest.raises(WorkerFaultError, match=r"2\d images failed alike \(tiles: ValueError: refused\)") as raised:
+            make_one(image_folder, tmp_path / "part.parquet", batch_size=64)
+        assert not (tmp_path / "part.parquet").exists()
+        copied = pickle.loads(pickle.dumps(raised.value))
+        assert (str(copied), copied.failed) == (str(raised.value), raised.value.failed)
+        entry = make_one(image_folder, tmp_path / "part.parquet", failed=copied.failed, batch_size=64)
+        assert sum(row.detail == "ValueError: refused" for row in entry.quarantine) == 20
+    finally:
+        (faults / "refuse").unlink()
+    entry = make_one(image_folder, tmp_path / "healthy.parquet", failed=copied.failed)
+    assert {row.image_id: row.reason for row in entry.quarantine} == image_folder.bad
 
 
 @pytest.mark.parametrize(

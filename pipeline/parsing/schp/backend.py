@@ -15,7 +15,7 @@ from pipeline.images import RgbImage
 from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
 from pipeline.parsing.labelling import label_map
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.precision import PRECISION_MEANING, Precision, mixed_precision
+from pipeline.parsing.precision import ANY_DEVICE, PRECISION_MEANING, Precision, check_precision, mixed_precision
 from pipeline.parsing.schemes import LabelScheme
 from pipeline.parsing.schp.checkpoint import find_weights, load_schp
 from pipeline.parsing.schp.network import SchpNetwork
@@ -104,7 +104,7 @@ class SchpSettings(Section):
     precision: Precision = Field("fp32", description=PRECISION_MEANING)
 
 
-@register_parser("schp", SchpSettings)
+@register_parser("schp", SchpSettings, check_precision, ANY_DEVICE)
 def create_schp(
     weights: Path,
     device: str = "cpu",

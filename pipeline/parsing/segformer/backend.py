@@ -14,7 +14,7 @@ from pipeline.images import RgbImage
 from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
 from pipeline.parsing.labelling import label_map, scaling_taps
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.precision import PRECISION_MEANING, Precision, mixed_precision
+from pipeline.parsing.precision import ANY_DEVICE, PRECISION_MEANING, Precision, check_precision, mixed_precision
 from pipeline.parsing.schemes import LabelScheme, find_scheme
 from pipeline.parsing.segformer.labels import ModelLabels, class_names, mapped_labels, own_labels
 from pipeline.parsing.segformer.loading import load_model
@@ -115,7 +115,7 @@ class SegformerSettings(Section):
     precision: Precision = Field("fp32", description=PRECISION_MEANING)
 
 
-@register_parser("segformer", SegformerSettings)
+@register_parser("segformer", SegformerSettings, check_precision, ANY_DEVICE)
 def create_segformer(
     model: str,
     device: str = "cpu",

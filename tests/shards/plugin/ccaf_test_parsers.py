@@ -1,7 +1,7 @@
 """Parsers of "another package", found by its entry point, in the tests and in the worker processes alike.
 
 Faults happen when a file of a certain name lies in the folder that the environment variable CCAF_TEST_FAULTS names;
-the file is removed first, so that a fault happens once.
+the file is removed first, so that a fault happens once. ``refuse`` stays and lists the paths of images that fail.
 """
 
 import os
@@ -23,6 +23,14 @@ ODD_PIXEL = (13, 13, 13)
 """An image whose first pixel is this makes the parser raise."""
 
 
+BREAKS = {
+    "cuda": "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later",
+    "memory": "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB\nand more",
+    "odd_worker": "the worker is not itself",
+}
+"""Faults after which a parser fails on every image, and what it raises."""
+
+
 def happens(fault: str) -> bool:
     folder = os.environ.get("CCAF_TEST_FAULTS")
     if not folder:
@@ -32,6 +40,13 @@ def happens(fault: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def refused() -> set[str]:
+    """Paths of images that the parser raises on as long as the file lists them."""
+    folder = os.environ.get("CCAF_TEST_FAULTS")
+    path = Path(folder or ".") / "refuse"
+    return set(path.read_text().split("\n")) if folder and path.exists() else set()
 
 
 def wait_while(fault: str) -> None:
@@ -50,6 +65,7 @@ class Tiles:
     def __init__(self, weights: str, seconds: float) -> None:
         self.weights_sha256 = weights
         self.seconds = seconds
+        self.broken = ""
 
     def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
         if happens("crash"):
@@ -64,6 +80,12 @@ class Tiles:
             return []
         if happens("storage"):
             raise StorageError("s3://bucket/x: the server is too busy")
+        # and it stays broken as long as its process lives
+        self.broken = self.broken or next((text for fault, text in BREAKS.items() if happens(fault)), "")
+        if self.broken:
+            raise RuntimeError(self.broken)
+        if refused().intersection(paths or ()):
+            raise ValueError("refused")
         wait_while("wait")
         time.sleep(self.seconds * len(images))
         if any(tuple(image[0, 0]) == ODD_PIXEL for image in images):
