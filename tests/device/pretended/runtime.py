@@ -134,6 +134,7 @@ def _patches(gpu: Gpu) -> dict[tuple[Any, str], Any]:
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
         "is_initialized": lambda: True,
+        "_initialized": True,
         "_is_in_bad_fork": lambda: False,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
