@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from device_samples import World, make_world
 from pretended import Log, pretended_cuda
 from pretended.process import Inside, Outside, is_inside
 
@@ -17,3 +18,9 @@ def cuda() -> Iterator[Log]:
     """There is a GPU until the test ends; the log of what it is asked for."""
     with pretended_cuda() as log:
         yield log
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, tiny_clip_config: Path) -> World:
+    """Rendered people, their shards, and parameters to train on them in a second."""
+    return make_world(tmp_path_factory.mktemp("world"), tiny_clip_config)

@@ -257,6 +257,7 @@ def test_inference_mode_and_shapes_that_change_in_place():
 def test_threads_that_are_begun_inside_see_it():
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(lambda: torch.zeros(2, device="cuda") + 1).result().tolist() == [1, 1]
+        assert pool.submit(lambda: torch.tensor([2.0], device="cuda")).result().tolist() == [2]
         with pytest.raises(RuntimeError, match="same device"):
             pool.submit(lambda: torch.ones(2, device="cuda") + torch.ones(2)).result()
 

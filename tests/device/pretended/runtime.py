@@ -124,7 +124,7 @@ def _patches(gpu: Gpu) -> dict[tuple[Any, str], Any]:
         return (_attention if isinstance(query, PretendedTensor) else attention)(query, *args, **kwargs)
 
     def run_with_gpu(thread: threading.Thread) -> None:
-        with OnGpu(gpu):
+        with _lifting(), OnGpu(gpu):
             run_thread(thread)
 
     def set_state(state: Tensor, *_: Any) -> None:
@@ -178,20 +178,29 @@ def _patches(gpu: Gpu) -> dict[tuple[Any, str], Any]:
 
 
 @contextmanager
+def _lifting() -> Iterator[None]:
+    """In this thread ``torch.tensor(..., device="cuda")`` makes a CPU tensor, which is copied."""
+    before = torch._C._only_lift_cpu_tensors()
+    torch._C._set_only_lift_cpu_tensors(True)
+    try:
+        yield
+    finally:
+        torch._C._set_only_lift_cpu_tensors(before)
+
+
+@contextmanager
 def _settings() -> Iterator[None]:
     """PyTorch's own switches; they are put back."""
     exchange = torch.__future__.get_swap_module_params_on_conversion()
     cudnn = torch.backends.cudnn.enabled
     torch.backends.cudnn.enabled = False  # composite operators would choose its kernels, which the CPU does not have
     torch.__future__.set_swap_module_params_on_conversion(True)  # .to() keeps a parameter what it is, as on a GPU
-    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="cuda") is a CPU tensor that is copied
     try:
-        with torch.autograd.set_multithreading_enabled(False):  # backward in this thread, beneath the project's line
+        with _lifting(), torch.autograd.set_multithreading_enabled(False):  # backward beneath the project's own line
             yield
     finally:
         torch.backends.cudnn.enabled = cudnn
         torch.__future__.set_swap_module_params_on_conversion(exchange)
-        torch._C._set_only_lift_cpu_tensors(False)
 
 
 @contextmanager
