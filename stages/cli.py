@@ -5,7 +5,8 @@ import sys
 
 import typer
 
-from pipeline.errors import PipelineError
+from pipeline.device_faults import describe_fault, is_device_fault, is_out_of_memory
+from pipeline.errors import PipelineError, WorkError
 from stages import (
     ablate,
     datasets,
@@ -63,6 +64,10 @@ def run(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED  # the command-line library itself turns some interruptions into this code
     except Exception as error:
+        if is_device_fault(error):
+            what = "out of memory" if is_out_of_memory(error) else "the device failed"
+            print(f"error: {what}: {describe_fault(error)}; run the same command again to go on", file=sys.stderr)
+            return WorkError.exit_code
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
         reason = error.format_message() if hasattr(error, "format_message") else str(error)

@@ -217,8 +217,8 @@ class Inputs:
     made_of: dict[str, Any]
 
 
-def read_inputs(parameters: Parameters, console: Console, places: Places) -> Inputs:
-    """Read and check everything that stage 2 starts from.
+def read_inputs(parameters: Parameters, console: Console, places: Places, device: str) -> Inputs:
+    """Read and check everything that stage 2 starts from; ``device`` is that of the training.
 
     Raises:
         InputError: The shards, the prompts, the model or a parameter is wrong.
@@ -247,7 +247,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places) -> Inp
         "camera_embedding": parameters.model.camera_embedding,
         "terms": weights,
         **({"evaluate_feature": parameters.evaluate.feature} if parameters.training.evaluate_every else {}),
-        **deciding(parameters, "encoder"),
+        **deciding(parameters, "encoder", device),
     }
     return Inputs(prompts, data, clip, weights, made_of)
 

@@ -22,8 +22,16 @@ from pipeline.training.precision import Precision
 from pipeline.training.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
 from pipeline.training.workers import WorkerPlan, WorkerReport, run_workers
 from stages.console import Console
+from stages.device_use import fitting_encoder, training_arithmetic
 from stages.encoder import Inputs, Places, make_data, make_task, read_inputs
-from stages.run_record import epoch_hook, record_text, state_folder, state_settings, write_timings
+from stages.run_record import (
+    epoch_hook,
+    record_text,
+    state_folder,
+    state_settings,
+    unusual_on_cuda,
+    write_timings,
+)
 from stages.validation import make_validation
 
 BEST_FOLDER = "best"
@@ -141,8 +149,9 @@ def _worker(config: Mapping[str, Any], ranks: Ranks, device: str, report: Worker
         os.chdir(config["folder"])
     parameters = Parameters.model_validate(config["parameters"])
     places = Places(*(Path(config[name]) for name in ("shards", "prompts", "out")))
-    inputs = read_inputs(parameters, Console(quiet=True), places)
-    report.result(_train(parameters, Console(quiet=True), places, inputs, device, ranks, report))
+    with training_arithmetic(parameters, device), fitting_encoder(parameters, device, ranks.world):
+        inputs = read_inputs(parameters, Console(quiet=True), places, device)
+        report.result(_train(parameters, Console(quiet=True), places, inputs, device, ranks, report))
 
 
 def _train_with_workers(
@@ -155,10 +164,12 @@ def _train_with_workers(
             f"--workers {cluster.workers}"
         )
     absolute = {name: str(getattr(places, name).resolve()) for name in ("shards", "prompts", "out")}
+    # the workers alone know their device
+    named = {**inputs.made_of, **dict.fromkeys(unusual_on_cuda(parameters), True)}
     plan = WorkerPlan(
         workers=cluster.workers,
         folder=state_folder(Path(absolute["out"])),
-        name=sha256_of_value(inputs.made_of)[:16],
+        name=sha256_of_value(named)[:16],
         address=cluster.address,
         gpu=None if parameters.device == "auto" else parameters.device.startswith("cuda"),
         threads=parameters.threads,
@@ -181,16 +192,18 @@ def run(
 
     Raises:
         InputError: The shards, the prompts, the model or a parameter is wrong, or a state is of another training.
-        WorkError: The loss is not finite, or workers died too often.
+        WorkError: The loss is not finite, memory does not suffice, or workers died too often.
     """
     places = Places(shards, prompts_folder, out)
     set_threads(parameters.threads)
-    device = choose_device(parameters.device) if cluster is None else "cpu"
-    inputs = read_inputs(parameters, console, places)
-    if cluster is None:
-        summary = _train(parameters, console, places, inputs, device)
-    else:
-        summary = _train_with_workers(parameters, console, places, inputs, cluster)
+    with training_arithmetic(parameters, parameters.device):  # a local Ray's workers inherit its environment
+        device = choose_device(parameters.device) if cluster is None else "cpu"
+        inputs = read_inputs(parameters, console, places, device)
+        if cluster is None:
+            with fitting_encoder(parameters, device):
+                summary = _train(parameters, console, places, inputs, device)
+        else:
+            summary = _train_with_workers(parameters, console, places, inputs, cluster)
     forget_progress(state_folder(out))
     console.say(f"encoder trained for {summary['epochs']} epochs, loss {summary['loss']:.3f} -> {out}")
     return {**summary, "out": str(out)}

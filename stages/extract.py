@@ -88,9 +88,12 @@ def run(
 
     Raises:
         InputError: The shards, the checkpoint, a role or a parameter is wrong.
+        WorkError: Memory does not suffice.
     """
+    from pipeline.arithmetic import arithmetic
     from pipeline.device import choose_device, set_threads
     from pipeline.evaluation.features import write_features
+    from stages.device_use import fitting_features
     from stages.encoder_choice import frozen_encoder, raw_store, retrieval_features, trained_encoder
     from stages.feature_rows import feature_rows, feature_table
     from stages.training_data import open_shards
@@ -102,7 +105,8 @@ def run(
     rows = feature_rows(reader, parameters.data.dataset, roles or DEFAULT_ROLES)
     chosen = frozen_encoder(parameters) if checkpoint is None else trained_encoder(checkpoint)
     store = raw_store(chosen, parameters, reader, rows.index, console.quiet)
-    features = retrieval_features(chosen, parameters, reader, rows.index, store, device, console.quiet)
+    with arithmetic(device), fitting_features(parameters, device):
+        features = retrieval_features(chosen, parameters, reader, rows.index, store, device, console.quiet)
     metadata = {
         "checkpoint_sha256": chosen.sha256,
         "dataset": reader.metadata.dataset,

@@ -141,10 +141,14 @@ def run(
 
     Raises:
         InputError: A figure is not known, a checkpoint or the shards are wrong, or the folder holds something else.
+        WorkError: Memory does not suffice.
     """
+    from pipeline.arithmetic import arithmetic
+    from pipeline.device import choose_device, set_threads
     from pipeline.errors import InputError
     from pipeline.figures.page import FIGURES, PAGE_NAME, check_target, write_figures
     from pipeline.reporting.numbers import Absent
+    from stages.device_use import fitting_figures
 
     unknown = [name for name in asked.figures if name not in FIGURES]
     if unknown:
@@ -152,7 +156,10 @@ def run(
     if asked.against == asked.checkpoint:
         raise InputError(f"--checkpoint and --against are both {asked.checkpoint}; give --against none for one alone")
     check_target(out)
-    page, facts = _make(parameters, console, workspace, asked, shards)
+    set_threads(parameters.threads)
+    device = choose_device(parameters.device)
+    with arithmetic(device), fitting_figures(parameters, device):
+        page, facts = _make(parameters, console, workspace, asked, shards, device)
     files = write_figures(page, facts, out)
     absent = {part.key: part.section.what for part in page.parts if isinstance(part.section, Absent)}
     for key, what in absent.items():
@@ -168,19 +175,16 @@ def run(
 
 
 def _make(
-    parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path
+    parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path, device: str
 ) -> "tuple[FiguresPage, dict[str, Any]]":
     from pipeline import __version__
     from pipeline.datasets.catalog import load_facts
-    from pipeline.device import choose_device, set_threads
     from pipeline.figures.page import FIGURES, FiguresPage, Part
     from pipeline.reporting.origin import Fact
     from stages.figure_inputs import read_subjects
     from stages.figure_sections import Maker
     from stages.training_data import open_shards
 
-    set_threads(parameters.threads)
-    device = choose_device(parameters.device)
     reader = open_shards(shards, parameters.data.dataset)
     data = load_facts(parameters.data.dataset)
     wanted = [key for key in FIGURES if not asked.figures or key in asked.figures]

@@ -51,10 +51,20 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
 
     Raises:
         InputError: The data, the model or a parameter is wrong.
-        WorkError: The loss is not finite.
+        WorkError: The loss is not finite, or memory does not suffice.
     """
-    from pipeline.datasets.walkers.writer import PRETRAIN_NAME
+    from pipeline.arithmetic import arithmetic
     from pipeline.device import choose_device, set_threads
+    from stages.device_use import fitting_pretrain
+
+    set_threads(parameters.threads)
+    device = choose_device(parameters.device)
+    with arithmetic(device), fitting_pretrain(parameters, device):
+        return _run(parameters, console, data, out, device)
+
+
+def _run(parameters: Parameters, console: Console, data: Path, out: Path, device: str) -> dict[str, Any]:
+    from pipeline.datasets.walkers.writer import PRETRAIN_NAME
     from pipeline.files import sha256_of_file, sha256_of_value
     from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
     from pipeline.models.clip import clip_state, load_clip
@@ -63,8 +73,6 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path) -> dict
     from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
 
     settings, model = parameters.pretrain, parameters.model
-    set_threads(parameters.threads)
-    device = choose_device(parameters.device)
     clip = load_clip(
         model.name,
         None,

@@ -33,6 +33,7 @@ from pipeline.training.precision import Precision
 from pipeline.training.prompts import PromptData, PromptTask, train_prompts
 from pipeline.training.record import RECORD_NAME
 from stages.console import Console
+from stages.device_use import fitting_prompts, training_arithmetic
 from stages.run_record import deciding, epoch_hook, record_text, state_settings, write_timings
 from stages.training_data import TrainingData, load_model, read_training_data
 
@@ -148,11 +149,17 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path, keep:
 
     Raises:
         InputError: The shards, the model or a parameter is wrong.
-        WorkError: The loss is not finite.
+        WorkError: The loss is not finite, or memory does not suffice.
     """
-    settings = parameters.prompts
     set_threads(parameters.threads)
-    device = choose_device(parameters.device)
+    with training_arithmetic(parameters, parameters.device):
+        device = choose_device(parameters.device)
+        with fitting_prompts(parameters, device):
+            return _run(parameters, console, shards, out, keep, device)
+
+
+def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep: bool, device: str) -> dict[str, Any]:
+    settings = parameters.prompts
     drop = settings.without_clothes == "drop"
     data = read_training_data(
         shards,
@@ -172,7 +179,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path, keep:
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
         "identity_images": learned_from,
-        **deciding(parameters, "prompts"),
+        **deciding(parameters, "prompts", device),
     }
     finished = _finished(out, made_of) if keep else None
     if finished is not None:

@@ -42,6 +42,7 @@ _FILES: Mapping[Kind, tuple[str, ...]] = {
 
 _DECIDE_NOTHING = (
     "pipeline.config",
+    "pipeline.device_faults",
     "pipeline.errors",
     "pipeline.files",
     "pipeline.location",

@@ -76,6 +76,7 @@ def command(
     from pipeline.device import choose_device, set_threads
     from pipeline.parsing.lite.recipe import WEIGHTS_NAME, read_parser_data, train_recipe, write_trained
     from pipeline.parsing.lite.training import Schedule
+    from stages.device_use import fitting
 
     if height % 64:
         raise InputError(f"--height {height} must be a multiple of 64, such as 192 or 256")
@@ -87,20 +88,25 @@ def command(
         f"{len(data.photos)} photographs and {len(data.walkers)} walkers to train on; "
         f"held out: {', '.join(f'{name} ({len(examples)})' for name, examples in data.held_out.items())}"
     )
-    trained = train_recipe(
-        data,
-        Schedule(epochs, learning_rate=learning_rate, small_share=small_share, precision=precision.value),
-        out=out,
-        init=init,
-        size=size,
-        batch_size=batch_size,
-        walkers_share=walkers_share,
-        seed=parameters.seed,
-        device=device,
-        report=_score_reporter(data, console, size, score_every),
-        quiet=quiet,
-    )
-    scores = write_trained(out, trained, data, device)
+    with fitting(
+        f"train-parser with images of {size[0]}x{size[1]} in {precision.value}, --batch-size {batch_size}",
+        device,
+        [f"--batch-size {max(batch_size // 2, 2)}", "a smaller --height", f"--precision {Precision.BFLOAT16.value}"],
+    ):
+        trained = train_recipe(
+            data,
+            Schedule(epochs, learning_rate=learning_rate, small_share=small_share, precision=precision.value),
+            out=out,
+            init=init,
+            size=size,
+            batch_size=batch_size,
+            walkers_share=walkers_share,
+            seed=parameters.seed,
+            device=device,
+            report=_score_reporter(data, console, size, score_every),
+            quiet=quiet,
+        )
+        scores = write_trained(out, trained, data, device)
     console.result(
         {"weights": str(out / WEIGHTS_NAME), "scores": {name: value.as_dict() for name, value in scores.items()}},
         "\n".join(f"{name}: clothes IoU {value.clothes_iou:.3f}" for name, value in scores.items()),

@@ -14,6 +14,7 @@ from pipeline.models.clip import ClipSpec
 from pipeline.models.extraction import encode_images, retrieval_feature
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.training.engine import Validation
+from stages.device_use import fitting_features
 from stages.feature_rows import FeatureRows, feature_rows
 from stages.training_data import TrainingData
 
@@ -87,17 +88,18 @@ class _Checker:
 
     def __call__(self) -> dict[str, float]:
         settings = self.parameters.evaluate
-        features = encode_images(
-            self.encoder,
-            self.data.store.raw,
-            self.rows.index.tolist(),
-            lambda item: retrieval_feature(item, settings.feature),
-            mean=self.spec.pixel_mean,
-            std=self.spec.pixel_std,
-            batch_size=settings.batch_size,
-            device=self.device,
-            quiet=True,
-        )
+        with fitting_features(self.parameters, self.device):
+            features = encode_images(
+                self.encoder,
+                self.data.store.raw,
+                self.rows.index.tolist(),
+                lambda item: retrieval_feature(item, settings.feature),
+                mean=self.spec.pixel_mean,
+                std=self.spec.pixel_std,
+                batch_size=settings.batch_size,
+                device=self.device,
+                quiet=True,
+            )
         query, gallery = select(self.items(features.numpy()), self.protocol)
         entry, _ = evaluate_selected(query, gallery, self.protocol, 0, self.parameters.seed)
         return {name: float(entry[name]) for name in FIGURES}

@@ -46,7 +46,7 @@ def test_every_parameter_is_in_the_tables_with_its_default_and_meaning(row):
 def test_the_tables_name_no_parameter_that_does_not_exist():
     known = {row.split("`")[1] for row in rows()}
     section = README[README.index("## Every parameter") :]
-    listed = set(re.findall(r"^\| `([a-z_.]+)` \| `", section, flags=re.MULTILINE))
+    listed = set(re.findall(r"^\| `([a-z0-9_.]+)` \| `", section, flags=re.MULTILINE))
     assert listed == known
 
 

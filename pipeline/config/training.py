@@ -109,12 +109,21 @@ CHANGE_NO_RESULT = frozenset(
 )
 """Of :class:`TrainingParameters`, but for rounding."""
 
+OF_CUDA = frozenset({"deterministic", "tf32"})
+"""Of :class:`TrainingParameters`: they decide the result on CUDA and change nothing on a CPU."""
+
 
 class TrainingParameters(Section):
     """How both stages run: numbers, memory, states to go on from, checks between epochs."""
 
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="numbers of the networks; weights and losses stay fp32; fp16 needs CUDA"
+    )
+    tf32: bool = Field(
+        False, description="CUDA: products of fp32 may round to TF32, 10 bits; faster; false: full fp32, as on a CPU"
+    )
+    deterministic: bool = Field(
+        False, description="CUDA: only algorithms that repeat every bit; slower; changes nothing on a CPU"
     )
     recompute_activations: bool = Field(
         False, description="gradient checkpointing of stage 2: less memory, a third more time, equal gradients"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config import Parameters
-from pipeline.config.training import CHANGE_NO_RESULT
+from pipeline.config.training import CHANGE_NO_RESULT, OF_CUDA
 from pipeline.files import sha256_of_value
 from pipeline.training.methods import identity_images
 
@@ -28,6 +28,7 @@ _ONLY_HOW = {
 
 _OF_TEST = {"train_identities", "test_identities", "outfits", "images_per_outfit", "cameras"}
 _OF_POPULATION = {"pretrain_images"}
+_OF_PROMPTS = {"precision", "clip_gradients", *OF_CUDA}
 _OF_TRAINING_CLIP = {"name", "stem", "image_size", "stride", "pixel_mean", "pixel_std"}
 
 
@@ -70,9 +71,10 @@ class Step:
 
 
 def section(parameters: Parameters, name: str) -> dict[str, Any]:
-    """A section's parameters that decide results."""
+    """A section's parameters that decide results; those of CUDA's arithmetic only where they are not as usual."""
     values: dict[str, Any] = getattr(parameters, name).model_dump(mode="json")
-    return {key: value for key, value in values.items() if key not in _ONLY_HOW.get(name, set())}
+    unused = {*_ONLY_HOW.get(name, ()), *(key for key in OF_CUDA if name == "training" and not values[key])}
+    return {key: value for key, value in values.items() if key not in unused}
 
 
 def model_of(parameters: Parameters, given_clip: str | None) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def deciding(kind: Kind, parameters: Parameters, given_clip: str | None = None) 
             "model": model_of(parameters, given_clip),
             "prompts": section(parameters, "prompts"),
             "identity_images": identity_images(parameters.encoder.method, parameters.prompts.identity_images),
-            "training": {key: training[key] for key in ("precision", "clip_gradients")},
+            "training": {key: value for key, value in training.items() if key in _OF_PROMPTS},
         }
     if kind == "encoder":
         return {

@@ -14,7 +14,7 @@ PrecisionName = Literal["fp32", "bf16", "fp16"]
 def _computes_bf16(device: torch.device) -> bool:
     """Whether this GPU does; torch answers for the current one."""
     with torch.cuda.device(device) if device.index is not None else nullcontext():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
 
 
 class Precision:

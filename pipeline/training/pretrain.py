@@ -78,7 +78,7 @@ class PretrainTask(nn.Module):
         return list(torch.split(logits, [len(factor.phrases) for factor in self._factors], dim=1))
 
     def _captions(self, captions: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Normalised text features of the captions that differ, (U, D), and the number of each image's caption, (B,)."""
+        """Normalised text features of the captions that differ, (U, D), and the row of each image's, (B,)."""
         numbers = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
         labels = torch.tensor([numbers[caption] for caption in captions], device=device)
         tokens = self._tokenizer(list(numbers)).to(device)

@@ -28,6 +28,7 @@ Weigh = Callable[[int, int, Mapping[str, Tensor]], Tensor | None]
 
 CUDA_SETTLE_STEPS = 16
 """Steps on CUDA between two looks at the losses: each look waits for the GPU."""
+CPU_SETTLE_STEPS = 1
 
 
 def train(
@@ -103,7 +104,7 @@ class _Trainer:
             self.states = StateFolder(resume.folder, resume.fingerprint, resume.config)
         self.gradients = GradientMaker(task, engine.precision, engine.labels_of, engine.parts, engine.ranks)
         self.timer = PhaseTimer(engine.device)
-        self.settle_steps = CUDA_SETTLE_STEPS if torch.device(engine.device).type == "cuda" else 1
+        self.settle_steps = CUDA_SETTLE_STEPS if torch.device(engine.device).type == "cuda" else CPU_SETTLE_STEPS
         self.result = TrainingRun()
         self.epoch = self.step = self.done = 0
         self.sums = LossSums()

@@ -206,6 +206,8 @@ DECIDES = {
     ("parse.fill", "blur"): {"shards"},
     ("model.pixel_mean", (0.1, 0.2, 0.3)): {"clip", "prompts", "encoder", "features"},
     ("training.precision", "bf16"): {"prompts", "encoder"},
+    ("training.tf32", True): {"prompts", "encoder"},
+    ("training.deterministic", True): {"prompts", "encoder"},
     ("training.evaluate_every", 1): {"encoder"},
     ("evaluate.flip", True): {"features"},
     ("evaluate.bootstrap", 7): {"metrics"},

@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from open_clip.transformer import TextTransformer
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.models.text_encoder import TextEncoder
 from pipeline.training.classes import NO_CLASS
+from pipeline.training.gradients import GradientMaker
 from pipeline.training.loop import ResumeSettings
+from pipeline.training.precision import Precision
 from pipeline.training.prompts import PromptBatch, PromptData, PromptTask, train_prompts
 
 IDENTITIES = np.repeat(np.arange(4), 5)
@@ -71,6 +76,36 @@ def test_losses_pair_every_image_with_its_own_text(clip):
         supervised_contrastive(texts, batch.images, labels, labels).item(), abs=1e-5
     )
     assert set(losses) == {"i2t", "t2i", "i2t_clothes", "t2i_clothes"}
+
+
+def test_in_a_short_type_the_text_encoder_is_short_and_the_losses_are_long(clip):
+    """Expected: losses in float64 of the texts that the text encoder makes in bfloat16."""
+    task, data = make_task(clip), make_data()
+    labels = torch.arange(12) % 4
+    batch = PromptBatch(4 * data.images[:12], labels, data.clothes[:2], torch.tensor([5, 1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        texts = task.identity.encode(clip.text_encoder, torch.arange(4))
+    assert texts.dtype == torch.bfloat16
+    texts, images = texts.double()[labels], batch.images.double()
+    losses, _ = GradientMaker(task, Precision("bf16", "cpu")).losses(batch)
+    assert losses["i2t"].dtype == torch.float32
+    for name, pair in {"i2t": (images, texts), "t2i": (texts, images)}.items():
+        assert losses[name].item() == pytest.approx(supervised_contrastive(*pair, labels, labels).item(), rel=1e-6)
+
+
+def test_prompts_are_made_where_the_text_encoder_is(clip, monkeypatch):
+    monkeypatch.setattr("pipeline.models.prompts._sentence_tokens", lambda *_: torch.ones(5, dtype=torch.int64))
+    with FakeTensorMode(allow_non_fake_inputs=True):  # a pretended GPU, which refuses operands of two devices
+        with torch.device("cuda"):
+            tower = TextTransformer(context_length=24, vocab_size=49408, width=16, heads=2, layers=1, output_dim=24)
+        encoder = TextEncoder(tower)
+        learner = PromptLearner(
+            IDENTITY_TEMPLATE, 4, 2, tokenizer=clip.tokenizer, encoder=encoder, context_length=24,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        assert learner.prefix.device.type == learner.suffix.device.type == "cuda"
+        learner.context = torch.nn.Parameter(learner.context.detach().to("cuda"))
+        assert learner.encode(encoder, torch.tensor([2, 0]).to("cuda")).device.type == "cuda"
 
 
 def test_training_lowers_the_loss_and_leaves_the_text_encoder_alone(clip):

@@ -10,7 +10,9 @@ from torch import nn
 
 from pipeline.errors import InputError, WorkError
 from pipeline.files import read_json
+from pipeline.training import trainer
 from pipeline.training.checkpoints import ResumeSettings
+from pipeline.training.curves import loss_note
 from pipeline.training.engine import Engine, Epoch, Validation
 from pipeline.training.loop import curves_as_csv, run_epochs
 from pipeline.training.precision import Precision
@@ -87,6 +89,20 @@ def test_curves_are_means_over_the_steps_that_have_a_loss():
     assert curves_as_csv([{"epoch": 0.0, "total": 1.0, "a": 2.0}, {"epoch": 1.0, "total": 1.0}]).splitlines()[2] == (
         "1,nan,1,nan"
     )
+
+
+def test_between_two_looks_the_last_known_loss_is_told_and_none_before_the_first(monkeypatch):
+    monkeypatch.setattr(trainer, "CPU_SETTLE_STEPS", 3)
+    told = []
+    curves = run(Regression(), epochs=2, engine=Engine(seed=7, tick=lambda *values: told.append(values[3]))).curves
+    assert told[:2] == [None, None]
+    assert told[2] == told[3] == told[4]  # of the third step
+    assert told[5] == told[6] != told[4]  # of the last step of the first epoch, which its end looked at
+    assert told[7] == told[9] != told[6]
+    assert all(loss is None or math.isfinite(loss) for loss in told)
+    assert len(curves) == 2
+    assert loss_note(None) == ""
+    assert loss_note(1.23456) == ", loss 1.235"
 
 
 @pytest.mark.parametrize("stop", [1, 4, 5, 6, 11, 14])
