@@ -249,6 +249,8 @@ def test_parameters_stay_themselves_when_they_are_moved():
 def test_inference_mode_and_shapes_that_change_in_place():
     network = nn.Linear(2, 2).to("cuda")
     with torch.inference_mode():
+        assert torch.ones(2).to("cuda").is_cuda
+        assert torch.ones(2).to(on_gpu(2)).is_cuda
         assert network(on_gpu(3, 2)).unsqueeze_(0).shape == (1, 3, 2)
         assert network(on_gpu(3, 2)).reshape(-1).to(torch.float16).dtype == torch.float16
     assert on_gpu(2).unsqueeze_(1).add(1).shape == (2, 1)

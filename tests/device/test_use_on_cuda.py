@@ -20,23 +20,22 @@ def extract(world, trained, device, out, *settings):
     return world.command(device, "extract", *words, settings=settings)
 
 
-@pytest.mark.parametrize("settings", [(), ("extract.flip=true",)])
+@pytest.mark.parametrize("settings", [(), ("evaluate.flip=true",)])
 def test_features(world, trained, tmp_path, settings):
     for device in ("cpu", "cuda"):
         log = extract(world, trained, device, tmp_path / f"{device}.parquet", *settings)
     assert log.kernels
-    one, other = (read_features(tmp_path / f"{device}.parquet") for device in ("cpu", "cuda"))
+    one, other = (read_features(tmp_path / f"{device}.parquet")[0] for device in ("cpu", "cuda"))
     assert one.image_id.tolist() == other.image_id.tolist()
     np.testing.assert_allclose(other.features, one.features, rtol=0, atol=1e-5)
 
 
 def test_figures(world, trained, tmp_path):
     found = {}
-    extract(world, trained, "cpu", tmp_path / "features.parquet")
     for device in ("cpu", "cuda"):
         out = tmp_path / device
         places = ("--shards", world.shards, "--checkpoint", trained / "encoder", "--prompts", trained / "prompts")
-        log = world.command(device, "figures", *places, "--features", tmp_path / "features.parquet", "--out", out)
+        log = world.command(device, "figures", *places, "--out", out)
         found[device] = json.loads((out / "figures.json").read_text())
     assert log.kernels
     assert found["cpu"].keys() == found["cuda"].keys()

@@ -19,6 +19,7 @@ from pretended.rules import (
     waits,
 )
 
+
 DEVICE = torch.device("cuda:0")
 
 
@@ -135,7 +136,7 @@ def execute(gpu: Gpu, func: Any, args: Any, kwargs: dict[str, Any], mode: OnGpu 
     tensors = [value for value in values if isinstance(value, Tensor)]
     ours = [tensor for tensor in tensors if isinstance(tensor, PretendedTensor)]
     others = [tensor for tensor in tensors if not isinstance(tensor, PretendedTensor)]
-    device = kwargs.get("device")
+    device = next((value for value in values if isinstance(value, torch.device)), None)
     check_device(device)
     if name in ("pin_memory", "_pin_memory", "is_pinned") and not ours:
         return gpu.pin(args[0], name)
