@@ -1,0 +1,93 @@
+"""Every parser on a pretended GPU, through the parse job and its worker: the CPU's label maps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from device_samples import World
+
+from pipeline.parsing.backends import BACKENDS
+from pipeline.parsing.detectron2 import compat
+from pipeline.shards.reader import ShardReader
+
+
+def _lite(_: Path) -> dict[str, object]:
+    return {}
+
+
+def _precomputed(folder: Path) -> dict[str, object]:
+    return yaml.safe_load((folder / "params.yaml").read_text())["parse"]["settings"]  # type: ignore[no-any-return]
+
+
+def _segformer(folder: Path) -> dict[str, object]:
+    import segformer_samples
+
+    return {"model": str(segformer_samples.save_model(folder / "segformer"))}
+
+
+def _schp(folder: Path) -> dict[str, object]:
+    import schp_samples
+
+    path = folder / schp_samples.FILES["lip"]
+    if not path.is_file():
+        schp_samples.save_published(path, schp_samples.random_tensors("lip"))
+    return {"weights": str(path)}
+
+
+def _detectron2(folder: Path) -> dict[str, object]:
+    if compat.package_folder() is None:
+        pytest.skip("detectron2 is not installed: python -m pipeline.parsing.detectron2.install")
+    import d2_samples
+
+    network = d2_samples.built(tree := d2_samples.mask_rcnn(3))
+    d2_samples.fix_instances(network, (0.5, 0.3, 0.1), ((0, 0, 1, 0.5), (0, 0.5, 0.5, 1), (0, 0, 1, 1)))
+    labels = {"shirt": "upper-clothes", "trousers": "pants", "tag": None}
+    saved = d2_samples.saved(folder, tree, network)
+    return {**saved, "classes": list(labels), "labels": labels, "score_threshold": 0.2, "test_size": 64}
+
+
+SETTINGS: dict[str, Callable[[Path], dict[str, object]]] = {
+    "lite": _lite,
+    "precomputed": _precomputed,
+    "segformer": _segformer,
+    "schp": _schp,
+    "detectron2": _detectron2,
+}
+"""What each parser needs, made in a folder."""
+
+
+def parse(world: World, device: str, out: Path, parser: str, images: int = 3, **more: object) -> ShardReader:
+    settings = yaml.safe_dump(SETTINGS[parser](world.folder) | more, default_flow_style=True, width=10_000).strip()
+    chosen = [f"parse.parser={parser}", f"parse.settings={settings}"]
+    log = world.parse(device, out, "--limit", images, settings=chosen)
+    if log is not None and parser != "precomputed":  # which has no network
+        assert log.kernels
+        assert log.device_to_host
+    return ShardReader(out)
+
+
+def test_no_parser_is_left_out():
+    assert SETTINGS.keys() == BACKENDS.keys()
+
+
+@pytest.mark.parametrize("parser", SETTINGS)
+def test_label_maps_are_the_cpus(world, tmp_path, parser):
+    images = 2 if parser == "schp" else 3
+    on_cpu, on_cuda = (parse(world, device, tmp_path / device, parser, images) for device in ("cpu", "cuda"))
+    assert len(on_cuda.ids.image_id) == images  # none is in quarantine
+    for row in range(images):
+        one, other = on_cpu.label_map(row), on_cuda.label_map(row)
+        assert np.mean(one == other) > 0.999  # batches of other sizes round differently
+        assert one.shape == (64, 32)
+    assert any(on_cuda.label_map(row).any() for row in range(images))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("parser", ["segformer", "detectron2"])
+def test_short_types(world, tmp_path, parser, precision):
+    plain = parse(world, "cuda", tmp_path / "plain", parser)
+    short = parse(world, "cuda", tmp_path / "short", parser, precision=precision)
+    agree = np.mean([np.mean(plain.label_map(row) == short.label_map(row)) for row in range(3)])
+    assert agree > 0.9

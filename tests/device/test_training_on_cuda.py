@@ -1,0 +1,139 @@
+"""Both stages of training on a pretended GPU: with fp32 they end with the CPU's weights."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from device_samples import World, assert_equal_weights
+from safetensors.torch import load_file
+
+from pipeline.training import gradients
+from pipeline.training.methods import METHODS
+
+CONFIGURATIONS = {
+    "conv": {},
+    "resnet": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}},
+    "eva02": {
+        "vision_cfg": {
+            "image_size": 224, "timm_model_name": "eva02_tiny_patch14_224", "timm_model_pretrained": False,
+            "timm_pool": "token", "timm_proj": None,
+        },
+        "custom_text": True,
+    },
+}  # fmt: skip
+"""Image towers besides the plain vision transformer: what differs from its configuration."""
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    """A table of numbers, without its times."""
+    with path.open() as file:
+        return [{name: float(value) for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def prompts(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prompts that every method but one can use, learned on the CPU."""
+    folder = tmp_path_factory.mktemp("prompts")
+    world.train("cpu", folder, stage="prompts")
+    return folder
+
+
+def test_both_stages_with_checks_between_epochs(world, tmp_path):
+    settings = ("training.evaluate_every=1", "encoder.epochs=2", "prompts.epochs=2")
+    for device in ("cpu", "cuda"):
+        world.train(device, tmp_path / device, *settings)
+    for part in ("prompts", "encoder", "encoder/best"):
+        assert_equal_weights(tmp_path / "cpu" / part, tmp_path / "cuda" / part)
+    for table in ("prompts/curves.csv", "encoder/curves.csv", "encoder/validations.csv"):
+        for one, other in zip(rows(tmp_path / "cpu" / table), rows(tmp_path / "cuda" / table), strict=True):
+            assert other == pytest.approx(one, abs=2e-5)  # they are written with so many digits
+    record = json.loads((tmp_path / "cuda" / "encoder" / "record.json").read_text())
+    assert record["hardware"]["gpu"] == "Pretended GPU"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method(world, prompts, tmp_path, method):
+    raw = METHODS[method].identity_images == "raw"
+    for device in ("cpu", "cuda"):
+        stage = "all" if raw else "encoder"
+        world.train(device, tmp_path / device, f"encoder.method={method}", stage=stage, prompts=None if raw else prompts)
+    assert_equal_weights(tmp_path / "cpu" / "encoder", tmp_path / "cuda" / "encoder")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_short_types(world, tmp_path, precision):
+    for name, number in (("plain", "fp32"), ("short", precision)):
+        world.train("cuda", tmp_path / name, f"training.precision={number}", "training.clip_gradients=5.0")
+    for part in ("prompts", "encoder"):
+        plain, short = (rows(tmp_path / name / part / "curves.csv")[-1]["total"] for name in ("plain", "short"))
+        assert short == pytest.approx(plain, rel=0.05)
+        weights = load_file(tmp_path / "short" / part / "weights.safetensors").values()
+        assert all(value.dtype == torch.float32 for value in weights if value.is_floating_point())
+        assert all(bool(value.isfinite().all()) for value in weights)
+
+
+@pytest.mark.parametrize("tower", CONFIGURATIONS)
+def test_every_family_of_image_towers(world, tiny_clip_config, tmp_path, tower):
+    config = tmp_path / f"tiny-{tower}.json"
+    config.write_text(json.dumps(json.loads(tiny_clip_config.read_text()) | CONFIGURATIONS[tower]))
+    size = "[56,28]" if tower == "eva02" else "[64,32]"
+    stem = "conv" if tower == "conv" else "patch"
+    model = (f"model.name={config}", f"model.image_size={size}", f"model.stem={stem}")
+    for device in ("cpu", "cuda"):
+        world.train(device, tmp_path / device, *model)
+        features = ("--checkpoint", tmp_path / device / "encoder", "--out", tmp_path / device / "features.parquet")
+        world.command(device, "extract", "--shards", world.shards, *features, settings=model)
+    for part in ("prompts", "encoder"):
+        assert_equal_weights(tmp_path / "cpu" / part, tmp_path / "cuda" / part, 1e-5 if tower == "resnet" else 1e-6)
+
+
+@pytest.mark.parametrize("settings", [
+    ("training.accumulation=2",), ("training.recompute_activations=true",), ("model.camera_embedding=1.0",),
+])  # fmt: skip
+def test_ways_to_compute_a_step(world, prompts, tmp_path, settings):
+    for device in ("cpu", "cuda"):
+        world.train(device, tmp_path / device, *settings, stage="encoder", prompts=prompts)
+    assert_equal_weights(tmp_path / "cpu" / "encoder", tmp_path / "cuda" / "encoder")
+
+
+def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(world, prompts, tmp_path, monkeypatch):
+    every_step = ("encoder.epochs=2", "training.save_steps=1", "training.precision=fp16")
+    world.train("cuda", tmp_path / "whole", *every_step, stage="encoder", prompts=prompts)
+    steps = iter(range(100))
+    losses = gradients.GradientMaker.losses
+
+    def interrupted(self, batch):
+        if next(steps) == 3:
+            raise KeyboardInterrupt
+        return losses(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gradients.GradientMaker, "losses", interrupted)
+        with pytest.raises(AssertionError, match="130"):
+            world.train("cuda", tmp_path / "cut", *every_step, stage="encoder", prompts=prompts)
+    assert next((tmp_path / "cut" / "encoder.partial").glob("step-*/state.json"))
+    world.train("cuda", tmp_path / "cut", *every_step, stage="encoder", prompts=prompts)
+    whole, cut = (tmp_path / name / "encoder" / "weights.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == cut.read_bytes()
+
+
+def test_a_step_looks_at_no_result_but_in_the_losses(world, prompts, tmp_path):
+    """Progress, curves and gradients wait for the GPU once an epoch, not once a step."""
+    logs = []
+    for epochs in (1, 2):
+        settings = (f"encoder.epochs={epochs}", "training.save_steps=0")
+        log = world.train("cuda", tmp_path / str(epochs), *settings, stage="encoder", prompts=prompts)
+        assert log is not None
+        logs.append(log.by_line("device to host"))
+    assert json.loads((tmp_path / "1" / "encoder-timings.json").read_text())["steps"] > 4
+    of_an_epoch = logs[1] - logs[0]
+    assert sum(count for line, count in of_an_epoch.items() if not line.startswith("pipeline/losses/")) == 1
+
+
+def test_pretraining_a_small_clip(world, tmp_path):
+    data = ("--data", world.folder / "data" / "walkers-pretrain")
+    for device in ("cpu", "cuda"):
+        world.command(device, "pretrain-clip", *data, "--out", tmp_path / device)
+    assert_equal_weights(tmp_path / "cpu", tmp_path / "cuda", 1e-5)
