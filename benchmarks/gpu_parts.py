@@ -4,7 +4,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,21 +16,24 @@ from pipeline.models.clip import Clip, load_clip
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.trainer.distributed import tensor_fields
-from pipeline.trainer.engine import Engine, Epoch, TrainingRun
+from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import weighted_sum
 from pipeline.trainer.loop import train
 from pipeline.trainer.precision import Precision, PrecisionName
 from pipeline.trainer.record import hardware, peak_memory
+from pipeline.trainer.task import BatchT, Epoch, FeaturesT, LabelsT, Plan, Task
 from pipeline.training.batches import EncoderBatch
-from pipeline.training.encoder_task import EncoderTask, labels_of, make_optimizer, use_fast_layout
+from pipeline.training.encoder_task import EncoderTask, make_optimizer, use_fast_layout
 from pipeline.training.methods import METHODS, term_weights
 from pipeline.training.prompt_task import PromptBatch, PromptTask
+from pipeline.training.settings import AllEncoderSettings
 
 Row = dict[str, Any]
 
 IDENTITIES, CLOTHES = 150, 300
 PER_IDENTITY = 4
 LEARNING_RATE = 1e-6
+SETTINGS = AllEncoderSettings(learning_rate=LEARNING_RATE)
 MEAN = STD = (0.5, 0.5, 0.5)
 WARM_UP = 3
 BACKWARD = 2
@@ -142,9 +145,10 @@ def make_task(clip: Clip, method: str, device: str, size: Size) -> EncoderTask:
     generator = torch.Generator().manual_seed(0)
     task = EncoderTask(
         encoder,
-        term_weights(method, {"lambda_con": 0.1, "lambda_dis": 1.0}),
+        term_weights(method, SETTINGS),
         identities=IDENTITIES,
         seed=0,
+        settings=SETTINGS,
         identity_texts=torch.randn(IDENTITIES, encoder.projected_dim, generator=generator),
         clothes_texts=torch.randn(CLOTHES, encoder.projected_dim, generator=generator),
         identity_clothes=torch.arange(CLOTHES).reshape(IDENTITIES, -1),
@@ -176,8 +180,8 @@ def bare_step(task: EncoderTask, batch: EncoderBatch, precision: Precision, opti
 
 
 def train_milliseconds(
-    task: torch.nn.Module,
-    batch: object,
+    task: Task[BatchT, FeaturesT, LabelsT],
+    batch: BatchT,
     optimizer: torch.optim.Optimizer,
     weigh: Callable[[int, int, Any], Tensor | None],
     engine: Engine,
@@ -190,17 +194,14 @@ def train_milliseconds(
         wait(engine.device)
         ends.append(time.perf_counter())
 
-    train(
-        task,
-        optimizer,
-        2,
-        lambda _number, start: Epoch(steps, iter([batch] * (steps - start))),
-        lambda _position: LEARNING_RATE,
+    plan = Plan(
         what="benchmark",
+        epochs=2,
+        epoch_of=lambda _number, start: Epoch(steps, iter([batch] * (steps - start))),
+        rate_at=lambda _position: LEARNING_RATE,
         weigh=weigh,
-        engine=Engine(**{**vars(engine), "epoch_done": epoch_done}),
-        quiet=True,
     )
+    train(task, optimizer, plan, replace(engine, epoch_done=epoch_done, quiet=True))
     return 1000 * (ends[1] - ends[0]) / steps
 
 
@@ -232,7 +233,7 @@ def step(device: str, size: Size, methods: Sequence[str] = ()) -> Iterator[Row]:
         encoders = 1 if task.shielding_encoder is None else 2
         key = encoders, precision
         if key not in bare:
-            numbers, optimizer = Precision(SHORT[precision], device), make_optimizer(task, LEARNING_RATE, 1e-4)
+            numbers, optimizer = Precision(SHORT[precision], device), make_optimizer(task, SETTINGS)
             bare[key] = milliseconds(
                 lambda t=task, p=numbers, o=optimizer: bare_step(t, batch, p, o),  # type: ignore[misc]
                 device,
@@ -244,9 +245,9 @@ def step(device: str, size: Size, methods: Sequence[str] = ()) -> Iterator[Row]:
         ms = train_milliseconds(
             task,
             batch,
-            make_optimizer(task, LEARNING_RATE, 1e-4),
+            make_optimizer(task, SETTINGS),
             lambda epoch, number, losses, t=task: weighted_sum(losses, t.loss_weights_at(epoch, number)),  # type: ignore[misc]
-            Engine(precision=Precision(SHORT[precision], device), device=device, labels_of=labels_of),
+            Engine(precision=Precision(SHORT[precision], device), device=device),
             size.steps,
         )
         flops = (1 + BACKWARD) * image_flops * encoders * size.pairs

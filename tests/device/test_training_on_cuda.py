@@ -9,7 +9,7 @@ import torch
 from device_samples import World, assert_equal_weights
 from safetensors.torch import load_file
 
-from pipeline.training import gradients
+from pipeline.trainer import gradients
 from pipeline.training.methods import METHODS
 
 CONFIGURATIONS = {
@@ -29,7 +29,9 @@ CONFIGURATIONS = {
 def rows(path: Path) -> list[dict[str, float]]:
     """A table of numbers, without its times."""
     with path.open() as file:
-        return [{name: float(value) for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {name: float(value) for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,9 @@ def test_every_method(world, prompts, tmp_path, method):
     raw = METHODS[method].identity_images == "raw"
     for device in ("cpu", "cuda"):
         stage = "all" if raw else "encoder"
-        world.train(device, tmp_path / device, f"encoder.method={method}", stage=stage, prompts=None if raw else prompts)
+        world.train(
+            device, tmp_path / device, f"encoder.method={method}", stage=stage, prompts=None if raw else prompts
+        )
     assert_equal_weights(tmp_path / "cpu" / "encoder", tmp_path / "cuda" / "encoder")
 
 

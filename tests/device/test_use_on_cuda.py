@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.evaluation.features import read_features
+from pipeline.features.feature_set import read_features
 
 
 @pytest.fixture(scope="module")

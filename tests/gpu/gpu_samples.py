@@ -16,9 +16,10 @@ from pipeline.models.recompute import recompute_activations
 from pipeline.trainer.gradients import GradientMaker, weighted_sum
 from pipeline.trainer.precision import Precision
 from pipeline.training.batches import EncoderBatch
-from pipeline.training.encoder_task import EncoderTask, labels_of, use_fast_layout
+from pipeline.training.encoder_task import EncoderTask, use_fast_layout
 from pipeline.training.methods import term_weights
 from pipeline.training.prompt_task import PromptBatch, PromptTask
+from pipeline.training.settings import AllEncoderSettings
 
 IDENTITIES = 16
 CLOTHES = 2 * IDENTITIES
@@ -137,13 +138,13 @@ def reference_clip(small: bool) -> Clip:
     return load_clip("ViT-B-16-quickgelu", None, image_size=(256, 128))
 
 
-def step_of(task: nn.Module, batch: object, precision: Precision, split: bool, parts: int = 1) -> Step:
+def step_of(task: nn.Module, batch: object, precision: Precision, parts: int = 1) -> Step:
     """Losses and unscaled gradients of one step as the training makes them.
 
     In fp16 the first scales may be too large; a training leaves such steps out and halves the scale, and so does this.
     """
     for _ in range(SCALES):
-        step = _scaled_step(task, batch, precision, split, parts)
+        step = _scaled_step(task, batch, precision, parts)
         finite = all(bool(gradient.isfinite().all()) for gradient in step.gradients.values())
         if finite or precision.scaler is None:
             break
@@ -151,9 +152,9 @@ def step_of(task: nn.Module, batch: object, precision: Precision, split: bool, p
     return step
 
 
-def _scaled_step(task: nn.Module, batch: object, precision: Precision, split: bool, parts: int) -> Step:
+def _scaled_step(task: nn.Module, batch: object, precision: Precision, parts: int) -> Step:
     task.zero_grad(set_to_none=True)
-    maker = GradientMaker(task, precision, labels_of if split else None, parts)
+    maker = GradientMaker(task, precision, parts)
     losses, cached = maker.losses(batch)
     weights = task.loss_weights_at(0, 0) if isinstance(task, EncoderTask) else dict.fromkeys(losses, 1.0)
     total = weighted_sum(losses, weights)
@@ -196,9 +197,10 @@ class Checks:
         hidden, projected = encoder.hidden_dim, encoder.projected_dim
         task = EncoderTask(
             encoder,
-            term_weights(method, {"lambda_con": 0.1, "lambda_dis": 1.0}),
+            term_weights(method, AllEncoderSettings()),
             identities=IDENTITIES,
             seed=0,
+            settings=AllEncoderSettings(),
             identity_texts=0.1 * torch.randn(IDENTITIES, projected, generator=generator),
             clothes_texts=0.1 * torch.randn(CLOTHES, projected, generator=generator),
             identity_clothes=torch.arange(CLOTHES).reshape(IDENTITIES, 2),
@@ -231,12 +233,12 @@ class Checks:
         """A step of stage 2 on the device."""
         with tf32(precision == "tf32"):
             numbers = Precision(short_name(precision), self.device)
-            return step_of(self.task(method, self.device, recompute), self.batch(self.device), numbers, True, parts)
+            return step_of(self.task(method, self.device, recompute), self.batch(self.device), numbers, parts)
 
     def expected(self, method: str) -> Step:
         """The same on the CPU in float32."""
         if method not in self._expected:
-            self._expected[method] = step_of(self.task(method, "cpu"), self.batch("cpu"), Precision(), True)
+            self._expected[method] = step_of(self.task(method, "cpu"), self.batch("cpu"), Precision())
         return self._expected[method]
 
     def prompts_step(self, device: str, precision: str) -> Step:
@@ -259,4 +261,4 @@ class Checks:
         images, clothes = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
         features = PromptBatch(images, batch.identities.to(device), clothes, batch.clothes_classes.to(device))
         with tf32(precision == "tf32"):
-            return step_of(task.to(device).train(), features, Precision(short_name(precision), device), False)
+            return step_of(task.to(device).train(), features, Precision(short_name(precision), device))

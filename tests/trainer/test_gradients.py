@@ -136,5 +136,7 @@ def test_the_resnet_of_clip_is_refused():
 
 
 def test_a_task_that_cannot_be_split_is_refused():
+    task = Task()
+    task.splits = False
     with pytest.raises(InputError, match="cannot be split"):
-        GradientMaker(nn.Linear(2, 2), Precision(), parts=2)
+        GradientMaker(task, Precision(), parts=2)

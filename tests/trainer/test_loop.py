@@ -174,9 +174,8 @@ def test_gradients_are_clipped_to_their_norm():
             norms.append(torch.cat([p.grad.flatten() for p in task.parameters()]).norm().item())
             return super().step(closure)
 
-    settings = {"what": "line", "weigh": lambda _epoch, _step, losses: 100 * losses["error"], "quiet": True}
-    optimizer = Recording(task.parameters(), lr=0.0)
-    train(task, optimizer, 1, epoch_of, lambda _: 0.0, engine=Engine(clip=0.5), **settings)
+    plan = Plan("line", 1, epoch_of, lambda _: 0.0, lambda _epoch, _step, losses: 100 * losses["error"])
+    train(task, Recording(task.parameters(), lr=0.0), plan, Engine(clip=0.5, quiet=True))
     assert norms == pytest.approx([0.5] * STEPS)
 
 
@@ -225,10 +224,10 @@ def test_a_step_without_a_sum_moves_nothing_but_counts():
     task = Regression()
     before = task.layer.weight.detach().clone()
     optimizer = torch.optim.Adam(task.parameters(), lr=1.0)
-    found = train(
-        task, optimizer, 1, epoch_of, lambda _: 1.0, what="line", quiet=True,
-        weigh=lambda _epoch, step, losses: losses["error"] if step == 10 else None,
-    )  # fmt: skip
+    plan = Plan(
+        "line", 1, epoch_of, lambda _: 1.0, lambda _epoch, step, losses: losses["error"] if step == 10 else None
+    )
+    found = train(task, optimizer, plan, Engine(quiet=True))
     assert torch.equal(task.layer.weight, before)
     assert len(task.seen) == STEPS
     assert found.timings[0]["steps"] == STEPS

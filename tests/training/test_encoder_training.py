@@ -13,7 +13,9 @@ from pipeline.losses.registry import TERMS
 from pipeline.models.clip import load_clip
 from pipeline.shards.store import ImageStore
 from pipeline.trainer.engine import Engine
-from pipeline.trainer.epochs import Epoch, run_epochs
+from pipeline.trainer.gradients import weighted_sum
+from pipeline.trainer.loop import train
+from pipeline.trainer.task import Epoch, Plan
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder_task import EncoderFeatures, EncoderTask, make_optimizer, train_encoder
@@ -258,10 +260,14 @@ def test_alternation_without_an_examining_term_is_refused(tiny_clip_config):
 def test_one_examine_step_leaves_everything_but_proj_c_bit_identical(tiny_clip_config):
     task = make_task(tiny_clip_config, "ccaf", alternate=(1, 1))
     before = deepcopy(task.state_dict())
-    one_batch = Epoch(1, iter([make_batch()]))
-    optimizer = make_optimizer(task, AllEncoderSettings(learning_rate=1e-3))
-    run_epochs(task, optimizer, 1, lambda _: one_batch, lambda _: 1e-3, what="t", weights_at=task.loss_weights_at,
-               quiet=True)  # fmt: skip
+    plan = Plan(
+        what="t",
+        epochs=1,
+        epoch_of=lambda _number, _start: Epoch(1, iter([make_batch()])),
+        rate_at=lambda _position: 1e-3,
+        weigh=lambda epoch, step, losses: weighted_sum(losses, task.loss_weights_at(epoch, step)),
+    )
+    train(task, make_optimizer(task, AllEncoderSettings(learning_rate=1e-3)), plan, QUIET)
     changed = {key for key, value in task.state_dict().items() if not torch.equal(value, before[key])}
     statistics = {key for key in changed if "running_" in key or "num_batches" in key}  # batch norm saw the batch
     assert changed - statistics == {"parts.clothes_projection.weight"}

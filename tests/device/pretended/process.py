@@ -137,4 +137,3 @@ def _environment(shim: Path, reports: Path) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         REPORTS_VARIABLE: str(reports),
     }
-
