@@ -46,10 +46,10 @@ def test_the_checks_of_a_step_pass_on_a_cpu_and_leave_out_only_what_needs_cuda()
     assert set(reasons) == {"fp16 needs a CUDA device", "tf32 needs a CUDA device"}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_checks_of_parsers_and_trainings_pass_on_a_cpu():
     files = ("tests/gpu/test_gpu_parsers.py", "tests/gpu/test_gpu_training.py")
-    chosen = "not fp16 and not tf32 and not bf16"
+    chosen = "not fp16 and not tf32 and not bf16 and not killed_training"  # a deterministic one is killed as well
     done = start("-m", "pytest", "-m", "gpu", "-n0", "-v", "-k", chosen, *files, CCAF_TEST_DEVICE="cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     counts = outcomes(done.stdout.splitlines()[-1])

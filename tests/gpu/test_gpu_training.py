@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 
 from stages.cli import run
 
+pytestmark = pytest.mark.timeout(900)  # several processes, each of which imports PyTorch
+
 EPOCHS = 12
 SAVE_STEPS = 3
 PATIENCE = 200
