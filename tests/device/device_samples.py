@@ -63,7 +63,9 @@ class World:
         assert code == 0, f"{command} ended with {code}"
         return log
 
-    def train(self, device: str, out: Path, *settings: str, stage: str = "all", prompts: Path | None = None) -> Log | None:
+    def train(
+        self, device: str, out: Path, *settings: str, stage: str = "all", prompts: Path | None = None
+    ) -> Log | None:
         """Train into ``out/prompts`` and ``out/encoder``."""
         places = ("--shards", self.shards, "--prompts", (prompts or out) / "prompts", "--out", out / "encoder")
         return self.command(device, "train", "--stage", stage, *places, settings=settings)
@@ -106,4 +108,6 @@ def assert_equal_weights(one: Path, other: Path, tolerance: float = 1e-6) -> Non
     first, second = load_file(one / "weights.safetensors"), load_file(other / "weights.safetensors")
     assert first.keys() == second.keys()
     for name, value in first.items():
-        torch.testing.assert_close(second[name], value, rtol=0, atol=tolerance, msg=lambda text, at=name: f"{at}: {text}")
+        torch.testing.assert_close(
+            second[name], value, rtol=0, atol=tolerance, msg=lambda text, at=name: f"{at}: {text}"
+        )

@@ -55,7 +55,9 @@ def test_operands_of_two_devices_are_refused(operation):
 
 def test_a_message_names_the_projects_line():
     labels = torch.zeros(2, dtype=torch.long, device="cuda")
-    with pytest.raises(RuntimeError, match=r"at pipeline/losses/\w+\.py:\d+ < pipeline/losses/supervised_contrastive\.py:\d+"):
+    with pytest.raises(
+        RuntimeError, match=r"at pipeline/losses/\w+\.py:\d+ < pipeline/losses/supervised_contrastive\.py:\d+"
+    ):
         supervised_contrastive(on_gpu(2, 3), torch.ones(2, 3), labels, labels)
 
 

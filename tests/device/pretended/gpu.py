@@ -90,7 +90,7 @@ class Gpu:
         return known is not None and not known.expired()
 
     def sent(self, source: Tensor) -> None:
-        """A copy to the GPU has begun that may read ``source`` until somebody waits; unpinned memory is read at once."""
+        """A copy to the GPU has begun that may read ``source`` until somebody waits; other memory is read at once."""
         if self.is_pinned(source):
             with _disable_current_modes():
                 self._sent.append((source.detach(), source.detach().clone(), where_am_i()))
@@ -114,4 +114,6 @@ class Gpu:
                 target.copy_(value)
             for source, value, line in sent:
                 if not torch.equal(source.nan_to_num(), value.nan_to_num()):
-                    raise RuntimeError(f"pinned memory was written while its copy to the GPU could be under way: {line}")
+                    raise RuntimeError(
+                        f"pinned memory was written while its copy to the GPU could be under way: {line}"
+                    )

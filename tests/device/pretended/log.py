@@ -129,5 +129,8 @@ class Log:
         )
         waits = Counter({event: count for event, count in self.events.items() if event.waits})
         return "\n".join(
-            [head, *(f"  {count} x {event.kind} ({event.what}) at {event.line}" for event, count in waits.most_common())]
+            [
+                head,
+                *(f"  {count} x {event.kind} ({event.what}) at {event.line}" for event, count in waits.most_common()),
+            ]
         )

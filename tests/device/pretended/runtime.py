@@ -97,7 +97,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Scaled dot-product attention: PyTorch's choice among a GPU's kernels asks the real driver, so this is one kernel."""
+    """Scaled dot-product attention as one kernel: PyTorch's choice among a GPU's would ask the real driver."""
     if torch.is_autocast_enabled("cuda"):
         short = torch.get_autocast_dtype("cuda")
         query, key, value = (tensor.to(short) for tensor in (query, key, value))
@@ -163,7 +163,9 @@ def _patches(gpu: Gpu) -> dict[tuple[Any, str], Any]:
         "default_stream": Stream,
         "stream": lambda stream: stream,
     }
-    foreach, optimizers = (importlib.import_module(f"torch.{name}") for name in ("utils._foreach_utils", "optim.optimizer"))
+    foreach, optimizers = (
+        importlib.import_module(f"torch.{name}") for name in ("utils._foreach_utils", "optim.optimizer")
+    )
     return {
         **{(torch.cuda, name): value for name, value in cuda.items()},
         (torch.backends.cudnn, "is_available"): lambda: False,

@@ -19,7 +19,6 @@ from pretended.rules import (
     waits,
 )
 
-
 DEVICE = torch.device("cuda:0")
 
 
@@ -73,7 +72,8 @@ class PretendedTensor(torch.Tensor):
 
     def numpy(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+            "can't convert cuda:0 device type tensor to numpy. "
+            "Use Tensor.cpu() to copy the tensor to host memory first."
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
@@ -215,7 +215,8 @@ def _copy(gpu: Gpu, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> 
         gpu.log.add("kernel", name)
         return _wrapped(_compute(func, name, args, kwargs), func, [args[0]], [])
     if to_gpu:
-        gpu.log.add("host to device", name if not later or gpu.is_pinned(source) else f"{name}, not pinned", not later, size)
+        what = name if not later or gpu.is_pinned(source) else f"{name}, not pinned"
+        gpu.log.add("host to device", what, not later, size)
         if later:
             gpu.sent(source)
         else:
@@ -223,11 +224,12 @@ def _copy(gpu: Gpu, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> 
         result = _compute(func, name, args, kwargs)
         return args[0] if name != "_to_copy" else PretendedTensor(result)
     gpu.log.add("device to host", name, not later, size)
-    gpu.settle() if not later else None
-    result = _compute(func, name, args, kwargs)
     if later:
+        result = _compute(func, name, args, kwargs)
         gpu.arriving(result)
-    return result
+        return result
+    gpu.settle()
+    return _compute(func, name, args, kwargs)
 
 
 def _mirror(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
