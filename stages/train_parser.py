@@ -103,7 +103,7 @@ def command(
             walkers_share=walkers_share,
             seed=parameters.seed,
             device=device,
-            report=_score_reporter(data, console, size, score_every),
+            report=_score_reporter(data, console, size, score_every, device),
             quiet=quiet,
         )
         scores = write_trained(out, trained, data, device)
@@ -115,7 +115,9 @@ def command(
     console.say(f"next: ccaf-pipeline parse --set parse.settings.weights={out / WEIGHTS_NAME}, and look at its masks")
 
 
-def _score_reporter(data: "ParserData", console: Console, size: tuple[int, int], every: int) -> "EpochReport":
+def _score_reporter(
+    data: "ParserData", console: Console, size: tuple[int, int], every: int, device: str
+) -> "EpochReport":
     """Says the clothes IoU on held-out photographs every so many epochs; changes nothing."""
     from pipeline.parsing.lite.backend import LiteParser
     from pipeline.parsing.lite.scoring import score
@@ -124,7 +126,7 @@ def _score_reporter(data: "ParserData", console: Console, size: tuple[int, int],
 
     def report(epoch: int, network: "LiteNetwork") -> None:
         if every and epoch % every == 0:
-            parser = LiteParser(copy.deepcopy(network), size)
+            parser = LiteParser(copy.deepcopy(network), size, device)
             console.say(f"epoch {epoch}: {name}: clothes IoU {score(parser, examples).clothes_iou:.3f}")
 
     return report

@@ -20,8 +20,7 @@ def mixed_precision(device: torch.device, precision: Precision) -> torch.autocas
     Raises:
         InputError: The device cannot do it.
     """
-    if precision == "fp16" and device.type == "cpu":
-        raise InputError("precision fp16 needs a GPU; on the device cpu use fp32 or bf16")
+    check_precision(str(device), {"precision": precision})
     return torch.autocast(device.type, _TYPES.get(precision, torch.bfloat16), enabled=precision != "fp32")
 
 
@@ -35,4 +34,5 @@ def check_precision(device: str, settings: Mapping[str, Any]) -> None:
     Raises:
         InputError: It cannot.
     """
-    mixed_precision(torch.device(device), settings["precision"])
+    if settings["precision"] == "fp16" and torch.device(device).type == "cpu":
+        raise InputError("precision fp16 needs a GPU; on the device cpu use fp32 or bf16")

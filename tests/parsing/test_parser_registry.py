@@ -32,6 +32,18 @@ def test_a_registered_parser_is_built_with_its_settings():
 
 
 @pytest.mark.usefixtures("empty_registry")
+def test_an_identity_is_had_on_the_cpu_and_a_device_is_checked_by_its_name():
+    built, check = MagicMock(), MagicMock()
+    registry.register_parser("mine", MineSettings, check, {"path": Path("none")})(built)
+    assert registry.identify_parser("mine", height=3, path="file") is built.return_value
+    built.assert_called_once_with(device="cpu", height=3, path=Path("none"))
+    registry.check_device("mine", "cuda:1", height=3)
+    check.assert_called_once_with("cuda:1", {"height": 3, "path": None})
+    registry.register_parser("other", MineSettings)(built)
+    registry.check_device("other", "cuda:1", height=3)
+
+
+@pytest.mark.usefixtures("empty_registry")
 def test_a_name_is_never_taken_over():
     registry.register_parser("mine", MineSettings)(MagicMock())
     with pytest.raises(ValueError, match="'mine' is registered already"):

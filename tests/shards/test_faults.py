@@ -153,6 +153,7 @@ def test_what_cannot_go_on_is_a_clear_error_and_one_worker_finishes_to_the_same_
         ("crash", f"{shard}its worker died again and again"),
         ("hang", f"{shard}.*parse.shard_timeout, 2 s"),
         ("storage", f"{shard}s3://bucket/x: the server is too busy"),
+        ("build", "^no worker can be started: out of memory: building the parser tiles: .*fewer --workers.* are kept"),
         ("contract", "parser tiles gave 0 results"),
         (
             "cuda",
@@ -163,9 +164,10 @@ def test_what_cannot_go_on_is_a_clear_error_and_one_worker_finishes_to_the_same_
             f"{shard}no worker could make it, .*out of memory: parser tiles, .* 2.00 GiB more .*fewer --workers",
         ),
     ):
-        (faults / fault).touch()
-        with pytest.raises(WorkError, match=message):
+        (faults / fault).write_text(str(os.getpid()))
+        with pytest.raises(WorkError, match=message) as raised:
             run(image_folder, tmp_path / "out", workers=1, shard_timeout=2 if fault == "hang" else 0, restarts=0)
+        assert "\n" not in str(raised.value)
         assert not (tmp_path / "out" / "_record.json").exists()
         wait_for_the_end_of_workers(cluster)
     (faults / "storage").touch()  # and now it may be asked again

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from parse_job import PLUGIN, Dataset, make_in_this_process, wait_for_shards, write_dataset
 
 from pipeline.datasets.catalog import load_facts, read_dataset
@@ -144,6 +145,51 @@ def test_plan_starts_nothing(dataset: Dataset, tmp_path: Path, capsys: pytest.Ca
     import ray
 
     assert not ray.is_initialized()
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("options", "workers", "shown"),
+    [
+        ([], ("cuda", 2, 1.0), "workers   2 (by the GPUs of this machine, 1 GPU each)"),
+        (["parse.gpus_per_worker=0.25"], ("cuda", 8, 0.25), "workers   8 (by the GPUs of this machine, 0.25 GPU each)"),
+        (
+            ["device=cuda:1", "parse.gpus_per_worker=0.5"],
+            ("cuda:1", 2, 0.0),
+            "workers   2 (by the device cuda:1, 0.5 GPU",
+        ),
+        (["device=cpu", "threads=10000"], ("cpu", 1, 0.0), "workers   1 (by the CPUs of this machine)"),
+    ],
+)
+def test_the_plan_shows_the_workers_that_a_run_on_gpus_would_start(
+    dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    workers: tuple[str, int, float],
+    shown: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)  # and none of them may be touched
+    arguments = ["--plan", "--set", "device=auto", *(part for option in options for part in ("--set", option))]
+    assert run(dataset.arguments(tmp_path / "out", *arguments, "--json")) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["device"], plan["workers"], plan["gpus_per_worker"]) == workers
+    assert run(dataset.arguments(tmp_path / "out", *arguments)) == 0
+    assert shown in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_plan_for_a_cluster_leaves_the_workers_to_it(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--plan", "--address", "head:6379", "--set", "device=auto"]
+    assert run(dataset.arguments(tmp_path / "out", *arguments)) == 0
+    text = capsys.readouterr().out
+    assert "workers   as many as the cluster has room for" in text
+    assert "on auto, decided by the cluster at head:6379" in text
+    assert run(dataset.arguments(tmp_path / "out", *arguments, "--workers", "3", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["workers"] == 3
 
 
 @pytest.mark.usefixtures("plugin")

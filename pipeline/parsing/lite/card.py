@@ -85,7 +85,11 @@ _LIMITS = """
 
 
 def model_card(
-    scores: Mapping[str, Scores], description: LiteDescription, parameters: int, timings: Mapping[str, float]
+    scores: Mapping[str, Scores],
+    description: LiteDescription,
+    parameters: int,
+    timings: Mapping[str, float],
+    timed_on: str = "one core",
 ) -> str:
     """Markdown text of the card.
 
@@ -93,7 +97,8 @@ def model_card(
         scores: By name of the set and view.
         description: Stored in the weights: the network, and what made it.
         parameters: Number of the network's parameters.
-        timings: Milliseconds an image on one core, by what was timed.
+        timings: Milliseconds an image, by what was timed.
+        timed_on: What they were measured on, in words.
     """
     training = description.training
     height, width = description.size
@@ -105,7 +110,7 @@ def model_card(
         f"- Any image is squeezed to {height} x {width} (height x width) and parsed straight and mirrored; the mean\n"
         "  of both views' logits, of half that size, is scaled back. Whether a pixel is clothes is decided first, by\n"
         "  the sum of the clothes' probabilities.\n",
-        *(f"- {value:.0f} ms an image on one core, {name}.\n" for name, value in timings.items()),
+        *(f"- {_milliseconds(value)} ms an image on {timed_on}, {name}.\n" for name, value in timings.items()),
         _DATA.format(
             start=_STARTS[training["init"]["from"]], photos=training["photos"], walkers=rendered if walkers else "none"
         ),
@@ -123,6 +128,11 @@ def model_card(
         "\n```\n",
     ]
     return "".join(parts)
+
+
+def _milliseconds(value: float) -> str:
+    """Without decimals, but where they are all that there is."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _figures(scores: Scores) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, sha256_of_file, sha256_of_value, write_json
-from pipeline.parsing.evaluation import VIEWS, Scores, milliseconds_per_image
+from pipeline.parsing.evaluation import VIEWS, Scores, milliseconds_per_image, timed_on
 from pipeline.parsing.lite.augment import Augmentation
 from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.batches import BatchMaker
@@ -179,30 +179,32 @@ def write_trained(out: Path, trained: TrainedLite, data: ParserData, device: str
     save_lite(weights, trained.network, trained.description)
     parser = create_lite(device=device, weights=weights)
     scores = {name: score(parser, examples) for name, examples in data.held_out.items()}
-    timings = time_parser(parser, data.held_out)
+    timings = time_parser(parser, data.held_out, device)
+    place = timed_on(device)
     parameters = count_parameters(trained.network)
     write_json(
         out / SCORES_NAME,
         {
             "weights_sha256": parser.weights_sha256,
             "scores": {name: value.as_dict() for name, value in scores.items()},
-            "ms_per_image_one_core": {name: round(value, 1) for name, value in timings.items()},
+            "ms_per_image": {name: round(value, 1) for name, value in timings.items()},
+            "timed_on": place,
         },
     )
     with atomic_file(out / CURVES_NAME) as temporary:
         temporary.write_text(curves_as_csv(trained.curves))
     with atomic_file(out / CARD_NAME) as temporary:
-        temporary.write_text(model_card(scores, trained.description, parameters, timings))
+        temporary.write_text(model_card(scores, trained.description, parameters, timings, place))
     forget_progress(_state_folder(out))
     return scores
 
 
-def time_parser(parser: Parser, held_out: Mapping[str, list[Example]]) -> dict[str, float]:
-    """Milliseconds an image on one core, by what was timed."""
+def time_parser(parser: Parser, held_out: Mapping[str, list[Example]], device: str = "cpu") -> dict[str, float]:
+    """Milliseconds an image on the parser's device, by what was timed."""
     images = [example.image for example in next(iter(held_out.values()))]
     return {
-        "one at a time": milliseconds_per_image(parser, images[:1]),
-        f"in batches of {TIMED_BATCH}": milliseconds_per_image(parser, images[:TIMED_BATCH]),
+        "one at a time": milliseconds_per_image(parser, images[:1], device=device),
+        f"in batches of {TIMED_BATCH}": milliseconds_per_image(parser, images[:TIMED_BATCH], device=device),
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from lite_samples import SMALL
 
-from pipeline.parsing.evaluation import Scores, milliseconds_per_image
+from pipeline.parsing.evaluation import Scores, milliseconds_per_image, timed_on
 from pipeline.parsing.lite.augment import Augmentation
 from pipeline.parsing.lite.backend import LiteParser
 from pipeline.parsing.lite.batches import BatchMaker
@@ -159,6 +160,19 @@ def test_timing_leaves_the_threads_as_they_were():
     assert torch.get_num_threads() == threads
 
 
+def test_a_gpu_is_timed_by_the_clock_on_the_wall_and_named(monkeypatch):
+    """Its work takes no processor time; a sleep takes none either."""
+
+    class Sleeper:
+        def parse(self, images):
+            time.sleep(0.03)
+
+    assert milliseconds_per_image(Sleeper(), [None] * 3, repeats=1, device="cuda:1") >= 10
+    assert milliseconds_per_image(Sleeper(), [None] * 3, repeats=1) < 10
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device}")
+    assert (timed_on("cuda:1"), timed_on("cpu")) == ("one card cuda:1", "one core")
+
+
 def test_data_are_read_for_both_kinds(ccp_folder, walkers_folder):
     data = read_parser_data(ccp_folder, walkers_folder)
     assert (len(data.photos), len(data.walkers)) == (4, 5)
@@ -178,6 +192,10 @@ def test_the_card_says_what_was_measured():
         "| photographs | 7 | 0.812 | 0.750 | 0.900 | 0.500 |", "| skirt | 0.250 |", "| dress | - |", '"seed": 3',
     ):  # fmt: skip
         assert text in card
+    assert "25 ms an image on one core, one at a time" in card
+    card = model_card({"w": scores}, description, 1, {"in batches of 16": 0.42}, "one card")
+    assert "0.4 ms an image on one card, in batches of 16" in card
+    assert "one core" not in card
     rendered = SMALL.__class__(training={"photos": 11, "walkers": 40, "init": {"from": "random"}})
     assert "Walkers: 40 images rendered" in model_card({"w": scores}, rendered, 1, {})
     assert json.dumps(scores.as_dict())

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.parsing.backends import load_backends
-from pipeline.parsing.parser import create_parser
+from pipeline.parsing.parser import check_device, create_parser, identify_parser
 from pipeline.parsing.schemes import LIP
 from pipeline.parsing.schp.backend import SchpParser, create_schp
 
@@ -115,6 +115,18 @@ def test_bf16_is_close_and_fp16_needs_another_device(lip_network, lip_file):
         assert 0 < np.mean(one.label_map != other.label_map) < 0.2
     with pytest.raises(InputError, match="precision fp16 needs a GPU; on the device cpu use fp32 or bf16"):
         create_schp(lip_file, precision="fp16")
+
+
+def test_the_identity_is_known_without_the_device_that_the_precision_needs(lip_file):
+    load_backends("schp")
+    settings = {"weights": str(lip_file), "precision": "fp16"}
+    identity = identify_parser("schp", **settings)
+    assert (identity.scheme, identity.weights_sha256) == (LIP, sha256_of_file(lip_file))
+    check_device("schp", "cuda", **settings)
+    with pytest.raises(InputError, match="precision fp16 needs a GPU; on the device cpu use fp32 or bf16"):
+        check_device("schp", "cpu", **settings)
+    with pytest.raises(InputError, match="weights of the parser schp not found"):
+        identify_parser("schp", weights=str(lip_file.parent / "no.pth"))
 
 
 def test_what_is_no_image_is_the_callers_mistake(small_parser):

@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.parsing.backends import load_backends
-from pipeline.parsing.parser import create_parser
+from pipeline.parsing.parser import check_device, create_parser, identify_parser
 from pipeline.parsing.schemes import ATR, LIP
 from pipeline.parsing.segformer.backend import create_segformer
 
@@ -109,6 +109,11 @@ def test_settings_that_do_not_go_together_are_refused(atr_folder):
     with pytest.raises(InputError, match="precision fp16 needs a GPU"):
         create_segformer(str(atr_folder), precision="fp16")
     load_backends("segformer")
+    identity = identify_parser("segformer", model=str(atr_folder), precision="fp16")
+    assert (identity.scheme, identity.weights_sha256) == (ATR, sha256_of_file(atr_folder / "model.safetensors"))
+    check_device("segformer", "cuda", model="anything", precision="fp16")
+    with pytest.raises(InputError, match="precision fp16 needs a GPU"):
+        check_device("segformer", "cpu", model="anything", precision="fp16")
     with pytest.raises(InputError, match=r"model must be given \(parse\.settings\.model\)"):
         create_parser("segformer")
 

@@ -1,7 +1,8 @@
 """Parsers of "another package", found by its entry point, in the tests and in the worker processes alike.
 
 Faults happen when a file of a certain name lies in the folder that the environment variable CCAF_TEST_FAULTS names;
-the file is removed first, so that a fault happens once. ``refuse`` stays and lists the paths of images that fail.
+the file is removed first, so that a fault happens once. ``refuse`` stays and lists the paths of images that fail;
+``build`` happens in any process but the one whose number it holds.
 """
 
 import os
@@ -100,4 +101,8 @@ class TilesSettings(Section):
 
 @register_parser("tiles", TilesSettings)
 def create_tiles(device: str = "cpu", weights: str = "w1", seconds: float = 0.0) -> Tiles:
+    folder = os.environ.get("CCAF_TEST_FAULTS")
+    path = Path(folder or ".") / "build"
+    if folder and path.exists() and path.read_text() != str(os.getpid()) and happens("build"):
+        raise RuntimeError(BREAKS["memory"])
     return Tiles(weights, seconds)
