@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pretended import pretended_cuda
+from pretended import pretended_cuda, process
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -269,6 +269,14 @@ def test_threads_that_are_begun_inside_see_it():
 def test_it_is_switched_on_once():
     with pytest.raises(RuntimeError, match="already"), pretended_cuda():
         pass
+
+
+def test_a_machine_that_cannot_pretend_says_why(monkeypatch):
+    assert process.why_not() is None
+    monkeypatch.setattr(process.shutil, "which", lambda name: None)
+    assert process.why_not() == "the pretended GPU needs a C compiler: install cc or gcc"
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "built with CUDA" in process.why_not()
 
 
 def test_switched_off_everything_is_as_before(cuda, request):

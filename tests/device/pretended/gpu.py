@@ -90,7 +90,7 @@ class Gpu:
         return known is not None and not known.expired()
 
     def sent(self, source: Tensor) -> None:
-        """A copy to the GPU has begun; it may read ``source`` until somebody waits, unpinned memory at once."""
+        """A copy to the GPU has begun that may read ``source`` until somebody waits; other memory is read at once."""
         if self.is_pinned(source):
             with _disable_current_modes():
                 self._sent.append((source.detach(), source.detach().clone(), where_am_i()))

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 SHIM = Path(__file__).parent / "shim.c"
 REPORTS_VARIABLE = "CCAF_PRETENDED_CUDA_REPORTS"
 """Names the file that the process inside writes its reports to; it is set there and nowhere else."""
+
+POLL_SECONDS = 0.1
 
 
 def is_inside() -> bool:
@@ -75,18 +77,30 @@ class Outside:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._reports: dict[str, list[Any]] = {}
+        self._runs: dict[str, Run] = {}
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         if self._folder not in item.path.parents:
             return None
-        if item.nodeid not in self._reports:
-            self._reports |= run_inside(item.config, self._company(item))
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._reports[item.nodeid]:
+        for report in self._reports(item):
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
+
+    def pytest_sessionfinish(self) -> None:
+        for run in self._runs.values():
+            run.close()
+
+    def _reports(self, item: pytest.Item) -> list[pytest.TestReport]:
+        reason = why_not()
+        if reason is not None:
+            return [_report(item, "skipped", (str(item.path), 0, f"Skipped: {reason}"))]
+        if item.nodeid not in self._runs:
+            company = self._company(item)
+            run = Run(item.config, company)
+            self._runs |= {other.nodeid: run for other in company}
+        return self._runs[item.nodeid].reports(item)
 
     def _company(self, item: pytest.Item) -> list[pytest.Item]:
         """The tests that are run together: all of this run; of one file where several processes share the work."""
@@ -96,32 +110,50 @@ class Outside:
         return items
 
 
-def run_inside(config: pytest.Config, items: Sequence[pytest.Item]) -> dict[str, list[Any]]:
-    """Run tests in a process with the shim; returns their reports by node id."""
-    reason = why_not()
-    if reason is not None:
-        return {item.nodeid: [_report(item, "skipped", (str(item.path), 0, f"Skipped: {reason}"))] for item in items}
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / "reports.jsonl"
-        written.touch()
+class Run:
+    """Tests in a process with the shim."""
+
+    def __init__(self, config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+        self._config = config
+        self._folder = tempfile.TemporaryDirectory()
+        self._written = Path(self._folder.name) / "reports.jsonl"
+        self._output = Path(self._folder.name) / "output.txt"
+        self._written.touch()
         words = ["-q", "-n0", "-p", "no:cacheprovider", "--rootdir", str(config.rootpath)]
-        process = subprocess.run(
-            [sys.executable, "-m", "pytest", *words, *(str(config.rootpath / item.nodeid) for item in items)],
-            cwd=config.rootpath,
-            env=_environment(compile_shim(Path(folder)), written),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        with self._output.open("w") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *words, *(str(config.rootpath / item.nodeid) for item in items)],
+                cwd=config.rootpath,
+                env=_environment(compile_shim(Path(self._folder.name)), self._written),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def reports(self, item: pytest.Item) -> list[pytest.TestReport]:
+        """Wait for a test; a test that the process did not live to see has failed."""
+        while True:
+            ended = self._process.poll() is not None
+            found = self._read(item.nodeid)
+            if any(report.when == "teardown" for report in found):
+                return found
+            if ended:
+                text = f"the process with the pretended GPU ended ({self._process.returncode}) before this test did:\n"
+                return [*found, _report(item, "failed", text + self._output.read_text()[-4000:])]
+            time.sleep(POLL_SECONDS)
+
+    def close(self) -> None:
+        """End the process if it still runs."""
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+    def _read(self, nodeid: str) -> list[pytest.TestReport]:
+        whole, _, _ = self._written.read_text().rpartition("\n")  # the last line may be in the making
+        loaded = (
+            self._config.hook.pytest_report_from_serializable(config=self._config, data=json.loads(line))
+            for line in whole.splitlines()
         )
-        reports = defaultdict(list)
-        for line in written.read_text().splitlines():
-            report = config.hook.pytest_report_from_serializable(config=config, data=json.loads(line))
-            reports[report.nodeid].append(report)
-    for item in items:
-        if item.nodeid not in reports:
-            text = f"the process with the pretended GPU ended ({process.returncode}) before this test:\n"
-            reports[item.nodeid] = [_report(item, "failed", text + process.stdout[-4000:])]
-    return dict(reports)
+        return [report for report in loaded if report.nodeid == nodeid]
 
 
 def _report(item: pytest.Item, outcome: Any, text: Any) -> pytest.TestReport:

@@ -97,7 +97,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Scaled dot-product attention as one kernel: PyTorch's choice among a GPU's kernels asks the real driver."""
+    """Scaled dot-product attention as one kernel: PyTorch's choice among a GPU's would ask the real driver."""
     if torch.is_autocast_enabled("cuda"):
         short = torch.get_autocast_dtype("cuda")
         query, key, value = (tensor.to(short) for tensor in (query, key, value))

@@ -215,9 +215,8 @@ def _copy(gpu: Gpu, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> 
         gpu.log.add("kernel", name)
         return _wrapped(_compute(func, name, args, kwargs), func, [args[0]], [])
     if to_gpu:
-        gpu.log.add(
-            "host to device", name if not later or gpu.is_pinned(source) else f"{name}, not pinned", not later, size
-        )
+        what = name if not later or gpu.is_pinned(source) else f"{name}, not pinned"
+        gpu.log.add("host to device", what, not later, size)
         if later:
             gpu.sent(source)
         else:
@@ -225,11 +224,12 @@ def _copy(gpu: Gpu, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> 
         result = _compute(func, name, args, kwargs)
         return args[0] if name != "_to_copy" else PretendedTensor(result)
     gpu.log.add("device to host", name, not later, size)
-    gpu.settle() if not later else None
-    result = _compute(func, name, args, kwargs)
     if later:
+        result = _compute(func, name, args, kwargs)
         gpu.arriving(result)
-    return result
+        return result
+    gpu.settle()
+    return _compute(func, name, args, kwargs)
 
 
 def _mirror(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
