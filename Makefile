@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Without compiling all modules beforehand: Python compiles the few that are used when they are first imported.
+# The demo uses few of the modules that are installed: they are compiled when they are first imported, not beforehand.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
 .PHONY: setup demo test lint types docs reference tests gpu-check clean
@@ -22,10 +22,11 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[dev,detectron2,segformer]'
 	$(BIN)/python -m pipeline.parsing.detectron2.install
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # templates among the modules do not compile
 	touch $(VENV)/.installed-demo $@
 
 demo: $(VENV)/.installed-demo
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@echo "done: open artifacts/walkers/report.html in a browser; whether the masks are good: artifacts/walkers/inspect.html"
 	@echo "next: change encoder.epochs in params.yaml and run make demo again; your own data: README.md"
 

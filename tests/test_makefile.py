@@ -60,6 +60,12 @@ def test_the_demo_after_the_tests_installs_nothing(clone):
     assert installs(clone, "demo") == installs(clone, "test") == []
 
 
+def test_what_the_demo_imports_is_compiled_once_and_the_tests_environment_beforehand(clone):
+    assert [line for line in commands(clone, "demo") if line.startswith("PYTHONDONTWRITEBYTECODE= ")]
+    assert not [line for line in commands(clone, "demo") if "compileall" in line]
+    assert [line for line in commands(clone, "setup") if "compileall" in line]
+
+
 def test_the_demo_ends_by_saying_what_to_open_and_what_to_run(clone):
     *_, opened, following = commands(clone, "demo")
     assert "artifacts/walkers/report.html" in opened
