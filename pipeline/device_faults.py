@@ -30,6 +30,7 @@ _FAULT_WORDS = (
     "nccl error",
     "device-side assert",
     "no cuda gpus are available",
+    "found no nvidia driver",
 )
 _ASKED = re.compile(r"tried to allocate ([\d.]+ ?[KMGT]i?B|\d+ bytes)", re.IGNORECASE)
 

@@ -18,7 +18,8 @@ def command(
         Path | None, typer.Option("--prompts", help="Prompts checkpoint. Default: artifacts/<data set>/prompts.")
     ] = None,
     encoder: Annotated[
-        Path | None, typer.Option("--encoder", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
+        Path | None,
+        typer.Option("--checkpoint", "--encoder", help="Encoder checkpoint. Default: artifacts/<data set>/encoder."),
     ] = None,
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help="Metrics. Default: artifacts/<data set>/metrics.json.")
