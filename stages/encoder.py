@@ -15,7 +15,7 @@ from pipeline.losses.registry import find_terms
 from pipeline.losses.target_alignment import TargetSettings
 from pipeline.losses.terms import settings_as
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.clip import Clip
+from pipeline.models.clip import Clip, load_model
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.recompute import recompute_activations
 from pipeline.training.batches import EncoderData
@@ -25,7 +25,7 @@ from pipeline.training.learned_prompts import check_learned_prompts, read_learne
 from pipeline.training.methods import identity_images, term_weights
 from pipeline.training.run_record import deciding
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.training_data import TrainingData, load_model, read_training_data
+from pipeline.training.training_data import TrainingData, read_training_data
 from stages.console import Console
 
 _FROM_PROMPTS = {
@@ -199,6 +199,17 @@ class Inputs:
     made_of: dict[str, Any]
 
 
+def _choice_of_best(parameters: Parameters) -> dict[str, Any]:
+    """Which features choose the best weights, where checks between epochs do.
+
+    Flipping stands there only where it is asked for, so that other trainings go on from the states of earlier versions.
+    """
+    settings = parameters.evaluate
+    if not parameters.training.evaluate_every:
+        return {}
+    return {"evaluate_feature": settings.feature, **({"evaluate_flip": True} if settings.flip else {})}
+
+
 def read_inputs(parameters: Parameters, console: Console, places: Places, device: str) -> Inputs:
     """Read and check everything that stage 2 starts from; ``device`` is that of the training.
 
@@ -228,7 +239,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
         "model": clip.spec.to_dict(),
         "camera_embedding": parameters.model.camera_embedding,
         "terms": weights,
-        **({"evaluate_feature": parameters.evaluate.feature} if parameters.training.evaluate_every else {}),
+        **_choice_of_best(parameters),
         **deciding(parameters, "encoder", device),
     }
     return Inputs(prompts, data, clip, weights, made_of)

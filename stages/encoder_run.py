@@ -63,7 +63,15 @@ def _train(
     """Train in this process, which is one of ``ranks``; the first one writes the checkpoint. Returns a summary."""
     settings, training = parameters.encoder, parameters.training
     task = make_task(parameters, inputs, device, console.quiet)
-    validation, chosen_by = make_validation(parameters, inputs.data, task.image_encoder, inputs.clip.spec, device)
+    validation, chosen_by = make_validation(
+        training,
+        parameters.evaluate,
+        inputs.data,
+        task.image_encoder,
+        inputs.clip.spec,
+        seed=parameters.seed,
+        device=device,
+    )
     ways: dict[str, Any] = {"tell": console.say} if report is None else {"tell": report.tell, "tick": report.tick}
     engine = Engine(
         precision=Precision(training.precision, device),

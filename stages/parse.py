@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.config import Parameters
-from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
+from pipeline.datasets.catalog import DatasetFacts, dataset_folder, load_facts, read_dataset
 from pipeline.datasets.manifest import read_manifest
 from pipeline.datasets.tracklets import sample_frames
 from pipeline.errors import InputError, WorkError
@@ -22,9 +22,9 @@ from stages.console import Console
 
 @dataclass(frozen=True)
 class Source:
-    """What is parsed: name of the data set, its manifest, and the folder that paths are relative to."""
+    """What is parsed: the data set's facts, its manifest, and the folder that paths are relative to."""
 
-    dataset: str
+    facts: DatasetFacts
     manifest: pa.Table
     folder: Location
 
@@ -77,10 +77,10 @@ def parse_source(
 ) -> JobResult:
     """Make the shards, and say first what of."""
     where = f"Ray at {how.address}" if how.address else "a local Ray"
-    images = f"{source.manifest.num_rows:,} images of {source.dataset} in {source.folder}"
+    images = f"{source.manifest.num_rows:,} images of {source.facts.name} in {source.folder}"
     console.say(f"{images}, parser {settings.parser}, on {where}")
     return run_job(
-        dataset=source.dataset,
+        dataset=source.facts.name,
         manifest=source.manifest,
         images=source.folder,
         out=place,
@@ -89,6 +89,7 @@ def parse_source(
         overwrite=overwrite,
         quiet=console.quiet,
         say=console.say,
+        facts=source.facts,
     )
 
 
@@ -135,7 +136,7 @@ def read_images(
         for note in notes:
             console.say(f"warning: {note} (ccaf-pipeline manifest tells more)")
     table = sample_frames(table, data.frames_per_tracklet)
-    return Source(facts.name, table if limit is None else limit_manifest(table, limit), folder)
+    return Source(facts, table if limit is None else limit_manifest(table, limit), folder)
 
 
 def check_bad(parameters: Parameters, result: JobResult) -> None:

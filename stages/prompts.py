@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
-from pipeline.models.clip import Clip
+from pipeline.models.clip import Clip, load_model
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.engine import Engine
@@ -33,7 +33,7 @@ from pipeline.training.classes import (
 from pipeline.training.methods import IdentityImages, identity_images
 from pipeline.training.prompt_task import PromptData, PromptTask, train_prompts
 from pipeline.training.run_record import deciding, epoch_hook, record_text, state_settings, write_timings
-from pipeline.training.training_data import TrainingData, load_model, read_training_data
+from pipeline.training.training_data import TrainingData, read_training_data
 from stages.console import Console
 from stages.device_use import fitting_prompts, training_arithmetic
 

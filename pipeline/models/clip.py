@@ -22,6 +22,7 @@ from pipeline.files import sha256_of_file
 from pipeline.models.builtin import builtin_weights, weights_on_disk
 from pipeline.models.grids import Grid, native_grid, set_grid
 from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
+from pipeline.models.settings import ModelSettings
 from pipeline.models.stem import ConvStem
 from pipeline.models.text_encoder import TextEncoder
 
@@ -270,6 +271,20 @@ def load_clip(
         tokenizer=open_clip.get_tokenizer(registered),
         spec=ClipSpec(name, stem, image_size, grid, pixel_mean, pixel_std, stride),
         weights_sha256=digest,
+    )
+
+
+def load_model(settings: ModelSettings, seed: int) -> Clip:
+    """The CLIP that the section ``model`` names; see :func:`load_clip`."""
+    return load_clip(
+        settings.name,
+        settings.pretrained,
+        stem=settings.stem,
+        image_size=settings.image_size,
+        stride=settings.stride,
+        pixel_mean=settings.pixel_mean,
+        pixel_std=settings.pixel_std,
+        seed=seed,
     )
 
 

@@ -113,7 +113,7 @@ def command(
     if plan:
         from stages.cli.parse_plan import show_plan
 
-        show_plan(context.console, source.dataset, source.manifest, settings, how, place)
+        show_plan(context.console, source.facts.name, source.manifest, settings, how, place)
         return
     result = parse.parse_source(context.console, source, settings, how, place, overwrite)
     _conclude(context, result, ["--shards", out] if out else [])

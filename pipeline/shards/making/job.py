@@ -10,6 +10,7 @@ from importlib.metadata import version
 import pyarrow as pa
 
 import pipeline
+from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.location import Location, Place, locate
 from pipeline.progress import Progress
@@ -134,6 +135,7 @@ def run_job(
     overwrite: bool = False,
     quiet: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    facts: DatasetFacts | None = None,
 ) -> JobResult:
     """Parse a data set into a shard folder. Interrupted or killed at any moment, the next call finishes it.
 
@@ -147,6 +149,7 @@ def run_job(
         overwrite: Replace shards of other content, once the new ones are complete.
         quiet: No progress lines.
         say: Receives remarks for the user.
+        facts: Of the data set, for the record: later commands need no other description of it.
 
     Raises:
         InputError: Parser, settings, device, manifest or cluster are wrong; or ``out`` holds shards of other content.
@@ -179,7 +182,14 @@ def run_job(
         entries = [found[name] for name in names]
         write_quarantine(folder.work, [row for entry in entries for row in entry.quarantine])
         record = write_record(
-            folder.work, provenance.fingerprint, dataset, content, _versions(entries), entries, asdict(timings)
+            folder.work,
+            provenance.fingerprint,
+            dataset,
+            content,
+            _versions(entries),
+            entries,
+            asdict(timings),
+            None if facts is None else facts.model_dump(mode="json"),
         )
         folder.finish()
     return JobResult(folder.final, record, timings)

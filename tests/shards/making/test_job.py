@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from shard_jobs import InlinePool, content, run_inline
 
+from pipeline.datasets.catalog import check_facts, load_facts
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, Place, locate
 from pipeline.ray_session import Resources
@@ -24,6 +25,7 @@ from pipeline.shards.making.job import JobResult, run_job
 from pipeline.shards.making.plan import ParseSettings
 from pipeline.shards.making.run import Placement, RunSettings, choose_workers
 from pipeline.shards.making.worker import ShardWorker, WorkerSetup, build_parser
+from pipeline.shards.record import read_record
 from pipeline.shards.verify import verify_folder
 from pipeline.storage import copy_file, list_folders, list_names, read_bytes
 
@@ -90,6 +92,26 @@ def test_a_second_run_changes_no_byte_and_no_time(run: Callable[..., JobResult],
     before.pop("quarantine.parquet")
     assert after.pop("quarantine.parquet")
     assert after == before
+
+
+def test_the_record_remembers_the_data_set_and_keeps_the_rest_when_it_changes(
+    run: Callable[..., JobResult], tmp_path: Path
+) -> None:
+    path = tmp_path / "out" / "_record.json"
+    facts = load_facts("ltcc")
+    without = run(tmp_path / "out")
+    assert without.record.facts is None
+    earlier = json.loads(path.read_text())
+    path.write_text(json.dumps(earlier | {"versions": earlier["versions"] | {"ray": "1.0"}}))
+    of_earlier = read_record(tmp_path / "out")
+    found = run(tmp_path / "out", facts=facts).record
+    assert check_facts(found.facts, "here") == facts
+    assert (found.sha256, found.timings, found.versions) == (
+        of_earlier.sha256, of_earlier.timings, of_earlier.versions,
+    )  # fmt: skip
+    corrected = facts.model_copy(update={"protocols": ("general",)})
+    assert run(tmp_path / "out", facts=corrected).record.facts == corrected.model_dump(mode="json")
+    assert run(tmp_path / "out").record.facts == corrected.model_dump(mode="json")
 
 
 def test_shards_of_changed_images_are_made_again(
