@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Parameters
+from pipeline.config.deciding import deciding_training
 from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
 from pipeline.losses.registry import find_terms
@@ -23,7 +24,6 @@ from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder_task import EncoderTask
 from pipeline.training.learned_prompts import check_learned_prompts, read_learned_prompts
 from pipeline.training.methods import identity_images, term_weights
-from pipeline.training.run_record import deciding
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.training_data import TrainingData, load_model, read_training_data
 from stages.console import Console
@@ -226,10 +226,8 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
         "prompts_sha256": prompts.sha256,
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
-        "camera_embedding": parameters.model.camera_embedding,
         "terms": weights,
-        **({"evaluate_feature": parameters.evaluate.feature} if parameters.training.evaluate_every else {}),
-        **deciding(parameters, "encoder", device),
+        **deciding_training("encoder", parameters, device),
     }
     return Inputs(prompts, data, clip, weights, made_of)
 

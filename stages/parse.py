@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.config import Parameters
+from pipeline.config.program import program_digest
 from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
 from pipeline.datasets.manifest import read_manifest
 from pipeline.datasets.tracklets import sample_frames
@@ -89,6 +90,7 @@ def parse_source(
         overwrite=overwrite,
         quiet=console.quiet,
         say=console.say,
+        program=program_digest("shards", settings.parser),
     )
 
 
