@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Parameters
+from pipeline.config.deciding import deciding_training
 from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
 from pipeline.losses.registry import find_terms
@@ -23,7 +24,6 @@ from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder_task import EncoderTask
 from pipeline.training.learned_prompts import check_learned_prompts, read_learned_prompts
 from pipeline.training.methods import identity_images, term_weights
-from pipeline.training.run_record import deciding
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.training_data import TrainingData, read_training_data
 from stages.console import Console
@@ -199,17 +199,6 @@ class Inputs:
     made_of: dict[str, Any]
 
 
-def _choice_of_best(parameters: Parameters) -> dict[str, Any]:
-    """Which features choose the best weights, where checks between epochs do.
-
-    Flipping stands there only where it is asked for, so that other trainings go on from the states of earlier versions.
-    """
-    settings = parameters.evaluate
-    if not parameters.training.evaluate_every:
-        return {}
-    return {"evaluate_feature": settings.feature, **({"evaluate_flip": True} if settings.flip else {})}
-
-
 def read_inputs(parameters: Parameters, console: Console, places: Places, device: str) -> Inputs:
     """Read and check everything that stage 2 starts from; ``device`` is that of the training.
 
@@ -237,10 +226,8 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
         "prompts_sha256": prompts.sha256,
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
-        "camera_embedding": parameters.model.camera_embedding,
         "terms": weights,
-        **_choice_of_best(parameters),
-        **deciding(parameters, "encoder", device),
+        **deciding_training("encoder", parameters, device),
     }
     return Inputs(prompts, data, clip, weights, made_of)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import stages
 from pipeline.config import Parameters
+from pipeline.config.deciding import unusual_on_cuda
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
@@ -26,7 +27,6 @@ from pipeline.training.run_record import (
     record_text,
     state_folder,
     state_settings,
-    unusual_on_cuda,
     write_timings,
 )
 from pipeline.training.validation import make_validation

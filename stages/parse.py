@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.config import Parameters
+from pipeline.config.program import program_digest
 from pipeline.datasets.catalog import DatasetFacts, dataset_folder, load_facts, read_dataset
 from pipeline.datasets.manifest import read_manifest
 from pipeline.datasets.tracklets import sample_frames
@@ -90,6 +91,7 @@ def parse_source(
         quiet=console.quiet,
         say=console.say,
         facts=source.facts,
+        program=program_digest("shards", settings.parser),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
+from pipeline.config.deciding import deciding_training
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME
 from pipeline.device import choose_device, set_threads
 from pipeline.files import sha256_of_file, sha256_of_value
@@ -58,8 +59,7 @@ def _run(
     made_of = {
         "data_sha256": sha256_of_file(data / PRETRAIN_NAME),
         "model": clip.spec.to_dict(),
-        "parameters": settings.model_dump(mode="json"),
-        "seed": parameters.seed,
+        **deciding_training("clip", parameters, device),
     }
     task = PretrainTask(clip, images.factors, parameters.seed).to(device)
     batches = PretrainBatches(

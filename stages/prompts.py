@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.config import Parameters
+from pipeline.config.deciding import deciding_training
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
@@ -32,7 +33,7 @@ from pipeline.training.classes import (
 )
 from pipeline.training.methods import IdentityImages, identity_images
 from pipeline.training.prompt_task import PromptData, PromptTask, train_prompts
-from pipeline.training.run_record import deciding, epoch_hook, record_text, state_settings, write_timings
+from pipeline.training.run_record import epoch_hook, record_text, state_settings, write_timings
 from pipeline.training.training_data import TrainingData, read_training_data
 from stages.console import Console
 from stages.device_use import fitting_prompts, training_arithmetic
@@ -178,8 +179,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
         "shards_sha256": data.reader.record_sha256,
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
-        "identity_images": learned_from,
-        **deciding(parameters, "prompts", device),
+        **deciding_training("prompts", parameters, device),
     }
     finished = _finished(out, made_of) if keep else None
     if finished is not None:

@@ -66,8 +66,8 @@ def command(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace shards that were made with other parameters, once the new ones are complete. "
-            "Shards of the same parameters and images are reused all the same.",
+            help="Replace shards that were made with other parameters or by another version of the program, once the "
+            "new ones are complete. Others are reused all the same.",
         ),
     ] = False,
     max_bad: Annotated[

@@ -10,7 +10,6 @@ from pipeline.features import builder
 from pipeline.files import read_json
 from pipeline.trainer.gradients import GradientMaker
 from pipeline.trainer.workers import _stopped, _worker_loop
-from pipeline.training.run_record import deciding
 from stages import encoder_run, prompts
 from stages.cli import run
 from stages.device_use import fitting_encoder, fitting_figures, fitting_pretrain
@@ -147,17 +146,6 @@ def test_a_device_that_fails_is_one_line(figures, tmp_path, monkeypatch, capsys)
         "error: the device failed: CUDA error: an illegal memory access was encountered; "
         "run the same command again to go on"
     )
-
-
-def test_cudas_arithmetic_decides_on_cuda_and_only_where_it_is_not_as_usual():
-    usual = Parameters()
-    unusual = Parameters.model_validate({"training": {"tf32": True, "deterministic": True}})
-    for section in ("prompts", "encoder"):
-        expected = deciding(usual, section, "cpu")
-        assert not {"tf32", "deterministic"} & expected["training"].keys()
-        assert deciding(unusual, section, "cpu") == deciding(usual, section, "cuda") == expected
-        found = deciding(unusual, section, "cuda:1")["training"]
-        assert found == {**expected["training"], "tf32": True, "deterministic": True}
 
 
 def test_on_a_cpu_they_change_no_byte_but_in_the_record(figures, learned, tmp_path):

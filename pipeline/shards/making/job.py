@@ -136,6 +136,7 @@ def run_job(
     quiet: bool = False,
     say: Callable[[str], None] = lambda _: None,
     facts: DatasetFacts | None = None,
+    program: str | None = None,
 ) -> JobResult:
     """Parse a data set into a shard folder. Interrupted or killed at any moment, the next call finishes it.
 
@@ -146,10 +147,11 @@ def run_job(
         out: The shard folder, local or remote.
         settings: What decides the bytes of the shards.
         run: How to run.
-        overwrite: Replace shards of other content, once the new ones are complete.
+        overwrite: Replace shards of other content or of another program, once the new ones are complete.
         quiet: No progress lines.
         say: Receives remarks for the user.
         facts: Of the data set, for the record: later commands need no other description of it.
+        program: What identifies the program that makes the shards; None: any program counts as the same.
 
     Raises:
         InputError: Parser, settings, device, manifest or cluster are wrong; or ``out`` holds shards of other content.
@@ -164,9 +166,11 @@ def run_job(
         check_parser_device(settings, choose_workers(local_resources(least_cpus(run)), run, len(specs)).device)
     names = [spec.name for spec in specs]
     with (
-        open_folder(out, provenance.fingerprint, content, names, overwrite) as folder,
+        open_folder(out, provenance.fingerprint, content, names, overwrite, program) as folder,
         _explained(folder, names, say),
     ):
+        if folder.of_other_program:
+            say(f"{folder.final} was begun by another version of the program; --overwrite makes its shards again")
         setup = WorkerSetup(
             settings=settings,
             provenance=provenance,

@@ -190,6 +190,41 @@ def test_overwrite_keeps_shards_of_the_same_content(run: Callable[..., JobResult
     assert run(tmp_path / "out", overwrite=True).timings.shards_reused == 10
 
 
+def test_overwrite_makes_shards_of_another_program_again(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    out, said = tmp_path / "out", list[str]()
+    run(out, program="one")
+    before = content(out)
+    assert run(out, overwrite=True, program="one").timings.shards_reused == 10
+    assert run(out, program="other", say=said.append).timings.shards_reused == 10  # it was not asked to
+    assert any("another version of the program; --overwrite" in line for line in said)
+    assert json.loads((out / "_plan.json").read_text())["program"] == "one"
+
+    InlinePool.interrupt_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(out, overwrite=True, program="other")
+    InlinePool.interrupt_after = None
+    assert content(out) == before  # until the new ones are complete
+    assert run(out, overwrite=True, program="other").timings.shards_reused == 3  # of this program's own
+    assert json.loads((out / "_plan.json").read_text())["program"] == "other"
+    assert run(out, overwrite=True, program="other").timings.shards_reused == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_replacement_that_another_program_began_is_begun_again(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(out, program="one")
+    InlinePool.interrupt_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(out, overwrite=True, program="two")
+    InlinePool.interrupt_after = None
+    assert run(out, overwrite=True, program="three").timings.shards_reused == 0
+
+
+def test_shards_of_an_unknown_program_are_kept(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    run(tmp_path / "out")
+    assert run(tmp_path / "out", overwrite=True, program="one").timings.shards_reused == 10
+
+
 def test_a_replacement_that_was_complete_is_adopted(run: Callable[..., JobResult], tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run(out)
