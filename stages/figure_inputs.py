@@ -210,14 +210,12 @@ def read_prompts(
     most = parameters.figures.prompt_images
     generator = np.random.default_rng([parameters.seed, _SEED_PROMPT_IMAGES])
     drawn = rows if len(rows) <= most else np.sort(generator.choice(rows, most, replace=False))
-    loading = parameters.loading
     store = open_store(
         reader,
         drawn,
         clip.spec.image_size,
+        parameters.loading,
         views=("shielding", "clothes"),
-        policy=loading.pixels,
-        limit_gigabytes=loading.gigabytes,
         build=False,
         quiet=quiet,
     )

@@ -64,14 +64,12 @@ def frozen_encoder(parameters: Parameters) -> ChosenEncoder:
 def raw_store(chosen: ChosenEncoder, parameters: Parameters, reader: ShardReader, rows: NDArray[np.int64],
               quiet: bool) -> ImageStore:  # fmt: skip
     """Raw images at the encoder's size, for one reading of ``rows``."""
-    loading = parameters.loading
     return open_store(
         reader,
         rows,
         chosen.spec.image_size,
+        parameters.loading,
         views=("raw",),
-        policy=loading.pixels,
-        limit_gigabytes=loading.gigabytes,
         build=False,
         quiet=quiet,
     )

@@ -101,9 +101,7 @@ def read_training_data(
         raise InputError(f"the shards in {shards} have {len(identities)} training identities; at least 2 are needed")
     return TrainingData(
         reader=reader,
-        store=open_store(
-            reader, rows, image_size, policy=loading.pixels, limit_gigabytes=loading.gigabytes, quiet=quiet
-        ),
+        store=open_store(reader, rows, image_size, loading, quiet=quiet),
         rows=rows,
         identities=identities,
         clothes_ids=reader.ids.clothes_id[rows],
@@ -115,13 +113,4 @@ def read_training_data(
 
 def load_model(parameters: ModelSettings, seed: int) -> Clip:
     """The CLIP that the parameters name."""
-    return load_clip(
-        parameters.name,
-        parameters.pretrained,
-        stem=parameters.stem,
-        image_size=parameters.image_size,
-        stride=parameters.stride,
-        pixel_mean=parameters.pixel_mean,
-        pixel_std=parameters.pixel_std,
-        seed=seed,
-    )
+    return load_clip(parameters, seed)
