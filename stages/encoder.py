@@ -16,7 +16,7 @@ from pipeline.losses.registry import find_terms
 from pipeline.losses.target_alignment import TargetSettings
 from pipeline.losses.terms import settings_as
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.clip import Clip, load_model
+from pipeline.models.clip import Clip, load_clip
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.recompute import recompute_activations
 from pipeline.training.batches import EncoderData
@@ -217,7 +217,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     )
     if data.store.note:
         console.say(data.store.note)
-    clip = load_model(parameters.model, parameters.seed)
+    clip = load_clip(parameters.model, parameters.seed)
     check_learned_prompts(prompts, data.reader, clip)
     weights = _term_weights(parameters, prompts, console)
     _check_identity_images(parameters, prompts, weights)

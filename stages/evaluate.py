@@ -10,7 +10,6 @@ from pipeline.device import set_threads
 from pipeline.errors import InputError
 from pipeline.evaluation.per_query import DEPTH, write_per_query
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.evaluation.rerank import Reranking
 from pipeline.evaluation.scoring import named_protocols, possible_protocols, score_protocol
 from pipeline.features.feature_set import CHECKPOINT_KEY, FeatureSet, concatenate, read_features
 from pipeline.files import write_json
@@ -106,11 +105,7 @@ def run(
     else:
         chosen, problems = possible_protocols(items, facts)
     train = items if scored.train is None else read_features(scored.train, "train", tested)[0]
-    reranking = None
-    if rerank or settings.rerank:
-        reranking = Reranking(
-            settings.rerank_neighbours, settings.rerank_averaged, settings.rerank_lambda, settings.rerank_gigabytes
-        )
+    rerank = rerank or settings.rerank
     entries, results = [], []
     for protocol in chosen:
         new, warnings, queries = score_protocol(
@@ -119,7 +114,7 @@ def run(
             protocol,
             settings,
             parameters.seed,
-            reranking,
+            rerank,
             DEPTH if per_query else 0,
             console.quiet,
         )
@@ -134,7 +129,7 @@ def run(
         "protocols": {entry["name"]: entry for entry in entries if "reranking" not in entry},
         "warnings": problems,
     }
-    if reranking is not None:
+    if rerank:
         result["reranked"] = {entry["name"]: entry for entry in entries if "reranking" in entry}
     write_json(out, result)
     for problem in problems:

@@ -43,14 +43,7 @@ def run(
     factors = None
     if facts.reader == WALKERS_READER:
         factors = walkers_factors(items, facts, parameters.data.root, features)
-    measured = measure_leakage(
-        items,
-        factors,
-        folds=settings.folds,
-        l2=settings.penalty,
-        limit=settings.images_per_outfit,
-        seed=parameters.seed,
-    )
+    measured = measure_leakage(items, factors, settings, parameters.seed)
     result = {
         "dataset": facts.name,
         CHECKPOINT_KEY: metadata.get(CHECKPOINT_KEY),

@@ -14,9 +14,9 @@ from pipeline.datasets.tracklets import sample_frames
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, locate
 from pipeline.shards.making.job import JobResult, run_job
-from pipeline.shards.making.plan import ParseSettings, limit_manifest
+from pipeline.shards.making.plan import limit_manifest
 from pipeline.shards.making.run import RunSettings
-from pipeline.shards.making.settings import ParseParameters
+from pipeline.shards.making.settings import ShardSettings
 from pipeline.storage import is_folder
 from stages.console import Console
 
@@ -46,32 +46,20 @@ def run(parameters: Parameters, console: Console, out: Path, workers: int, overw
     """
     source = read_images(parameters, console, None, None, None)
     how = run_settings(parameters, workers, 0, None)
-    result = parse_source(console, source, parse_settings(parameters.parse), how, locate(out), overwrite)
+    result = parse_source(console, source, parameters.parse, how, locate(out), overwrite)
     check_bad(parameters, result)
     return result
 
 
 def run_settings(parameters: Parameters, workers: int, threads: int, address: str | None) -> RunSettings:
     """How the parameters and the options say that it runs."""
-    parse = parameters.parse
-    return RunSettings(
-        address=address,
-        workers=workers,
-        device=parameters.device,
-        threads=threads or parameters.threads or 1,
-        io_threads=parse.io_threads,
-        batch_size=parse.batch_size,
-        bucket_batches=parse.bucket_batches,
-        gpus_per_worker=parse.gpus_per_worker,
-        restarts=parse.restarts,
-        shard_timeout=parse.shard_timeout,
-    )
+    return RunSettings(address, workers, parameters.device, threads or parameters.threads or 1, parameters.parse)
 
 
 def parse_source(
     console: Console,
     source: Source,
-    settings: ParseSettings,
+    settings: ShardSettings,
     how: RunSettings,
     place: Location,
     overwrite: bool,
@@ -92,23 +80,6 @@ def parse_source(
         say=console.say,
         facts=source.facts,
         program=program_digest("shards", settings.parser),
-    )
-
-
-def parse_settings(parse: ParseParameters) -> ParseSettings:
-    """What decides the shards."""
-    return ParseSettings(
-        parser=parse.parser,
-        parser_settings=dict(parse.settings),
-        clothes_labels=None if parse.clothes_labels is None else tuple(parse.clothes_labels),
-        fill=parse.fill,
-        dilate=parse.dilate,
-        fill_holes=parse.fill_holes,
-        shard_rows=parse.shard_rows,
-        row_group_rows=parse.row_group_rows,
-        max_pixels=parse.max_pixels,
-        min_person_fraction=parse.min_person_fraction,
-        low_confidence=parse.low_confidence,
     )
 
 

@@ -44,16 +44,7 @@ def _run(
     parameters: Parameters, console: Console, data: Path, out: Path, zero_unseen: bool, device: str
 ) -> dict[str, Any]:
     settings, model = parameters.pretrain, parameters.model
-    clip = load_clip(
-        model.name,
-        None,
-        stem=model.stem,
-        image_size=model.image_size,
-        stride=model.stride,
-        pixel_mean=model.pixel_mean,
-        pixel_std=model.pixel_std,
-        seed=parameters.seed,
-    ).to(device)
+    clip = load_clip(model.model_copy(update={"pretrained": None}), parameters.seed).to(device)
     images = read_captioned_images(data, model.image_size)
     held_out = max(int(len(images) * HELD_OUT_SHARE), 1)
     made_of = {
@@ -64,9 +55,7 @@ def _run(
     task = PretrainTask(clip, images.factors, parameters.seed).to(device)
     batches = PretrainBatches(
         images.part(slice(held_out, None)),
-        batch_size=settings.batch_size,
-        caption_every=settings.caption_every,
-        grey_box_probability=settings.grey_box_probability,
+        settings,
         mean=model.pixel_mean,
         std=model.pixel_std,
         seed=parameters.seed,

@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
-from pipeline.models.clip import Clip, load_model
+from pipeline.models.clip import Clip, load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.engine import Engine
@@ -173,7 +173,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     if data.store.note:
         console.say(data.store.note)
     source = choose_clothes_source(settings.clothes_classes, data.clothes_ids)
-    clip = load_model(parameters.model, parameters.seed).freeze().to(device)
+    clip = load_clip(parameters.model, parameters.seed).freeze().to(device)
     learned_from = identity_images(parameters.encoder.method, settings.identity_images)
     made_of = {
         "shards_sha256": data.reader.record_sha256,

@@ -54,7 +54,6 @@ def run(
         InputError: Shards or metrics are missing, a file that was named is missing, or one is damaged.
     """
     facts, inputs, ranking = _read(parameters, workspace, given)
-    settings = parameters.report
     page = make_page(
         inputs,
         ranking,
@@ -62,9 +61,7 @@ def run(
         version=__version__,
         recipe=make_recipe(parameters.model_dump(mode="json"), inputs, facts, workspace),
         no_person_ids=facts.no_person_ids,
-        sheet_images=settings.sheet_images,
-        ranked_queries=settings.ranked_queries,
-        ranked_depth=settings.ranked_depth,
+        settings=parameters.report,
         seed=parameters.seed,
     )
     target = out or workspace.report

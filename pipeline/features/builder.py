@@ -89,8 +89,7 @@ def open_raw_store(
         rows.index,
         spec.image_size,
         views=("raw",),
-        policy=loading.pixels,
-        limit_gigabytes=loading.gigabytes,
+        loading=loading,
         build=False,
         quiet=quiet,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.models.checkpoint import load_strictly, read_checkpoint
-from pipeline.models.clip import ClipSpec, build_image_encoder, load_model
+from pipeline.models.clip import ClipSpec, build_image_encoder, load_clip
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.settings import ModelSettings
 
@@ -56,5 +56,5 @@ def frozen_encoder(settings: ModelSettings, seed: int) -> ChosenEncoder:
     Raises:
         InputError: The model or its weights are wrong.
     """
-    clip = load_model(settings, seed)
+    clip = load_clip(settings, seed)
     return ChosenEncoder(clip.image_encoder, clip.spec, clip.weights_sha256)

@@ -74,9 +74,7 @@ def read_training_data(
     return TrainingData(
         reader=reader,
         facts=facts,
-        store=open_store(
-            reader, rows, image_size, policy=loading.pixels, limit_gigabytes=loading.gigabytes, quiet=quiet
-        ),
+        store=open_store(reader, rows, image_size, loading, quiet=quiet),
         rows=rows,
         identities=identities,
         clothes_ids=reader.ids.clothes_id[rows],

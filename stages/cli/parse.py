@@ -108,7 +108,7 @@ def command(
     if images is not None and manifest is None:
         raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
     source = parse.read_images(context.parameters, context.console, manifest, images, limit)
-    settings = parse.parse_settings(context.parameters.parse)
+    settings = context.parameters.parse
     how = parse.run_settings(context.parameters, workers, threads, address or default_address())
     if plan:
         from stages.cli.parse_plan import show_plan

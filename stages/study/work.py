@@ -19,18 +19,15 @@ from stages.console import Console
 
 
 def _population(step: Step, console: Console) -> None:
-    from pipeline.datasets.walkers.population import WalkerSettings
     from pipeline.datasets.walkers.writer import render_pretraining
 
-    render_pretraining(step.out, WalkerSettings(seed=step.parameters.seed, **step.parameters.synth.model_dump()))
+    render_pretraining(step.out, step.parameters.synth, step.parameters.seed)
 
 
 def _data(step: Step, console: Console) -> None:
-    from pipeline.datasets.walkers.population import WalkerSettings
     from pipeline.datasets.walkers.writer import render_walkers
 
-    settings = WalkerSettings(seed=step.parameters.seed, **step.parameters.synth.model_dump())
-    render_walkers(step.out / WALKERS, settings)
+    render_walkers(step.out / WALKERS, step.parameters.synth, step.parameters.seed)
 
 
 def _is_rendered(step: Step) -> bool:

@@ -4,9 +4,9 @@ from copy import deepcopy
 
 import pytest
 import torch
+from clips import make_clip
 
 from pipeline.errors import InputError
-from pipeline.models.clip import load_clip
 from pipeline.models.recompute import recompute_activations
 from pipeline.trainer.precision import Precision
 
@@ -50,7 +50,7 @@ def run_encoder(encoder, images):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_recomputed_activations_give_equal_losses_and_gradients_and_keep_less(tiny_clip_config, dropout):
-    plain = load_clip(str(tiny_clip_config), image_size=(64, 32)).image_encoder.train()
+    plain = make_clip(tiny_clip_config, image_size=(64, 32)).image_encoder.train()
     for block in plain.tower.transformer.resblocks:
         block.mlp.add_module("drop", torch.nn.Dropout(dropout))
     saving = deepcopy(plain)
@@ -69,6 +69,6 @@ def test_recomputed_activations_give_equal_losses_and_gradients_and_keep_less(ti
 
 
 def test_recomputing_a_resnet_is_refused():
-    clip = load_clip("RN50-quickgelu", image_size=(64, 32))
+    clip = make_clip("RN50-quickgelu", image_size=(64, 32))
     with pytest.raises(InputError, match="works with transformers only, not with ModifiedResNet"):
         recompute_activations(clip.image_encoder)

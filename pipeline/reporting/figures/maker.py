@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import Protocol, select
-from pipeline.models.clip import load_model
+from pipeline.models.clip import load_clip
 from pipeline.reporting.figures.attention_share import (
     ImageShares,
     References,
@@ -77,7 +77,7 @@ class FigureMaker:
             return Absent(f"There is no prompts checkpoint at {folders[0]}.", _TRAIN_PROMPTS)
         if not self.facts.roles.get("train"):
             raise InputError(f"data set {self.facts.name} has no training split, so there can be no prompts for it")
-        clip = load_model(self.groups.model, self.groups.seed).freeze()
+        clip = load_clip(self.groups.model, self.groups.seed).freeze()
         read = read_prompts(self.reader, self.facts, folders, clip, self.groups, device=self.device, quiet=self.quiet)
         settings, seed = self.groups.figures, self.groups.seed
         found = {

@@ -101,8 +101,7 @@ def read_prompts(
         drawn,
         clip.spec.image_size,
         views=("shielding", "clothes"),
-        policy=loading.pixels,
-        limit_gigabytes=loading.gigabytes,
+        loading=loading,
         build=False,
         quiet=quiet,
     )

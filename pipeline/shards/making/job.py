@@ -17,9 +17,10 @@ from pipeline.progress import Progress
 from pipeline.ray_session import is_started_here, local_resources, ray_session, terminable
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.folder import ShardFolder, open_folder
-from pipeline.shards.making.plan import ParseSettings, ShardSpec, check_image_ids, plan_shards, rows_of
+from pipeline.shards.making.plan import ShardSpec, check_image_ids, plan_shards, rows_of
 from pipeline.shards.making.pool import WorkerPool
 from pipeline.shards.making.run import RunSettings, Timings, choose_workers, least_cpus
+from pipeline.shards.making.settings import ShardSettings
 from pipeline.shards.making.worker import ShardTask, WorkerSetup, check_parser_device, identify
 from pipeline.shards.making.writer import ShardEntry, write_quarantine
 from pipeline.shards.record import Record, build_versions, read_record, write_record
@@ -130,7 +131,7 @@ def run_job(
     manifest: pa.Table,
     images: Place,
     out: Place,
-    settings: ParseSettings,
+    settings: ShardSettings,
     run: RunSettings,
     overwrite: bool = False,
     quiet: bool = False,
@@ -146,7 +147,7 @@ def run_job(
         images: Folder that relative paths of the manifest are relative to, local or remote.
         out: The shard folder, local or remote.
         settings: What decides the bytes of the shards.
-        run: How to run.
+        run: Where and how to run.
         overwrite: Replace shards of other content or of another program, once the new ones are complete.
         quiet: No progress lines.
         say: Receives remarks for the user.
@@ -175,11 +176,9 @@ def run_job(
             settings=settings,
             provenance=provenance,
             images=_absolute(locate(images)),
-            work=folder.work,
+            out=folder.work,
             threads=run.threads,
-            io_threads=run.io_threads,
-            batch_size=run.batch_size,
-            bucket_batches=run.bucket_batches,
+            work=run.work,
         )
         found, timings = _work(_Shards(manifest, specs, folder), setup, run, started, quiet, say)
         folder.prune(names)
@@ -207,13 +206,13 @@ def _work(
         placement = choose_workers(resources, run, len(shards.specs))
         check_parser_device(setup.settings, placement.device)
         setup = replace(setup, device=placement.device)
-        pool = WorkerPool(setup, placement.workers, placement.gpus, run.restarts, run.shard_timeout, say)
+        pool = WorkerPool(setup, placement.workers, placement.gpus, run.work.restarts, run.work.shard_timeout, say)
         with closing(pool):
             pool.wait()
             ready = time.monotonic()
             kept = shards.check(pool, quiet)
             if kept:
-                say(f"reusing {len(kept)} of {len(shards.specs)} shards in {setup.work}")
+                say(f"reusing {len(kept)} of {len(shards.specs)} shards in {setup.out}")
             missing = [spec for spec in shards.specs if spec.name not in kept]
             checked = time.monotonic()
             made = shards.make(pool, missing, quiet)
