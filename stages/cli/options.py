@@ -46,7 +46,12 @@ _SHARED: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
-    "no_root": (Annotated[Path | None, typer.Option("--root", hidden=True)], None),
+    "no_root": (
+        Annotated[
+            Path | None, typer.Option("--root", hidden=True, help="Not for this command; refused with a reason.")
+        ],
+        None,
+    ),
     "parser": (
         Annotated[
             str | None,
