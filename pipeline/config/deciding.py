@@ -130,10 +130,9 @@ def deciding(kind: Kind, parameters: Parameters, given_clip: str | None = None) 
     if kind == "shards":
         # where the images lie is no part of what they are
         return {"parse": _values(kind, "parse", parameters), "frames_per_tracklet": parameters.data.frames_per_tracklet}
-    own = "encoder" if kind == "encoder" else "prompts"
     if kind in ("prompts", "encoder"):
         decided["identity_images"] = identity_images(parameters.encoder.method, parameters.prompts.identity_images)
-        decided |= {section: _values(kind, section, parameters) for section in (own, "training")}
+        decided |= {section: _values(kind, section, parameters) for section in (kind, "training")}
     else:
         decided |= {section: _values(kind, section, parameters) for section in _COUNTING[kind]}
     if kind == "encoder":
