@@ -13,7 +13,8 @@ from pipeline.losses.identity import identity_loss
 from pipeline.losses.registry import TERMS
 from pipeline.shards.store import ImageStore
 from pipeline.trainer.engine import Engine
-from pipeline.trainer.epochs import Epoch, run_epochs
+from pipeline.trainer.epochs import run_epochs
+from pipeline.trainer.task import Epoch
 from pipeline.training.batches import EncoderBatch, EncoderData
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder_task import EncoderFeatures, EncoderTask, make_optimizer, train_encoder
