@@ -34,6 +34,7 @@ from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptL
 from pipeline.models.recompute import recompute_activations
 from pipeline.models.settings import ModelSettings
 from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.precision import Precision
 from pipeline.shards.making.writer import ShardRow, describe_shard, open_shard, write_quarantine
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.record import write_record
@@ -41,7 +42,6 @@ from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
 from pipeline.shards.store import open_store
 from pipeline.trainer.distributed import tensor_fields
 from pipeline.trainer.engine import Engine, TrainingRun
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.record import peak_memory
 from pipeline.trainer.timing import PHASES
 from pipeline.training.batches import EncoderBatch, EncoderData

@@ -14,11 +14,11 @@ from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import save_checkpoint
+from pipeline.precision import Precision
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.distributed import ALONE, Ranks
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.epochs import forget_progress
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
 from pipeline.trainer.workers import WorkerPlan, WorkerReport, run_workers
 from pipeline.training.encoder_task import EncoderTask, train_encoder

@@ -11,7 +11,9 @@ from pipeline.device import choose_device, set_threads
 from pipeline.files import sha256_of_file, sha256_of_value
 from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
 from pipeline.models.clip import clip_state, load_clip
-from pipeline.trainer.epochs import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
+from pipeline.trainer.epochs import forget_progress
+from pipeline.trainer.states import ResumeSettings
 from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
 from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy, zero_unseen_words
 from stages.console import Console

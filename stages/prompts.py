@@ -18,10 +18,10 @@ from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
 from pipeline.models.clip import Clip, load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.precision import Precision
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.engine import Engine
 from pipeline.trainer.epochs import forget_progress
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.record import RECORD_NAME
 from pipeline.training.classes import (
     NO_CLASS,

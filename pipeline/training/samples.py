@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import InputError
+from pipeline.overlap import prefetch
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.settings import LoadingSettings, PixelPolicy
 from pipeline.shards.store import ImageStore, open_store
-from pipeline.trainer.prefetch import prefetch
 from pipeline.training.classes import index_classes
 from pipeline.training.sampler import IdentitySampler, Indices, Spread
 

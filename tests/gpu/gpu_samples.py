@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pipeline.models.clip import Clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.recompute import recompute_activations
+from pipeline.precision import Precision
 from pipeline.trainer.gradients import GradientMaker, weighted_sum
-from pipeline.trainer.precision import Precision
 from pipeline.training.batches import EncoderBatch
 from pipeline.training.encoder_task import EncoderTask, use_fast_layout
 from pipeline.training.methods import term_weights

@@ -19,7 +19,7 @@ from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME, render_pretraining
 from pipeline.errors import InputError
 from pipeline.models.clip import Clip, clip_state
-from pipeline.trainer.epochs import ResumeSettings
+from pipeline.trainer.states import ResumeSettings
 from pipeline.training.pretrain_data import (
     CAPTION_KINDS,
     CaptionedImages,

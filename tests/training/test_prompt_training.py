@@ -10,10 +10,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.text_encoder import TextEncoder
+from pipeline.precision import Precision
 from pipeline.trainer.engine import Engine
-from pipeline.trainer.epochs import ResumeSettings
 from pipeline.trainer.gradients import GradientMaker
-from pipeline.trainer.precision import Precision
+from pipeline.trainer.states import ResumeSettings
 from pipeline.training.classes import NO_CLASS
 from pipeline.training.prompt_task import PromptBatch, PromptData, PromptTask, train_prompts
 from pipeline.training.settings import PromptSettings

@@ -8,7 +8,7 @@ from clips import make_clip
 
 from pipeline.errors import InputError
 from pipeline.models.recompute import recompute_activations
-from pipeline.trainer.precision import Precision
+from pipeline.precision import Precision, autocast
 
 
 def test_float16_on_a_cpu_is_refused():
@@ -31,6 +31,14 @@ def test_bfloat16_computes_short_and_keeps_weights_and_gradients_long():
 def test_float32_computes_long():
     with Precision().autocast():
         assert torch.nn.Linear(4, 4)(torch.ones(1, 4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_precision_is_what_products_are_computed_in(precision, expected):
+    context = autocast(precision, torch.device("cpu"))
+    for _ in range(2):  # it can be entered again
+        with context:
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 
 def run_encoder(encoder, images):
