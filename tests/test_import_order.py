@@ -12,6 +12,7 @@ LAYERS = (
     ("stages.cli",),
     ("stages",),
     ("pipeline.studies",),
+    ("pipeline.api",),
     ("pipeline.config",),
     ("pipeline.reporting",),
     ("pipeline.training",),
