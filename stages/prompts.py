@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.config import Parameters
-from pipeline.config.deciding import deciding_training
+from pipeline.config.deciding import deciding_training, recorded
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
@@ -189,7 +189,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     classes = _clothes_classes(parameters, source, data, features.clothes)
     generator = torch.Generator().manual_seed(parameters.seed)
     task = _make_task(parameters, clip, len(data.identities), len(classes.index), generator).to(device)
-    resume = state_settings(parameters, out, made_of)
+    resume = state_settings(parameters.training, out, made_of)
     trained = train_prompts(
         task,
         PromptData(
@@ -202,7 +202,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
             device=device,
             clip=parameters.training.clip_gradients,
             tell=console.say,
-            epoch_done=epoch_hook(parameters, out, settings.epochs),
+            epoch_done=epoch_hook(parameters.training, out, settings.epochs),
             resume=resume,
             quiet=console.quiet,
         ),
@@ -233,7 +233,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     }
     files = {
         CURVES_NAME: curves_as_csv(trained.curves),
-        RECORD_NAME: record_text(parameters, "prompts", made_of, summary, device, workers=1),
+        RECORD_NAME: record_text(recorded("prompts", parameters), made_of, summary, device, workers=1),
     }
     save_checkpoint(out, "prompts", tensors, config, files=files)
     write_timings(out, trained, settings.batch_size, device)
