@@ -10,6 +10,7 @@ from pipeline.device import choose_device, set_threads
 from pipeline.features.encoders import frozen_encoder, raw_store, retrieval_features, trained_encoder
 from pipeline.features.feature_set import write_features
 from pipeline.features.rows import feature_rows, feature_table
+from pipeline.outputs import check_output
 from pipeline.training.training_data import open_shards
 from stages.console import Console
 from stages.device_use import fitting_features
@@ -36,9 +37,10 @@ def run(
         roles: Of the images; None: query and gallery.
 
     Raises:
-        InputError: The shards, the checkpoint, a role or a parameter is wrong.
+        InputError: The shards, the checkpoint, a role or a parameter is wrong, or ``out`` cannot be written.
         WorkError: Memory does not suffice.
     """
+    check_output(out, "parquet", ["feature"])
     settings = parameters.evaluate
     set_threads(parameters.threads)
     device = choose_device(parameters.device)

@@ -11,6 +11,7 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import load_facts
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
+from pipeline.outputs import check_writable
 from pipeline.reporting.figures.page import FIGURES, PAGE_NAME, FiguresPage, Part, check_target, write_figures
 from pipeline.reporting.numbers import Absent
 from pipeline.reporting.origin import Fact
@@ -71,6 +72,7 @@ def run(
     if asked.against == asked.checkpoint:
         raise InputError(f"--checkpoint and --against are both {asked.checkpoint}; give --against none for one alone")
     check_target(out)
+    check_writable(out)
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     with arithmetic(device), fitting_figures(parameters, device):

@@ -201,7 +201,9 @@ class StateFolder:
             InputError: It is damaged, of another format, or of other parameters or inputs.
         """
         if ranks.first:
-            remove_listed(self.folder, half_written(self.folder))
+            left = half_written(self.folder)
+            if left:
+                remove_listed(self.folder, left)
         name = first_rank_says(self.last(), ranks)
         if name is None:
             return None

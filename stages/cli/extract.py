@@ -43,6 +43,9 @@ def command(
 
     workspace = context.workspace
     target = out or (workspace.frozen_features if frozen else workspace.features)
+    metrics = metrics_beside(target)
+    if score:
+        evaluate.check_outputs(metrics, inputs=[target])
     result = extract.run(
         context.parameters,
         context.console,
@@ -56,7 +59,6 @@ def command(
         context.console.result(result, text)
         context.say_next("evaluate", "--features", str(target))
         return
-    metrics = metrics_beside(target)
     scored = evaluate.Scored(features=target)
     scores = evaluate.run(context.parameters, context.console, scored, metrics, dataset=context.parameters.data.dataset)
     context.console.result({**result, "metrics": scores}, f"{text}\n{score_table(scores)}")

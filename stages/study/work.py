@@ -1,7 +1,6 @@
 """One step of a study: the stage that does it, what its artifact is, and the process on Ray that runs it."""
 
 import os
-import shutil
 import sys
 import time
 import traceback
@@ -46,6 +45,9 @@ _DECIDE_NOTHING = (
     "pipeline.errors",
     "pipeline.files",
     "pipeline.location",
+    "pipeline.locks",
+    "pipeline.outputs",
+    "pipeline.ownership",
     "pipeline.presets",
     "pipeline.progress",
     "pipeline.storage",
@@ -252,6 +254,10 @@ def forget_others_work(task: Task) -> None:
     That is the state of an unfinished training, and prompts and shards, whose stages keep what they made of the same
     parameters and do not know which program made it.
     """
+    from pipeline.location import locate
+    from pipeline.models.checkpoint import CONFIG_NAME, checkpoint_files
+    from pipeline.ownership import remove_listed
+    from pipeline.shards.making.folder import remove_own
     from pipeline.trainer.epochs import forget_progress
     from pipeline.training.run_record import state_folder
 
@@ -261,8 +267,10 @@ def forget_others_work(task: Task) -> None:
     if mark.is_file() and mark.read_text() == own:
         return
     forget_progress(state_folder(step.out))
-    if step.kind == "prompts" or (step.kind == "shards" and _is_rendered(step)):
-        shutil.rmtree(step.out, ignore_errors=True)
+    if step.kind == "prompts" and (step.out / CONFIG_NAME).is_file():
+        remove_listed(step.out, checkpoint_files(step.out))
+    elif step.kind == "shards" and _is_rendered(step):
+        remove_own(locate(step.out))
     mark.write_text(own)
 
 
