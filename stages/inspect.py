@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
 from pipeline.outputs import check_output
 from pipeline.reporting.inspection import Inspection, Selection, inspect_shards
 from pipeline.reporting.page import GENERATOR, write_page
+from pipeline.shards.dataset import find_facts
 from pipeline.shards.reader import ShardReader
 from stages.console import Console
 
@@ -65,10 +65,10 @@ def run(
 
 
 def _title(reader: ShardReader) -> str:
-    """The data set's title where it is one of the known, else its name."""
+    """The data set's title where it is one of the known or its facts are remembered, else its name."""
     name = reader.metadata.dataset
     try:
-        return load_facts(name).title
+        return find_facts(name, reader.folder).title
     except InputError:
         return name
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters
-from pipeline.datasets.walkers.population import WalkerSettings, plan_walkers
+from pipeline.datasets.walkers.population import plan_walkers
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import check_renderable, render_pretraining, render_walkers
 from pipeline.locks import hold
 from pipeline.outputs import check_writable
@@ -49,9 +50,9 @@ def run(
         InputError: A folder holds what was not rendered, cannot be written, or another run is writing it.
         DiskError: The disk is full.
     """
-    settings = WalkerSettings(seed=parameters.seed, **parameters.synth.model_dump())
+    settings, seed = parameters.synth, parameters.seed
     parts = [only] if only else list(Part)
-    images = {Part.WALKERS: len(plan_walkers(settings)), Part.PRETRAIN: settings.pretrain_images}
+    images = {Part.WALKERS: len(plan_walkers(settings, seed)), Part.PRETRAIN: settings.pretrain_images}
     rendered: dict[Part, dict[str, Any]] = {}
     with ExitStack() as stack:
         for part in parts:
@@ -61,13 +62,13 @@ def run(
         total = sum(images[part] for part in parts)
         progress = stack.enter_context(Progress(total, "synth", "image", quiet=console.quiet))
         for part in parts:
-            counts = _render(part, root / part, settings, workers or os.cpu_count() or 1, progress.advance)
+            counts = _render(part, root / part, settings, seed, workers or os.cpu_count() or 1, progress.advance)
             rendered[part] = {"folder": str(root / part), **counts}
     return rendered
 
 
 def _render(
-    part: Part, folder: Path, settings: WalkerSettings, workers: int, advance: Callable[[int], None]
+    part: Part, folder: Path, settings: SynthSettings, seed: int, workers: int, advance: Callable[[int], None]
 ) -> dict[str, int]:
     render = render_walkers if part is Part.WALKERS else render_pretraining
-    return render(folder, settings, workers=workers, advance=advance)
+    return render(folder, settings, seed, workers=workers, advance=advance)

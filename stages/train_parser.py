@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
+from pipeline.device_faults import fitting
 from pipeline.errors import InputError
 from pipeline.locks import hold
 from pipeline.parsing.lite.backend import LiteParser
@@ -22,7 +23,6 @@ from pipeline.parsing.lite.training.recipe import (
 from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule
 from stages.console import Console
-from stages.device_use import fitting
 
 
 @dataclass(frozen=True)
