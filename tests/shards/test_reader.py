@@ -4,6 +4,7 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,29 @@ def test_copy_that_cannot_be_written_is_a_clear_error(finished_folder: Path, tmp
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkError, match=r"name another folder in \$CCAF_CACHE"):
         ShardReader(finished_folder, tmp_path / "file" / "cache")
+
+
+def test_the_copy_is_made_in_memory_bound_by_bytes(
+    tmp_path: Path,
+    sample_rows: list[ShardRow],
+    write_finished_folder: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache, "BATCH_BYTES", 2_000_000)
+    pictures = [bytes(np.random.default_rng(number).bytes(500_000)) for number in range(60)]
+    rows = [
+        replace(sample_rows[0], image_id=f"train/{number:03d}.png", image=data) for number, data in enumerate(pictures)
+    ]
+    write_finished_folder(tmp_path / "shards", rows, 2, [])
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    try:
+        reader = ShardReader(tmp_path / "shards")
+    finally:
+        pa.set_memory_pool(before)
+    assert [reader.encoded(index) for index in range(60)] == pictures
+    assert pool.max_memory() < 10_000_000  # of 30 MB
 
 
 def test_a_pickled_reader_opens_the_same_copy(finished_folder: Path) -> None:
