@@ -69,7 +69,8 @@ def _write(paths: Sequence[Location], target: Path) -> None:
 
 def _rows_at_once(group: pq.RowGroupMetaData) -> int:
     """How many rows of a row group are read together, so that their mean size keeps within ``BATCH_BYTES``."""
-    return max(1, min(BATCH_ROWS, BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)))
+    within: int = BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
+    return max(1, min(BATCH_ROWS, within))
 
 
 def _remove_stale(folder: Path, shards: Location) -> None:
