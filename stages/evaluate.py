@@ -8,6 +8,7 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetFacts, load_facts
 from pipeline.device import set_threads
 from pipeline.errors import InputError
+from pipeline.evaluation.cost import check_reranking
 from pipeline.evaluation.per_query import DEPTH, write_per_query
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.rerank import Reranking
@@ -108,6 +109,8 @@ def run(
         reranking = Reranking(
             settings.rerank_neighbours, settings.rerank_averaged, settings.rerank_lambda, settings.rerank_gigabytes
         )
+    if reranking is not None:
+        check_reranking(items, chosen, reranking)
     entries, results = [], []
     for protocol in chosen:
         new, warnings, queries = score_protocol(
@@ -119,6 +122,8 @@ def run(
             reranking,
             DEPTH if per_query else 0,
             console.quiet,
+            facts=facts,
+            say=console.say,
         )
         entries += new
         problems += warnings

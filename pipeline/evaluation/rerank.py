@@ -92,6 +92,20 @@ def bytes_needed(queries: int, gallery: int, dimension: int, settings: Reranking
     return items * (4 * dimension + 8 * max(settings.k1 + 1, settings.k2) + ENTRY_BYTES * averaged)
 
 
+def check_memory(queries: int, gallery: int, dimension: int, settings: Reranking) -> None:
+    """Refuse sets that are too large.
+
+    Raises:
+        InputError: They may need more memory than ``settings.gigabytes``.
+    """
+    needed = bytes_needed(queries, gallery, dimension, settings) / 1e9
+    if needed > settings.gigabytes:
+        raise InputError(
+            f"re-ranking {queries} queries and {gallery} gallery items may need {needed:.1f} GB of memory; "
+            f"the limit evaluate.rerank_gigabytes is {settings.gigabytes:g}: raise it, or leave --rerank out"
+        )
+
+
 def _neighbours(items: Scores, count: int) -> tuple[Integers, Scores]:
     """The ``count`` nearest of each item, itself first (equal ones in their order), and its largest 2 - 2 cos."""
     depth = min(count, len(items))
@@ -187,12 +201,7 @@ def reranked_blocks(query: Scores, gallery: Scores, settings: Reranking) -> Iter
     Raises:
         InputError: The sets are too large for ``settings.gigabytes``.
     """
-    needed = bytes_needed(len(query), len(gallery), query.shape[1], settings) / 1e9
-    if needed > settings.gigabytes:
-        raise InputError(
-            f"re-ranking {len(query)} queries and {len(gallery)} gallery items may need {needed:.1f} GB of memory; "
-            f"the limit evaluate.rerank_gigabytes is {settings.gigabytes:g}: raise it, or leave --rerank out"
-        )
+    check_memory(len(query), len(gallery), query.shape[1], settings)
     items = np.concatenate([query, gallery])
     nearest, largest = _neighbours(items, max(settings.k1 + 1, settings.k2))
     weights = _average(_weights(items, nearest, largest, settings.k1), nearest, settings.k2)

@@ -219,9 +219,7 @@ def read_features(path: Path, side: str | None = None, keep: Sequence[str] = ())
             clothes_id=_integers(table, "clothes_id", path),
             tracklet_id=_integers(table, "tracklet_id", path),
             role=_roles(table, path, side, keep),
-            image_id=_texts(table, "image_id", path)
-            if "image_id" in table.column_names
-            else np.full(columns.rows, ""),
+            image_id=_texts(table, "image_id", path) if "image_id" in table.column_names else np.full(columns.rows, ""),
             features=_matrix(columns, path),
         )
         metadata = columns.metadata
