@@ -9,6 +9,7 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.device import set_threads
 from pipeline.errors import InputError
+from pipeline.evaluation.cost import check_reranking
 from pipeline.evaluation.per_query import DEPTH, PER_QUERY_SCHEMA, write_per_query
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring import named_protocols, possible_protocols, score_protocol
@@ -120,6 +121,8 @@ def run(
         chosen, problems = possible_protocols(items, facts)
     train = items if scored.train is None else read_features(scored.train, "train", tested)[0]
     rerank = rerank or settings.rerank
+    if rerank:
+        check_reranking(items, chosen, settings)
     entries, results = [], []
     for protocol in chosen:
         new, warnings, queries = score_protocol(
@@ -131,6 +134,8 @@ def run(
             rerank,
             DEPTH if per_query else 0,
             console.quiet,
+            facts=facts,
+            say=console.say,
         )
         entries += new
         problems += warnings
