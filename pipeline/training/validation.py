@@ -8,7 +8,7 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import evaluate_selected
-from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select
+from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select, why_no_good_items
 from pipeline.features.extraction import encode_images, retrieval_feature
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.rows import FeatureRows, feature_rows
@@ -77,13 +77,14 @@ class _Checker:
         """
         stand_in = np.zeros((len(self.rows.index), 1), dtype=np.float32)
         try:
-            possible = has_good_items(*select(self.items(stand_in), self.protocol), self.protocol)
+            query, gallery = select(self.items(stand_in), self.protocol)
         except InputError as error:
             raise InputError(f"training.evaluate_every: {error}") from None
-        if not possible:
+        if not has_good_items(query, gallery, self.protocol):
             raise InputError(
-                f"training.evaluate_every: no query has a good item under protocol {self.protocol.name} in split "
-                f"{self.parameters.training.evaluate_split}; set training.evaluate_protocol or training.evaluate_split"
+                f"training.evaluate_every: split {self.parameters.training.evaluate_split}, protocol "
+                f"{self.protocol.name}: {why_no_good_items(query, gallery, self.protocol)}; "
+                f"set training.evaluate_protocol or training.evaluate_split"
             )
 
     def __call__(self) -> dict[str, float]:
