@@ -19,6 +19,7 @@ from pipeline.evaluation.protocols import (
     find_protocols,
     has_good_items,
     select,
+    why_no_good_items,
 )
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet
@@ -62,8 +63,9 @@ def possible_protocols(items: FeatureSet, facts: DatasetFacts | None) -> tuple[l
         return chosen, remarks
     for protocol in others:
         try:
-            possible = has_good_items(*select(items, protocol), protocol)
-            reason = "" if possible else f"protocol {protocol.name}: no query has a good gallery item"
+            query, gallery = select(items, protocol)
+            possible = has_good_items(query, gallery, protocol)
+            reason = "" if possible else f"protocol {protocol.name}: {why_no_good_items(query, gallery, protocol)}"
         except InputError as error:
             possible, reason = False, str(error)
         if possible:
