@@ -58,7 +58,9 @@ def command(
         int | None, typer.Option("--limit", min=1, help="Read only this many photographs and walkers, to try it out.")
     ] = None,
 ) -> None:
-    """Train the embedded parser `lite` on photographs and walkers; photographs with a number divisible by 5 are held out.
+    """Train the embedded parser `lite` on photographs and walkers.
+
+    Photographs whose number is divisible by 5 are held out for validation.
 
     Interrupted training goes on from its last finished epoch when the same command is run again.
     """
