@@ -25,7 +25,9 @@ class ModelSettings(SettingsGroup):
     stem: Literal["patch", "conv"] = Field(
         "patch", description="Patch embedding: one convolution (patch), or a stack of 3x3 convolutions (conv)."
     )
-    image_size: tuple[Side, Side] = Field((256, 128), description="Height and width of the input in pixels, at most 4096 each.")
+    image_size: tuple[Side, Side] = Field(
+        (256, 128), description="Height and width of the input in pixels, at most 4096 each."
+    )
     stride: int | None = Field(
         None,
         ge=1,
