@@ -16,7 +16,7 @@ from pipeline.images import LabelMap, Mask, RgbImage, decode_image, decode_label
 from pipeline.location import Location, Place, locate
 from pipeline.shards.cache import default_cache_folder, open_cache
 from pipeline.shards.record import Record, check_files, read_record
-from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, Provenance
+from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, Provenance, check_columns
 from pipeline.storage import open_input
 
 NO_ID = -1
@@ -125,6 +125,7 @@ class _RowGroups:
         groups: list[tuple[Location, int, int]] = []
         for path in paths:
             with _open_shard(path) as parquet:
+                check_columns(parquet.schema_arrow, str(path))
                 metadata = parquet.metadata
             groups += [(path, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
         self._groups = groups
@@ -178,6 +179,7 @@ class ShardReader:
             raise InputError(f"the shards in {self.folder} hold no image; see quarantine.parquet there for the reasons")
         with _open_shard(paths[0]) as parquet:
             self.metadata = Provenance.from_metadata(parquet.schema_arrow.metadata or {}, str(paths[0]))
+            check_columns(parquet.schema_arrow, str(paths[0]))
         self._pictures: _Pictures
         if copy:
             cache_folder = cache or default_cache_folder(self.folder)

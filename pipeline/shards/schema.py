@@ -15,6 +15,9 @@ from pipeline.datasets.manifest import MANIFEST_SCHEMA
 from pipeline.errors import InputError
 from pipeline.parsing.masks import Fill
 
+SHOWN_COLUMNS = 3
+"""Of the columns that are wrong, an error names so many."""
+
 SCHEMA_VERSION = 3
 """Raised whenever the same manifest and parameters would give other bytes; it is part of the fingerprint."""
 
@@ -53,6 +56,35 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("detail", pa.string(), nullable=False),  # one sentence for a person
     ]
 )
+
+
+def check_columns(schema: pa.Schema, where: str) -> None:
+    """Check that a shard has the columns of a shard; ``where`` names the file in errors.
+
+    Raises:
+        InputError: A column is missing, has another type, or may hold nulls where none may be.
+    """
+    if schema.equals(SHARD_SCHEMA):
+        return
+    wrong = []
+    for field in SHARD_SCHEMA:
+        position = schema.get_field_index(field.name)  # -1 as well where the name stands twice
+        found = schema.field(position) if position >= 0 else None
+        if found is None:
+            wrong.append(f"no column {field.name}")
+        elif not found.equals(field):
+            wrong.append(f"column {field.name} is {_describe(found)}, not {_describe(field)}")
+    extra = [name for name in schema.names if name not in SHARD_SCHEMA.names]
+    wrong += [f"unknown column {name}" for name in extra] or ([] if wrong else ["the columns are in another order"])
+    raise InputError(
+        f"shard {where} has not the columns of a shard ({'; '.join(wrong[:SHOWN_COLUMNS])}): "
+        f"run ccaf-pipeline parse --overwrite"
+    )
+
+
+def _describe(field: pa.Field) -> str:
+    return f"{field.type}{'' if field.nullable else ' without nulls'}"
+
 
 _PREFIX = "ccaf."
 SHARD_KEY = _PREFIX + "shard"
