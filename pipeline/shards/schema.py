@@ -7,14 +7,19 @@ bound to, written first) and ``_record.json`` (what it holds, written last: a fo
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
+from pydantic import Field, model_validator
 
+from pipeline.artifacts import Artifact, Digest, Word
 from pipeline.datasets.manifest import MANIFEST_SCHEMA
 from pipeline.errors import InputError
+from pipeline.json_text import decode_json, decode_text
 from pipeline.parsing.masks import Fill
 
+MOST_LABELS = 256
+"""Of a label scheme: a label map holds bytes."""
 SHOWN_COLUMNS = 3
 """Of the columns that are wrong, an error names so many."""
 
@@ -143,21 +148,54 @@ class Provenance:
         """Read back what :meth:`to_metadata` wrote; ``where`` names the file in errors.
 
         Raises:
-            InputError: A key is missing, or the schema version is not this program's.
+            InputError: A key is missing or of another form, or the schema version is not this program's.
         """
-        found: dict[str, Any] = {}
-        for field in fields(cls):
-            value = metadata.get((_PREFIX + field.name).encode())
-            if value is None:
-                raise InputError(
-                    f"{where} has no {_PREFIX}{field.name} in its metadata: it is no shard of ccaf-pipeline"
-                )
-            found[field.name] = value.decode() if field.type in (str, Fill) else json.loads(value)
-        if found["schema_version"] != SCHEMA_VERSION:
+        return cls(**_read_values(cls, metadata, where))
+
+
+class _ProvenanceArtifact(Artifact):
+    """What the metadata of a shard must hold, with its types."""
+
+    schema_version: int
+    dataset: Word
+    parser: Word
+    parser_settings: dict[str, Any]
+    weights_sha256: Digest
+    label_scheme: Word
+    labels: Annotated[list[Word], Field(min_length=1, max_length=MOST_LABELS)]
+    clothes_labels: list[Word]
+    fill: Fill
+    dilate: Annotated[int, Field(ge=0, lt=2**31)]
+    fill_holes: bool
+    fingerprint: Word
+
+    @model_validator(mode="after")
+    def _labels_agree(self) -> Self:
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels: a name stands twice")
+        unknown = [name for name in self.clothes_labels if name not in self.labels]
+        if unknown:
+            raise ValueError(f"clothes_labels: {unknown[0]!r} is not among the labels")
+        return self
+
+
+def _read_values(kind: type[Provenance], metadata: Mapping[bytes, bytes], where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(kind):
+        key = _PREFIX + field.name
+        value = metadata.get(key.encode())
+        if value is None:
+            raise InputError(f"{where} has no {key} in its metadata: it is no shard of ccaf-pipeline")
+        plain = field.type in (str, Fill)
+        found[field.name] = (
+            decode_text(value, f"{key} of {where}") if plain else decode_json(value, f"{key} of {where}")
+        )
+        if field.name == "schema_version" and found[field.name] != SCHEMA_VERSION:
             raise InputError(
-                f"{where} has schema version {found['schema_version']}, this program reads {SCHEMA_VERSION}: "
+                f"{where} has schema version {found[field.name]}, this program reads {SCHEMA_VERSION}: "
                 f"run ccaf-pipeline parse --overwrite"
             )
-        for name in ("labels", "clothes_labels"):
-            found[name] = tuple(found[name])
-        return cls(**found)
+    values = _ProvenanceArtifact.check(
+        found, f"metadata of {where}", "run ccaf-pipeline parse --overwrite"
+    ).model_dump()
+    return {**values, "labels": tuple(values["labels"]), "clothes_labels": tuple(values["clothes_labels"])}
