@@ -1,4 +1,4 @@
-"""JSON that another hand may have changed: of bounded size and depth, with values that the rest of a program can hold."""
+"""JSON that another hand may have changed: of bounded size and depth, and of values that a program can hold."""
 
 import json
 import math

@@ -287,7 +287,7 @@ def read_json(place: Place, what: str, most_bytes: int = MOST_BYTES, most_depth:
     """Read a JSON file; ``what`` names it in errors.
 
     Raises:
-        InputError: The file is missing, is not JSON, or exceeds the bounds (see :func:`pipeline.json_text.decode_json`).
+        InputError: The file is missing, is not JSON, or exceeds the bounds (:func:`pipeline.json_text.decode_json`).
         StorageError: A remote file system does not answer, or refuses.
     """
     location = locate(place)

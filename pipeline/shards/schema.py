@@ -186,16 +186,13 @@ def _read_values(kind: type[Provenance], metadata: Mapping[bytes, bytes], where:
         value = metadata.get(key.encode())
         if value is None:
             raise InputError(f"{where} has no {key} in its metadata: it is no shard of ccaf-pipeline")
-        plain = field.type in (str, Fill)
-        found[field.name] = (
-            decode_text(value, f"{key} of {where}") if plain else decode_json(value, f"{key} of {where}")
-        )
+        read = decode_text if field.type in (str, Fill) else decode_json
+        found[field.name] = read(value, f"{key} of {where}")
         if field.name == "schema_version" and found[field.name] != SCHEMA_VERSION:
             raise InputError(
                 f"{where} has schema version {found[field.name]}, this program reads {SCHEMA_VERSION}: "
                 f"run ccaf-pipeline parse --overwrite"
             )
-    values = _ProvenanceArtifact.check(
-        found, f"metadata of {where}", "run ccaf-pipeline parse --overwrite"
-    ).model_dump()
+    repair = "run ccaf-pipeline parse --overwrite"
+    values = _ProvenanceArtifact.check(found, f"metadata of {where}", repair).model_dump()
     return {**values, "labels": tuple(values["labels"]), "clothes_labels": tuple(values["clothes_labels"])}
