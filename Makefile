@@ -2,6 +2,7 @@
 # The demo's environment has what the pipeline needs; make setup adds the tools for development and all parsers to it.
 # make docs: the documentation, into build/site.
 # make reference: the pages of it, and the lists in DVC's files, that follow from the program.
+# make test-hostile: hostile inputs of seeded generators, in minutes; prints the table of what came of them.
 # make gpu-check: check and measure this machine's GPU.
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 # The demo uses few of the modules that are installed: they are compiled when they are first imported, not beforehand.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
-.PHONY: setup demo test lint types docs reference tests gpu-check clean
+.PHONY: setup demo test lint types docs reference tests test-hostile gpu-check clean
 
 setup: $(VENV)/.installed-dev
 
@@ -49,6 +50,9 @@ reference: setup
 
 tests: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-hostile: setup
+	$(BIN)/python -m pytest -m hostile tests/hostile
 
 gpu-check: setup
 	@$(BIN)/python -c "import torch, sys; torch.cuda.is_available() or sys.exit('NO GPU WAS CHECKED: PyTorch finds no CUDA device on this machine; the check could not be made')"
