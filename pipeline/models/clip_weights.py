@@ -23,7 +23,7 @@ from pipeline.models.weight_files import read_weight_file
 LISTED_KEYS: Final = 6
 _RECORD_NAME = "record.json"
 _SAME_MODEL = ("name", "stem", "stride", "pixel_mean", "pixel_std")
-_WHOLE_CLIP = "set model.pretrained to the weights of a whole CLIP (`extract --frozen` takes these as they are)"
+_WHOLE_CLIP = "set model.pretrained to the weights of a whole CLIP"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def _read_file(path: Path, name: str, text: bool) -> ClipWeights:
     check_file_activation(name, file, sha256, arranged.form.startswith("transformers"))
     if text and not arranged.whole:
         raise InputError(
-            f"weights {path} are of {arranged.form}, which has no text encoder, and training needs one: {_WHOLE_CLIP}"
+            f"weights {path} are of {arranged.form}, which has no text encoder, and training needs one: {_WHOLE_CLIP}; "
+            f"only `extract --frozen` and `figures` take an image encoder alone"
         )
     remarks = [
         f"taken from inside {' '.join(file.inside)}" if file.inside else "",
