@@ -38,7 +38,7 @@ def test_missing_names_the_command(tmp_path):
 
 def test_another_kind_is_refused(tmp_path):
     save(tmp_path / "c")
-    with pytest.raises(InputError, match=r"not the checkpoint that is needed here \(kind: encoder\)"):
+    with pytest.raises(InputError, match="is no encoder checkpoint: run `train`, or name the right folder"):
         read_checkpoint(tmp_path / "c", "encoder", "train")
 
 
