@@ -32,7 +32,9 @@ from pipeline.labels import LIP
 from pipeline.models.clip import Clip, load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.recompute import recompute_activations
+from pipeline.models.settings import ModelSettings
 from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.precision import Precision
 from pipeline.shards.making.writer import ShardRow, describe_shard, open_shard, write_quarantine
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.record import write_record
@@ -40,7 +42,6 @@ from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
 from pipeline.shards.store import open_store
 from pipeline.trainer.distributed import tensor_fields
 from pipeline.trainer.engine import Engine, TrainingRun
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.record import peak_memory
 from pipeline.trainer.timing import PHASES
 from pipeline.training.batches import EncoderBatch, EncoderData
@@ -54,18 +55,9 @@ MEAN = STD = (0.5, 0.5, 0.5)
 OUTFITS = 2
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model to measure."""
-
-    name: str
-    stem: str
-    size: tuple[int, int]
-
-
 MODELS = {
-    "vit-b-16": Model("ViT-B-16-quickgelu", "patch", (256, 128)),
-    "small": Model("walker-clip", "conv", (128, 64)),
+    "vit-b-16": ModelSettings(pretrained=None),
+    "small": ModelSettings(name="walker-clip", pretrained=None, stem="conv", image_size=(128, 64)),
 }
 
 
@@ -143,14 +135,13 @@ class Setting:
 
 
 def _load(setting: Setting) -> Clip:
-    model = MODELS[setting.model]
-    return load_clip(model.name, None, stem=model.stem, image_size=model.size)
+    return load_clip(MODELS[setting.model])
 
 
 def _data(setting: Setting, folder: Path) -> EncoderData:
     """Batches from real shards; the number of images makes ``steps`` steps an epoch."""
     persons, images = setting.identities, setting.images * setting.steps
-    size = MODELS[setting.model].size
+    size = MODELS[setting.model].image_size
     _write_shards(folder / "shards", persons, images, size)
     reader = ShardReader(folder / "shards")
     rows = np.arange(persons * images)

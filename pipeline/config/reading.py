@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config.parameters import Parameters
 from pipeline.errors import InputError
 from pipeline.presets import parameter_file
-from pipeline.shards.making.settings import ParseParameters
+from pipeline.shards.making.settings import ParseSettings
 from pipeline.yaml_files import one_line
 
 
@@ -64,7 +64,7 @@ def _forget_other_parsers_settings(tree: dict[str, Any], changes: Sequence[tuple
     parse = tree.get("parse")
     chosen = [value for key, value in changes if key == "parse.parser"]
     if isinstance(parse, dict) and chosen:
-        default = ParseParameters.model_fields["parser"].default
+        default = ParseSettings.model_fields["parser"].default
         if chosen[-1] != parse.get("parser", default):
             parse.pop("settings", None)
 

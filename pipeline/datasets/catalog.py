@@ -25,6 +25,10 @@ Role = Literal["train", "val", "query", "gallery"]
 Quantity = Literal["identities", "images", "clothes", "cameras", "tracklets"]
 
 
+class UnknownDatasetError(InputError):
+    """No file of facts has this name."""
+
+
 class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -120,7 +124,8 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
         folder: Where the user's own files are.
 
     Raises:
-        InputError: There is no such data set, or its file is wrong.
+        UnknownDatasetError: No data set has this name.
+        InputError: The file is missing or wrong.
     """
     if name_or_path.endswith((".yaml", ".yml")):
         return _read_facts(Path(name_or_path))
@@ -131,7 +136,7 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
                 if facts.name != path.stem:
                     raise InputError(f"{path} names itself {facts.name!r}; file and name must agree")
                 return facts
-    raise InputError(
+    raise UnknownDatasetError(
         f"data set {name_or_path!r} is not known; known are {', '.join(dataset_names(folder))}; "
         "for your own give the path of a YAML file"
     )
@@ -148,10 +153,23 @@ def _read_facts(path: Path) -> DatasetFacts:
         raise InputError(f"data set file not found: {path}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"data set file {path} cannot be read as YAML: {one_line(error)}") from error
+    return check_facts(tree, f"data set file {path}")
+
+
+def check_facts(tree: Any, where: str) -> DatasetFacts:
+    """Facts out of a tree of plain values, such as YAML gives or :meth:`DatasetFacts.model_dump`.
+
+    Args:
+        tree: The values.
+        where: Where they stand, for the message.
+
+    Raises:
+        InputError: A fact is missing or wrong.
+    """
     try:
         return DatasetFacts.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"data set file {path}: {_explain(error)}") from None
+        raise InputError(f"{where}: {_explain(error)}") from None
 
 
 def _explain(error: ValidationError, prefix: str = "") -> str:

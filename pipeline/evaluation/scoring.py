@@ -16,7 +16,6 @@ from pipeline.evaluation.protocols import (
     has_good_items,
     select,
 )
-from pipeline.evaluation.rerank import Reranking
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet
 
@@ -69,7 +68,7 @@ def score_protocol(
     protocol: Protocol,
     settings: EvaluateSettings,
     seed: int,
-    reranking: Reranking | None,
+    rerank: bool,
     depth: int,
     quiet: bool,
 ) -> tuple[list[dict[str, Any]], list[str], list[ScoredQueries]]:
@@ -82,7 +81,7 @@ def score_protocol(
         checks.training_identities_warning(query, train, protocol),
     ]
     entries, queries = [], []
-    for method in (None, reranking) if reranking else (None,):
+    for method in (None, settings) if rerank else (None,):
         entry, retrievals = evaluate_selected(
             query,
             gallery,

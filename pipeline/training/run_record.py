@@ -5,32 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.arithmetic import uses_cuda
 from pipeline.config import Parameters
 from pipeline.files import sha256_of_value, write_json
 from pipeline.trainer.engine import TrainingRun
 from pipeline.trainer.record import hardware, timings_summary, versions
-from pipeline.trainer.settings import CHANGE_NO_RESULT, OF_CUDA
 from pipeline.trainer.states import ResumeSettings
 from pipeline.trainer.tensorboard import EventWriter
-
-
-def unusual_on_cuda(parameters: Parameters) -> tuple[str, ...]:
-    """The parameters of CUDA's arithmetic that are not as usual.
-
-    Usual ones are left out of what decides a result, so that a training may go on from a CPU to a GPU and back.
-    """
-    return tuple(sorted(name for name in OF_CUDA if getattr(parameters.training, name)))
-
-
-def deciding(parameters: Parameters, section: str, device: str) -> dict[str, Any]:
-    """The parameters that decide the result of a stage on a device."""
-    training = parameters.training.model_dump(mode="json")
-    chosen: dict[str, Any] = getattr(parameters, section).model_dump(mode="json")
-    used = {"precision", "clip_gradients"} if section == "prompts" else training.keys() - CHANGE_NO_RESULT - OF_CUDA
-    if uses_cuda(device):
-        used = {*used, *unusual_on_cuda(parameters)}
-    return {"parameters": chosen, "training": {name: training[name] for name in sorted(used)}, "seed": parameters.seed}
 
 
 def state_folder(out: Path) -> Path:

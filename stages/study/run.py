@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import stages
+from pipeline.config.deciding import Kind
 from pipeline.errors import InputError
 from pipeline.ray_session import Resources, ray_session, terminable
 from pipeline.studies.progress import StudyProgress
 from pipeline.studies.rows import Plan
 from pipeline.studies.schedule import Schedule
-from pipeline.studies.steps import Kind, Step
+from pipeline.studies.steps import Step
 from stages.console import Console
 from stages.study.work import Outcome, Task, do_task, identify
 

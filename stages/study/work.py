@@ -8,93 +8,26 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import pipeline
-import stages
+from pipeline.config.deciding import Kind
 from pipeline.errors import InputError, PipelineError
 from pipeline.files import locked, sha256_of_file, sha256_of_value, write_json
-from pipeline.studies.code import source_digest
 from pipeline.studies.rows import WALKERS
-from pipeline.studies.steps import Kind, Step
+from pipeline.studies.steps import Step
 from stages.console import Console
-
-_MODULES: Mapping[Kind, tuple[str, ...]] = {
-    "population": ("pipeline.datasets.walkers.writer",),
-    "data": ("pipeline.datasets.walkers.writer",),
-    "clip": ("stages.pretrain_clip",),
-    "shards": ("stages.parse", "pipeline.parsing.lite.backend", "pipeline.parsing.precomputed.backend"),
-    "prompts": ("stages.prompts",),
-    "encoder": ("stages.encoder_run",),
-    "features": ("stages.extract",),
-    "metrics": ("stages.evaluate",),
-    "leakage": ("stages.leakage",),
-    "oracle": ("stages.oracle",),
-}
-"""The modules that do a step; what they import decides it too."""
-
-_FILES: Mapping[Kind, tuple[str, ...]] = {
-    "clip": ("pipeline/models/configs/walker-clip.json",),
-    "shards": ("pipeline/parsing/lite/weights/lite.safetensors",),
-}
-"""Files of the package that are no modules and decide a step."""
-
-_DECIDE_NOTHING = (
-    "pipeline.config",
-    "pipeline.device_faults",
-    "pipeline.errors",
-    "pipeline.files",
-    "pipeline.location",
-    "pipeline.presets",
-    "pipeline.progress",
-    "pipeline.storage",
-    "pipeline.ray_session",
-    "pipeline.shards.making.pool",
-    "pipeline.shards.making.queue",
-    "pipeline.trainer.record",
-    "pipeline.trainer.tensorboard",
-    "pipeline.trainer.timing",
-    "pipeline.trainer.workers",
-    "pipeline.studies",
-    "stages.console",
-    "stages.cli",
-    "pipeline.workspace",
-    "pipeline.training.run_record",
-    "stages.synth",
-)
-"""Modules that pass values and files on, speak, or run processes."""
-
-
-@cache
-def code_digests() -> Mapping[Kind, str]:
-    """Digest of the program by kind of step."""
-    packages = {module.__name__: Path(str(module.__file__)).parent for module in (pipeline, stages)}
-    top = packages["pipeline"].parent
-    return {
-        kind: sha256_of_value(
-            [
-                source_digest(modules, packages, _DECIDE_NOTHING),
-                [sha256_of_file(top / name) for name in _FILES.get(kind, ())],
-            ]
-        )
-        for kind, modules in _MODULES.items()
-    }
 
 
 def _population(step: Step, console: Console) -> None:
-    from pipeline.datasets.walkers.population import WalkerSettings
     from pipeline.datasets.walkers.writer import render_pretraining
 
-    render_pretraining(step.out, WalkerSettings(seed=step.parameters.seed, **step.parameters.synth.model_dump()))
+    render_pretraining(step.out, step.parameters.synth, step.parameters.seed)
 
 
 def _data(step: Step, console: Console) -> None:
-    from pipeline.datasets.walkers.population import WalkerSettings
     from pipeline.datasets.walkers.writer import render_walkers
 
-    settings = WalkerSettings(seed=step.parameters.seed, **step.parameters.synth.model_dump())
-    render_walkers(step.out / WALKERS, settings)
+    render_walkers(step.out / WALKERS, step.parameters.synth, step.parameters.seed)
 
 
 def _is_rendered(step: Step) -> bool:
