@@ -1,10 +1,16 @@
 """Settings of the section ``model``: the CLIP that everything starts from."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipeline.settings import SettingsGroup
+
+LARGEST_SIDE = 4096
+"""Pixels of an image's side in the network; its positions alone would fill a GPU beyond it."""
+
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Divisor = Annotated[float, Field(gt=0)]
 
 
 class ModelSettings(SettingsGroup):
@@ -15,7 +21,7 @@ class ModelSettings(SettingsGroup):
         "openai", description="open_clip tag, a weights file, or builtin:walker-clip; null: random weights"
     )
     stem: Literal["patch", "conv"] = Field("patch", description="patch embedding: one convolution, or a stack of 3x3")
-    image_size: tuple[int, int] = Field((256, 128), description="height and width in pixels")
+    image_size: tuple[Side, Side] = Field((256, 128), description="height and width in pixels, at most 4096 each")
     stride: int | None = Field(
         None,
         ge=1,
@@ -27,4 +33,4 @@ class ModelSettings(SettingsGroup):
     pixel_mean: tuple[float, float, float] = Field(
         (0.5, 0.5, 0.5), description="taken off each channel in [0, 1]; CLIP-ReID's"
     )
-    pixel_std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="divisor of each channel")
+    pixel_std: tuple[Divisor, Divisor, Divisor] = Field((0.5, 0.5, 0.5), description="divisor of each channel")

@@ -14,7 +14,7 @@ from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.location import Location, Place, locate
 from pipeline.progress import Progress
-from pipeline.ray_session import is_started_here, local_resources, ray_session, terminable
+from pipeline.ray_session import check_reachable, is_started_here, local_resources, ray_session
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.folder import ShardFolder, open_folder
 from pipeline.shards.making.plan import ShardSpec, check_image_ids, plan_shards, rows_of
@@ -160,6 +160,7 @@ def run_job(
         KeyboardInterrupt: It was interrupted; the same holds.
     """
     started = time.monotonic()
+    check_reachable(run.address)
     check_image_ids(manifest)
     content, provenance = bind_content(dataset, manifest, settings, identify(settings))
     specs = plan_shards(manifest.num_rows, settings.shard_rows, settings.row_group_rows)
@@ -202,7 +203,7 @@ def _work(
     shards: _Shards, setup: WorkerSetup, run: RunSettings, started: float, quiet: bool, say: Callable[[str], None]
 ) -> tuple[dict[str, ShardEntry], Timings]:
     """On Ray: check what is committed, make the rest; entries by file name."""
-    with ray_session(run.address, least_cpus(run)) as resources, terminable():
+    with ray_session(run.address, least_cpus(run)) as resources:
         placement = choose_workers(resources, run, len(shards.specs))
         check_parser_device(setup.settings, placement.device)
         setup = replace(setup, device=placement.device)
