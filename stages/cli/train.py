@@ -45,7 +45,7 @@ def command(
         ),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Throw away what an interrupted training of these stages left.")
+        bool, typer.Option("--restart", help="Discard what an interrupted training of these stages left behind.")
     ] = False,
 ) -> None:
     """Learn prompts on shielding and clothes images (stage 1), then train the encoders against them (stage 2).
