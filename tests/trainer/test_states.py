@@ -168,7 +168,6 @@ def test_only_a_trainings_own_files_are_cleared(tmp_path):
 
 
 def test_a_state_with_integer_weights_is_refused(tmp_path):
-    module, optimizer = make_module(0)
     states = StateFolder(tmp_path / "partial", "f")
     other = torch.nn.Linear(2, 2)
     states.save(5, other, torch.optim.SGD(other.parameters(), 0.1), {})
