@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
 from pipeline.reporting.inspection import Inspection, Selection, inspect_shards
 from pipeline.reporting.page import write_page
+from pipeline.shards.dataset import find_facts
 from pipeline.shards.reader import ShardReader
 from stages.console import Console
 
@@ -63,10 +63,10 @@ def run(
 
 
 def _title(reader: ShardReader) -> str:
-    """The data set's title where it is one of the known, else its name."""
+    """The data set's title where it is one of the known or its facts are remembered, else its name."""
     name = reader.metadata.dataset
     try:
-        return load_facts(name).title
+        return find_facts(name, reader.folder).title
     except InputError:
         return name
 

@@ -5,12 +5,15 @@ from typing import Any
 
 from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
+from pipeline.config.deciding import deciding_training
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME
 from pipeline.device import choose_device, set_threads
 from pipeline.files import sha256_of_file, sha256_of_value
 from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
 from pipeline.models.clip import clip_state, load_clip
-from pipeline.trainer.epochs import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
+from pipeline.trainer.epochs import forget_progress
+from pipeline.trainer.states import ResumeSettings
 from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
 from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy, zero_unseen_words
 from stages.console import Console
@@ -43,30 +46,18 @@ def _run(
     parameters: Parameters, console: Console, data: Path, out: Path, zero_unseen: bool, device: str
 ) -> dict[str, Any]:
     settings, model = parameters.pretrain, parameters.model
-    clip = load_clip(
-        model.name,
-        None,
-        stem=model.stem,
-        image_size=model.image_size,
-        stride=model.stride,
-        pixel_mean=model.pixel_mean,
-        pixel_std=model.pixel_std,
-        seed=parameters.seed,
-    ).to(device)
+    clip = load_clip(model.model_copy(update={"pretrained": None}), parameters.seed).to(device)
     images = read_captioned_images(data, model.image_size)
     held_out = max(int(len(images) * HELD_OUT_SHARE), 1)
     made_of = {
         "data_sha256": sha256_of_file(data / PRETRAIN_NAME),
         "model": clip.spec.to_dict(),
-        "parameters": settings.model_dump(mode="json"),
-        "seed": parameters.seed,
+        **deciding_training("clip", parameters, device),
     }
     task = PretrainTask(clip, images.factors, parameters.seed).to(device)
     batches = PretrainBatches(
         images.part(slice(held_out, None)),
-        batch_size=settings.batch_size,
-        caption_every=settings.caption_every,
-        grey_box_probability=settings.grey_box_probability,
+        settings,
         mean=model.pixel_mean,
         std=model.pixel_std,
         seed=parameters.seed,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters
-from pipeline.datasets.walkers.population import WalkerSettings, plan_walkers
+from pipeline.datasets.walkers.population import plan_walkers
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import render_pretraining, render_walkers
 from pipeline.progress import Progress
 from stages.console import Console
@@ -42,19 +43,19 @@ def run(
         only: The part; None: both.
         workers: Rendering processes; None: one per core.
     """
-    settings = WalkerSettings(seed=parameters.seed, **parameters.synth.model_dump())
+    settings, seed = parameters.synth, parameters.seed
     parts = [only] if only else list(Part)
-    images = {Part.WALKERS: len(plan_walkers(settings)), Part.PRETRAIN: settings.pretrain_images}
+    images = {Part.WALKERS: len(plan_walkers(settings, seed)), Part.PRETRAIN: settings.pretrain_images}
     rendered: dict[Part, dict[str, Any]] = {}
     with Progress(sum(images[part] for part in parts), "synth", "image", quiet=console.quiet) as progress:
         for part in parts:
-            counts = _render(part, root / part, settings, workers or os.cpu_count() or 1, progress.advance)
+            counts = _render(part, root / part, settings, seed, workers or os.cpu_count() or 1, progress.advance)
             rendered[part] = {"folder": str(root / part), **counts}
     return rendered
 
 
 def _render(
-    part: Part, folder: Path, settings: WalkerSettings, workers: int, advance: Callable[[int], None]
+    part: Part, folder: Path, settings: SynthSettings, seed: int, workers: int, advance: Callable[[int], None]
 ) -> dict[str, int]:
     render = render_walkers if part is Part.WALKERS else render_pretraining
-    return render(folder, settings, workers=workers, advance=advance)
+    return render(folder, settings, seed, workers=workers, advance=advance)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
+from pipeline.device_faults import fitting
 from pipeline.errors import InputError
 from pipeline.parsing.lite.backend import LiteParser
 from pipeline.parsing.lite.network import LiteNetwork
@@ -20,7 +21,6 @@ from pipeline.parsing.lite.training.recipe import (
 from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule
 from stages.console import Console
-from stages.device_use import fitting
 
 
 @dataclass(frozen=True)

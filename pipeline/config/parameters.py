@@ -9,7 +9,7 @@ from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.models.settings import ModelSettings
 from pipeline.reporting.settings import FigureSettings, ReportSettings
 from pipeline.settings import SettingsGroup
-from pipeline.shards.making.settings import ParseParameters
+from pipeline.shards.making.settings import ParseSettings
 from pipeline.shards.settings import LoadingSettings
 from pipeline.training.settings import AllEncoderSettings, PretrainSettings, PromptSettings, TrainingSettings
 
@@ -24,7 +24,7 @@ class Parameters(SettingsGroup):
     synth: SynthSettings = SynthSettings()
     model: ModelSettings = ModelSettings()
     pretrain: PretrainSettings = PretrainSettings()
-    parse: ParseParameters = ParseParameters()
+    parse: ParseSettings = ParseSettings()
     loading: LoadingSettings = LoadingSettings()
     prompts: PromptSettings = PromptSettings()
     encoder: AllEncoderSettings = AllEncoderSettings()

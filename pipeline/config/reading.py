@@ -12,7 +12,7 @@ from pipeline.config.parameters import Parameters
 from pipeline.errors import InputError
 from pipeline.location import expand_home
 from pipeline.presets import parameter_file
-from pipeline.shards.making.settings import ParseParameters
+from pipeline.shards.making.settings import ParseSettings
 from pipeline.yaml_files import parse_yaml, read_yaml
 
 SHOWN_CHARACTERS = 80
@@ -73,7 +73,7 @@ def _forget_other_parsers_settings(tree: dict[str, Any], changes: Sequence[tuple
     parse = tree.get("parse")
     chosen = [value for key, value in changes if key == "parse.parser"]
     if isinstance(parse, dict) and chosen:
-        default = ParseParameters.model_fields["parser"].default
+        default = ParseSettings.model_fields["parser"].default
         if chosen[-1] != parse.get("parser", default):
             parse.pop("settings", None)
 

@@ -26,6 +26,10 @@ Role = Literal["train", "val", "query", "gallery"]
 Quantity = Literal["identities", "images", "clothes", "cameras", "tracklets"]
 
 
+class UnknownDatasetError(InputError):
+    """No file of facts has this name."""
+
+
 class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -123,7 +127,8 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
         folder: Where the user's own files are.
 
     Raises:
-        InputError: There is no such data set, or its file is wrong.
+        UnknownDatasetError: No data set has this name.
+        InputError: The file is missing or wrong.
     """
     if name_or_path.endswith((".yaml", ".yml")):
         return _read_facts(Path(expand_home(name_or_path)))
@@ -134,7 +139,7 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
                 if facts.name != path.stem:
                     raise InputError(f"{path} names itself {facts.name!r}; file and name must agree")
                 return facts
-    raise InputError(
+    raise UnknownDatasetError(
         f"data set {name_or_path!r} is not known; known are {', '.join(dataset_names(folder))}; "
         "for your own give the path of a YAML file"
     )
@@ -145,11 +150,23 @@ def _plain(name: str) -> str:
 
 
 def _read_facts(path: Path) -> DatasetFacts:
-    tree = expand_home(read_yaml(path, "data set file"))
+    return check_facts(expand_home(read_yaml(path, "data set file")), f"data set file {path}")
+
+
+def check_facts(tree: Any, where: str) -> DatasetFacts:
+    """Facts out of a tree of plain values, such as YAML gives or :meth:`DatasetFacts.model_dump`.
+
+    Args:
+        tree: The values.
+        where: Where they stand, for the message.
+
+    Raises:
+        InputError: A fact is missing or wrong.
+    """
     try:
         return DatasetFacts.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"data set file {path}: {_explain(error)}") from None
+        raise InputError(f"{where}: {_explain(error)}") from None
 
 
 def _explain(error: ValidationError, prefix: str = "") -> str:
@@ -202,7 +219,9 @@ def _right_root(facts: DatasetFacts, top: Path) -> str:
         return folder is not None and not missing_markers(facts, folder)
 
     root = find_near(top, holds)
-    return "" if root is None else f"there is one in {_folder_of_root(facts, root)}: give --root {shlex.quote(str(root))}"
+    return (
+        "" if root is None else f"there is one in {_folder_of_root(facts, root)}: give --root {shlex.quote(str(root))}"
+    )
 
 
 def find_below(facts: DatasetFacts, top: Path) -> Path | None:

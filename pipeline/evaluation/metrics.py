@@ -15,7 +15,8 @@ from pipeline.evaluation.protocols import (
     why_no_good_items,
 )
 from pipeline.evaluation.ranking import Retrieval, score
-from pipeline.evaluation.rerank import Reranking, reranked_blocks
+from pipeline.evaluation.rerank import reranked_blocks
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.features.feature_set import FeatureSet
 from pipeline.progress import Progress
 
@@ -85,7 +86,7 @@ def evaluate_selected(
     resamples: int = 1000,
     seed: int = 0,
     *,
-    reranking: Reranking | None = None,
+    reranking: RerankSettings | None = None,
     depth: int = 0,
     threads: int | None = None,
     quiet: bool = True,
@@ -135,7 +136,7 @@ def evaluate_selected(
         entry |= {
             "meaning": f"{protocol.meaning}; re-ranked",
             "distance": "k-reciprocal re-ranking of the cosine (Zhong et al. 2017)",
-            "reranking": reranking.settings(),
+            "reranking": reranking.described(),
         }
     try:
         return entry | summarise(retrievals, resamples, seed), retrievals

@@ -17,7 +17,6 @@ from pipeline.evaluation.protocols import (
     select,
     why_no_good_items,
 )
-from pipeline.evaluation.rerank import Reranking
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet
 
@@ -71,7 +70,7 @@ def score_protocol(
     protocol: Protocol,
     settings: EvaluateSettings,
     seed: int,
-    reranking: Reranking | None,
+    rerank: bool,
     depth: int,
     quiet: bool,
 ) -> tuple[list[dict[str, Any]], list[str], list[ScoredQueries]]:
@@ -84,7 +83,7 @@ def score_protocol(
         checks.training_identities_warning(query, train, protocol),
     ]
     entries, queries = [], []
-    for method in (None, reranking) if reranking else (None,):
+    for method in (None, settings) if rerank else (None,):
         entry, retrievals = evaluate_selected(
             query,
             gallery,

@@ -7,13 +7,17 @@ from pipeline.settings import SettingsGroup
 
 
 class RerankSettings(SettingsGroup):
-    """The k-reciprocal re-ranking (arXiv 1701.08398)."""
+    """The k-reciprocal re-ranking (arXiv 1701.08398); the defaults are the paper's (section 4.1)."""
 
     rerank: bool = Field(False, description="score the k-reciprocal re-ranking (arXiv 1701.08398) as well")
     rerank_neighbours: int = Field(20, ge=1, description="size of its neighbourhoods, k1")
     rerank_averaged: int = Field(6, ge=1, description="neighbours over which its weights are averaged, k2; 1: none")
     rerank_lambda: float = Field(0.3, ge=0, le=1, description="share of the original distance")
     rerank_gigabytes: float = Field(4.0, gt=0, description="re-ranking that may need more memory is refused")
+
+    def described(self) -> dict[str, float]:
+        """What an entry of metrics.json says about the method."""
+        return {"k1": self.rerank_neighbours, "k2": self.rerank_averaged, "lambda": self.rerank_lambda}
 
 
 class EvaluateSettings(RerankSettings, FeatureSettings):

@@ -6,11 +6,13 @@ from pydantic import Field
 
 from pipeline.settings import SettingsGroup
 
+PixelPolicy = Literal["auto", "always", "never"]
+
 
 class LoadingSettings(SettingsGroup):
     """How images come from the shards to the networks; changes no result."""
 
-    pixels: Literal["auto", "always", "never"] = Field(
+    pixels: PixelPolicy = Field(
         "auto", description="keep decoded images on local disk: auto (for training, where they fit), always, never"
     )
     gigabytes: float = Field(64.0, gt=0, description="most that the decoded images of a run may take, in 10^9 bytes")

@@ -66,8 +66,8 @@ def command(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace shards that were made with other parameters, once the new ones are complete. "
-            "Shards of the same parameters and images are reused all the same.",
+            help="Replace shards that were made with other parameters or by another version of the program, once the "
+            "new ones are complete. Others are reused all the same.",
         ),
     ] = False,
     max_bad: Annotated[
@@ -108,12 +108,12 @@ def command(
     if images is not None and manifest is None:
         raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
     source = parse.read_images(context.parameters, context.console, manifest, images, limit)
-    settings = parse.parse_settings(context.parameters.parse)
+    settings = context.parameters.parse
     how = parse.run_settings(context.parameters, workers, threads, address or default_address())
     if plan:
         from stages.cli.parse_plan import show_plan
 
-        show_plan(context.console, source.dataset, source.manifest, settings, how, place)
+        show_plan(context.console, source.facts.name, source.manifest, settings, how, place)
         return
     result = parse.parse_source(context.console, source, settings, how, place, overwrite)
     _conclude(context, result, ["--shards", out] if out else [])

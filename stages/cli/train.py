@@ -18,13 +18,10 @@ class Stage(StrEnum):
     ALL = "all"
 
 
-@shared_options("dataset", "seed")
+@shared_options("dataset", "shards", "seed")
 def command(
     context: Context,
     stage: Annotated[Stage, typer.Option("--stage", help="prompts (stage 1), encoder (stage 2), or both.")] = Stage.ALL,
-    shards: Annotated[
-        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
-    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option("--prompts", help="Prompts checkpoint, written or read. Default: artifacts/<data set>/prompts."),
@@ -59,10 +56,9 @@ def command(
     from stages import prompts as prompts_recipe
 
     workspace = context.workspace
-    shards_words = [] if shards is None else ["--shards", str(shards)]
     prompts_words = [] if prompts is None else ["--prompts", str(prompts)]
     checkpoint_words = [] if out is None else ["--checkpoint", str(out)]
-    shards = shards or workspace.shards
+    shards = context.shards or workspace.shards
     prompts = prompts or workspace.prompts
     out = out or workspace.encoder
     result: dict[str, Any] = {}
@@ -79,9 +75,9 @@ def command(
         result, "\n".join(f"{name}: loss {part['loss']:.4f}, {part['out']}" for name, part in result.items())
     )
     if stage is Stage.PROMPTS:
-        context.say_next("train", "--stage", "encoder", *shards_words, *prompts_words)
+        context.say_next("train", "--stage", "encoder", *context.shards_words, *prompts_words)
     else:
-        context.say_next("extract", *shards_words, *checkpoint_words)
+        context.say_next("extract", *context.shards_words, *checkpoint_words)
 
 
 def _prepare(stage: Stage, prompts: Path, out: Path, restart: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import yaml
 
 from pipeline import __version__
 from pipeline.columns import as_columns
+from pipeline.config.deciding import Kind
+from pipeline.config.program import program_digests
 from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, read_json, write_json
 from pipeline.studies.blocks import make_blocks
+from pipeline.studies.builder import common_parameters
 from pipeline.studies.finished import describe_run
 from pipeline.studies.formats import FORMATS, write_table
 from pipeline.studies.plan import make_plan, make_tuning_plan
@@ -23,10 +27,14 @@ from pipeline.studies.tuning import choose, scores_of, tuning_as_json, tuning_as
 from stages.console import Console
 from stages.study.plan import Resolved
 from stages.study.run import Machines, run_plan
-from stages.study.work import code_digests
 
 TABLE, INCOMPLETE = "table", "table-incomplete"
 TUNING, TUNING_INCOMPLETE = "tuning", "tuning-incomplete"
+
+
+def _program(resolved: Resolved) -> Mapping[Kind, str]:
+    """Digests of the program that makes the steps, by kind; the parser is the same for all methods."""
+    return program_digests(common_parameters(resolved.study, resolved.base).parse.parser)
 
 
 def _failures(schedule: Schedule) -> list[str]:
@@ -83,7 +91,7 @@ def make_table(resolved: Resolved, machines: Machines, console: Console) -> None
         InputError: A parameter is wrong, or the cluster does not answer.
         WorkError: Something failed; the table is written as incomplete.
     """
-    plan = make_plan(resolved.study, resolved.folder, resolved.base, resolved.given, code_digests())
+    plan = make_plan(resolved.study, resolved.folder, resolved.base, resolved.given, _program(resolved))
     console.say(f"study {resolved.name}: {len(plan.runs)} runs, {len(plan.steps)} steps, in {resolved.folder}")
     resolved.tables.mkdir(parents=True, exist_ok=True)
 
@@ -140,7 +148,7 @@ def make_tuning(resolved: Resolved, machines: Machines, console: Console) -> Non
     known = load_facts(WALKERS).protocols
     if study.tuning is not None and study.tuning.protocol not in known:
         raise InputError(f"tuning.protocol {study.tuning.protocol} is not among {', '.join(known)}")
-    plan, points = make_tuning_plan(study, resolved.folder, resolved.base, code_digests())
+    plan, points = make_tuning_plan(study, resolved.folder, resolved.base, _program(resolved))
     assert study.tuning is not None
     console.say(
         f"tuning of {resolved.name}: {len(points)} points on seeds {', '.join(map(str, study.tuning.seeds))}, "

@@ -6,6 +6,10 @@ from pydantic import Field
 
 from pipeline.settings import SettingsGroup
 
+Variant = Literal["standard", "hard"]
+"""Of garments and cameras in training and test. The population for pre-training is the same in both, so that one CLIP
+serves both; the people of a seed are the same too."""
+
 
 class SynthSettings(SettingsGroup):
     """The rendered data set (walkers)."""
@@ -19,6 +23,11 @@ class SynthSettings(SettingsGroup):
         4, ge=2, le=12, description="cameras, each with its own light, colour, blur, noise and background"
     )
     pretrain_images: int = Field(7000, ge=16, description="captioned images of the separate population")
-    variant: Literal["standard", "hard"] = Field(
+    variant: Variant = Field(
         "standard", description="hard: a small pool of shared garments, stronger cameras, more occlusion"
     )
+
+    @property
+    def width(self) -> int:
+        """Of an image in pixels."""
+        return self.height // 2

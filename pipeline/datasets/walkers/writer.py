@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +13,8 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__
 from pipeline.datasets.walkers.factors import FACTORS
-from pipeline.datasets.walkers.population import WalkerSettings
 from pipeline.datasets.walkers.rows import MEASURES, RenderedShot, render_all
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.files import atomic_folder, write_json
 
 ATTRIBUTES_NAME: Final = "attributes.parquet"
@@ -54,9 +53,10 @@ def _metadata() -> dict[bytes, bytes]:
     return {PHRASES_KEY: json.dumps(phrases).encode(), CLOTHES_FACTORS_KEY: json.dumps(clothes).encode()}
 
 
-def _write_record(folder: Path, settings: WalkerSettings, counts: dict[str, int]) -> None:
+def _write_record(folder: Path, settings: SynthSettings, seed: int, counts: dict[str, int]) -> None:
     versions = {"ccaf-pipeline": __version__, "numpy": np.__version__, "opencv": cv2.__version__}
-    write_json(folder / RECORD_NAME, {"parameters": asdict(settings), "counts": counts, "versions": versions})
+    parameters = {"seed": seed, **settings.model_dump()}
+    write_json(folder / RECORD_NAME, {"parameters": parameters, "counts": counts, "versions": versions})
 
 
 def _write_image(folder: Path, done: RenderedShot) -> dict[str, Any]:
@@ -71,7 +71,12 @@ def _write_image(folder: Path, done: RenderedShot) -> dict[str, Any]:
 
 
 def render_walkers(
-    folder: Path, settings: WalkerSettings, *, workers: int = 1, advance: Callable[[int], None] = lambda count: None
+    folder: Path,
+    settings: SynthSettings,
+    seed: int,
+    *,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, int]:
     """Render training and test into ``folder``; an earlier data set there is replaced when the new one is complete.
 
@@ -80,7 +85,8 @@ def render_walkers(
 
     Args:
         folder: The data set's folder.
-        settings: Size and seed; the same settings give the same bytes.
+        settings: Size and variant; the same settings and seed give the same bytes.
+        seed: Of everything random.
         workers: Processes.
         advance: Called with the number of images finished since the last call.
 
@@ -88,7 +94,7 @@ def render_walkers(
         Images by split, identities by population, and outfits.
     """
     with atomic_folder(folder) as temporary:
-        rows = [_write_image(temporary, done) for done in render_all(settings, False, workers, advance)]
+        rows = [_write_image(temporary, done) for done in render_all(settings, seed, False, workers, advance)]
         rows.sort(key=lambda row: str(row["path"]))
         table = pa.Table.from_pylist(rows, schema=ATTRIBUTES_SCHEMA.with_metadata(_metadata()))
         pq.write_table(table, temporary / ATTRIBUTES_NAME)
@@ -98,12 +104,17 @@ def render_walkers(
             "test_identities": settings.test_identities,
             "outfits": len({row["clothes_id"] for row in rows}),
         }
-        _write_record(temporary, settings, counts)
+        _write_record(temporary, settings, seed, counts)
     return counts
 
 
 def render_pretraining(
-    folder: Path, settings: WalkerSettings, *, workers: int = 1, advance: Callable[[int], None] = lambda count: None
+    folder: Path,
+    settings: SynthSettings,
+    seed: int,
+    *,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, int]:
     """Render the separate population for pre-training into ``folder``/``pretrain.parquet``.
 
@@ -112,7 +123,8 @@ def render_pretraining(
 
     Args:
         folder: Where the table goes; an earlier one is replaced when the new one is complete.
-        settings: Size and seed; the same settings give the same bytes.
+        settings: Size and variant; the same settings and seed give the same bytes.
+        seed: Of everything random.
         workers: Processes.
         advance: Called with the number of images finished since the last call.
 
@@ -123,7 +135,7 @@ def render_pretraining(
     with atomic_folder(folder) as temporary:
         with pq.ParquetWriter(temporary / PRETRAIN_NAME, schema, compression="none") as writer:
             rows: list[dict[str, Any]] = []
-            for done in render_all(settings, True, workers, advance):
+            for done in render_all(settings, seed, True, workers, advance):
                 rows.append({"image": done.image, "label_map": done.label_map, **done.values})
                 if len(rows) == ROW_GROUP:
                     writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=ROW_GROUP)
@@ -131,5 +143,5 @@ def render_pretraining(
             if rows:
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=ROW_GROUP)
         counts = {"pretrain": settings.pretrain_images}
-        _write_record(temporary, settings, counts)
+        _write_record(temporary, settings, seed, counts)
     return counts

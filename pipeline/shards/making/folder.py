@@ -38,10 +38,12 @@ class ShardFolder:
     Attributes:
         final: Where the finished shards shall be.
         work: Where they are written now: ``final`` itself, or a hidden folder beside it that takes its place later.
+        of_other_program: Whether another version of the program began the folder, and its shards are kept.
     """
 
     final: Location
     work: Location
+    of_other_program: bool = False
 
     def committed(self, names: list[str]) -> list[str]:
         """Those of ``names`` that are there."""
@@ -138,6 +140,14 @@ def _check_bound(final: Location, fingerprint: str, content: dict[str, Any]) -> 
     )
 
 
+def _is_of_other_program(folder: Location, program: str | None) -> bool:
+    """Whether a bound folder was begun by another version of the program; False where that is not known."""
+    if program is None or not is_file(folder / PLAN_NAME):
+        return False
+    bound = read_json(folder / PLAN_NAME, "plan of the shard folder")
+    return isinstance(bound, dict) and bound.get("program") not in (None, program)
+
+
 def _is_empty(folder: Location) -> bool:
     return not list_names(folder) and not list_folders(folder)
 
@@ -151,28 +161,32 @@ def _adopt(replacement: Location, final: Location) -> None:
         _copy_into_place(replacement, final)
 
 
-def _choose(final: Location, fingerprint: str, content: dict[str, Any], overwrite: bool) -> Location:
+def _choose(
+    final: Location, fingerprint: str, content: dict[str, Any], program: str | None, overwrite: bool
+) -> Location:
     """The folder to write in; a replacement need not exist."""
     replacement = _replacement(final, fingerprint)
     # only the copying of finish() leaves a bound folder without a record beside a complete replacement
     copying = final.local is None and is_file(final / PLAN_NAME) and not is_file(final / RECORD_NAME)
     if (copying or _is_empty(final)) and _is_complete(replacement):
         _adopt(replacement, final)
-        return final
     if _is_empty(final):
         return final
     if not is_file(final / PLAN_NAME):
         raise InputError(f"{final} is not empty and holds no shards of ccaf-pipeline; name another folder by --out")
     try:
         _check_bound(final, fingerprint, content)
+        if not (overwrite and _is_of_other_program(final, program)):
+            return final
     except InputError:
         if not is_file(final / RECORD_NAME) and not list_names(final, SHARD_PATTERN):
             remove_file(final / PLAN_NAME)  # nothing was made yet, so nothing is lost
             return final
         if not overwrite:
             raise
-        return replacement
-    return final
+    if is_file(replacement / PLAN_NAME) and _is_of_other_program(replacement, program):
+        remove_folder(replacement)
+    return replacement
 
 
 def _lock(folder: Path, locks: ExitStack) -> int:
@@ -194,14 +208,19 @@ def _lock(folder: Path, locks: ExitStack) -> int:
 
 
 def _choose_locked(
-    final: Location, fingerprint: str, content: dict[str, Any], overwrite: bool, locks: ExitStack
+    final: Location,
+    fingerprint: str,
+    content: dict[str, Any],
+    program: str | None,
+    overwrite: bool,
+    locks: ExitStack,
 ) -> Location:
     """As :func:`_choose`, with what is local made and locked; nothing is looked at or changed before it is locked."""
     if final.local is None:
-        return _choose(final, fingerprint, content, overwrite)
+        return _choose(final, fingerprint, content, program, overwrite)
     final.local.mkdir(parents=True, exist_ok=True)
     held = _lock(final.local, locks)
-    work = _choose(final, fingerprint, content, overwrite)
+    work = _choose(final, fingerprint, content, program, overwrite)
     assert work.local is not None, "a replacement is beside its folder"
     work.local.mkdir(exist_ok=True)
     if not os.path.samestat(os.fstat(held), work.local.stat()):  # a replacement, or one that was adopted
@@ -211,7 +230,12 @@ def _choose_locked(
 
 @contextmanager
 def open_folder(
-    place: Place, fingerprint: str, content: dict[str, Any], names: list[str], overwrite: bool
+    place: Place,
+    fingerprint: str,
+    content: dict[str, Any],
+    names: list[str],
+    overwrite: bool,
+    program: str | None = None,
 ) -> Iterator[ShardFolder]:
     """Yield the folder for a run, bound to its fingerprint and, where it is local, locked against other runs.
 
@@ -223,8 +247,9 @@ def open_folder(
         fingerprint: Of ``content``.
         content: All that decides the shards, by name.
         names: File names of the plan.
-        overwrite: Replace shards of another fingerprint, once the new ones are complete; those of the same fingerprint
-            are kept all the same.
+        overwrite: Replace shards of another fingerprint or another program, once the new ones are complete; others are
+            kept all the same.
+        program: What identifies the program that makes the shards; None: any program counts as the same.
 
     Raises:
         InputError: The folder is bound to another fingerprint, holds something else, is no folder, cannot be made, or
@@ -236,13 +261,14 @@ def open_folder(
         raise InputError(f"{place} is a file; --out names the folder of the shards")
     with ExitStack() as locks:
         try:
-            work = _choose_locked(final, fingerprint, content, overwrite, locks)
+            work = _choose_locked(final, fingerprint, content, program, overwrite, locks)
         except OSError as error:
             raise InputError(f"{final} cannot be written: {error.strerror or error}") from error
-        folder = ShardFolder(final=final, work=work)
+        folder = ShardFolder(final=final, work=work, of_other_program=_is_of_other_program(work, program))
         folder.prune(names)
         if not is_file(work / PLAN_NAME):
-            write_json(work / PLAN_NAME, {"fingerprint": fingerprint, "content": content, "shards": len(names)})
+            plan = {"fingerprint": fingerprint, "content": content, "shards": len(names)}
+            write_json(work / PLAN_NAME, plan if program is None else {**plan, "program": program})
         yield folder
 
 

@@ -25,7 +25,9 @@ from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule, train_lite
 from pipeline.parsing.parser import Parser
 from pipeline.parsing.scoring.evaluation import VIEWS, Scores, milliseconds_per_image, timed_on
-from pipeline.trainer.epochs import CurveRow, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.trainer.curves import CurveRow, curves_as_csv
+from pipeline.trainer.epochs import forget_progress
+from pipeline.trainer.states import ResumeSettings
 
 WEIGHTS_NAME: Final = "lite.safetensors"
 SCORES_NAME: Final = "scores.json"
