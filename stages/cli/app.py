@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError, WorkError
 from stages.cli import (
     ablate,
     datasets,
+    dvc_paths,
     evaluate,
     extract,
     figures,
@@ -129,6 +130,7 @@ def _options(
 for _commands in GROUPS.values():
     for _name, _command in _commands.items():
         app.command(_name, short_help=_command.summary)(_command.function)
+app.command("dvc-paths", hidden=True)(dvc_paths.command)  # for dvc.yaml alone
 
 
 def run(arguments: list[str] | None = None) -> int:
