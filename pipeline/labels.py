@@ -1,7 +1,7 @@
 """Label schemes: which number means which part of a person, and which of them are clothes by default.
 
-Numbers and names are those of the data sets LIP (Gong et al. 2017), ATR (Liang et al. 2015) and Pascal-Person-Part
-(Chen et al. 2014).
+Numbers and names are those of the data sets LIP (Gong et al. 2017), CIHP (Gong et al. 2018), ATR (Liang et al. 2015)
+and Pascal-Person-Part (Chen et al. 2014). CIHP has the skin of the torso where LIP has jumpsuits.
 """
 
 from collections.abc import Mapping
@@ -87,6 +87,12 @@ LIP = LabelScheme(
     clothes=frozenset({5, 6, 7, 9, 10, 12}),
 )  # fmt: skip
 
+CIHP = LabelScheme(
+    name="cihp",
+    labels=tuple("torso-skin" if label == "jumpsuits" else label for label in LIP.labels),
+    clothes=LIP.clothes - {LIP.labels.index("jumpsuits")},
+)
+
 ATR = LabelScheme(
     name="atr",
     labels=(
@@ -102,7 +108,7 @@ PASCAL = LabelScheme(
     clothes=frozenset(),
 )
 
-SCHEMES = {scheme.name: scheme for scheme in (LIP, ATR, PASCAL)}
+SCHEMES = {scheme.name: scheme for scheme in (LIP, CIHP, ATR, PASCAL)}
 
 
 class SchemeDescription(SettingsGroup):

@@ -9,11 +9,10 @@ Credentials and end points come from the environment or from the URI, as pyarrow
 import fnmatch
 import json
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -214,11 +213,14 @@ def remove_file(place: Place) -> None:
         pass
 
 
-def remove_folder(place: Place) -> None:
-    """Remove a folder with all that is in it, if there is one; what cannot be removed stays."""
+def remove_empty_folder(place: Place) -> None:
+    """Remove a folder if there is one and nothing is in it; what cannot be removed stays."""
     location = locate(place)
     if location.local is not None:
-        shutil.rmtree(location.local, ignore_errors=True)
+        with suppress(OSError):
+            location.local.rmdir()
+        return
+    if list_names(location) or list_folders(location):
         return
     file_system, path = _remote(location)
     try:

@@ -162,6 +162,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path, keep:
 def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep: bool, device: str) -> dict[str, Any]:
     settings = parameters.prompts
     drop = settings.without_clothes == "drop"
+    clip = load_clip(parameters.model, parameters.seed).freeze().to(device)  # a wrong model before any decoding
     data = read_training_data(
         shards,
         parameters.data.dataset,
@@ -173,7 +174,6 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     if data.store.note:
         console.say(data.store.note)
     source = choose_clothes_source(settings.clothes_classes, data.clothes_ids)
-    clip = load_clip(parameters.model, parameters.seed).freeze().to(device)
     learned_from = identity_images(parameters.encoder.method, settings.identity_images)
     made_of = {
         "shards_sha256": data.reader.record_sha256,

@@ -63,6 +63,11 @@ def record_text(
     return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
 
+def timings_place(out: Path) -> Path:
+    """Where the timings of a training that writes ``out`` are put."""
+    return out.with_name(f"{out.name}-timings.json")
+
+
 def write_timings(out: Path, run: TrainingRun, images_per_step: int, device: str) -> None:
     """Write where the time went beside ``out``, not into it: equal runs give equal checkpoints."""
-    write_json(out.with_name(f"{out.name}-timings.json"), timings_summary(run.timings, images_per_step, device))
+    write_json(timings_place(out), timings_summary(run.timings, images_per_step, device))

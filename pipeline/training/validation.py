@@ -69,8 +69,8 @@ class _Checker:
             raise InputError(f"training.evaluate_every: {error}") from None
         if not has_good_items(query, gallery, self.protocol):
             raise InputError(
-                f"training.evaluate_every: split {split}, protocol {self.protocol.name}: "
-                f"{why_no_good_items(query, gallery, self.protocol)}; "
+                f"training.evaluate_every: split {split}, protocol "
+                f"{self.protocol.name}: {why_no_good_items(query, gallery, self.protocol)}; "
                 f"set training.evaluate_protocol or training.evaluate_split"
             )
 

@@ -1,4 +1,4 @@
-"""``ccaf-pipeline dvc-paths``: the first stage of dvc.yaml, which refuses paths that DVC would take for other places."""
+"""``ccaf-pipeline dvc-paths``: the first stage of dvc.yaml; it refuses paths that DVC would take for other places."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -45,7 +45,7 @@ def command(
         bool, typer.Option("--parsers", help="Only list the parsers, each with its settings, defaults and meaning.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Parse only so many images, spread over the data set.")
+        int | None, typer.Option("--limit", min=1, help="Parse only this many images, spread over the data set.")
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Worker processes. 0: as many as there are CPUs (or GPUs).")

@@ -1,7 +1,6 @@
 """One step of a study: the stage that does it, what its artifact is, and the process on Ray that runs it."""
 
 import os
-import shutil
 import sys
 import time
 import traceback
@@ -167,14 +166,21 @@ def forget_others_work(task: Task) -> None:
     That is the state of an unfinished training, and prompts and shards, whose stages keep what they made of the same
     parameters and do not know which program made it.
     """
+    from pipeline.location import locate
+    from pipeline.models.checkpoint import CONFIG_NAME, checkpoint_files
+    from pipeline.ownership import remove_listed
+    from pipeline.shards.making.folder import remove_own
+
     step = task.step
     mark = task.state.with_name(f"{task.state.name}.begun")
     own = sha256_of_value([step.fingerprint, dict(task.inputs)])
     if mark.is_file() and mark.read_text() == own:
         return
     forget_progress(state_folder(step.out))
-    if step.kind == "prompts" or (step.kind == "shards" and _is_rendered(step)):
-        shutil.rmtree(step.out, ignore_errors=True)
+    if step.kind == "prompts" and (step.out / CONFIG_NAME).is_file():
+        remove_listed(step.out, checkpoint_files(step.out))
+    elif step.kind == "shards" and _is_rendered(step):
+        remove_own(locate(step.out))
     mark.write_text(own)
 
 
