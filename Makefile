@@ -35,7 +35,9 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # templates among the modules do not compile
 	touch $(VENV)/.installed-demo $@
 
+# A copy without its history (in a container, say): DVC is told not to look for one.
 demo: $(VENV)/.installed-demo
+	@test -e .git || git rev-parse --git-dir > /dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
 	PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@echo "done: open artifacts/walkers/report.html in a browser; whether the masks are good: artifacts/walkers/inspect.html"
 	@echo "next: change encoder.epochs in params.yaml and run make demo again; your own data: README.md"
