@@ -111,10 +111,10 @@ def _sample(values: NDArray[Any], shares: _Shares, axis: int, kind: type[np.uint
     """Weighted sums along an axis of (rows, columns, 3), in integers of a kind that holds them."""
     shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
     sampled = np.take(values, shares.first, axis).astype(kind)
-    sampled *= shares.first_share.astype(kind).reshape(shape)
+    np.multiply(sampled, shares.first_share.astype(kind).reshape(shape), out=sampled)
     second = np.take(values, shares.second, axis).astype(kind)
-    second *= shares.second_share.astype(kind).reshape(shape)
-    sampled += second
+    np.multiply(second, shares.second_share.astype(kind).reshape(shape), out=second)
+    np.add(sampled, second, out=sampled)
     return sampled
 
 
