@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.leftovers import in_use, remove_leftovers
 
 
 def sync_folder(folder: Path) -> None:
@@ -60,11 +61,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        remove_leftovers(path)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
-        yield temporary
+        with in_use(temporary):
+            yield temporary
         temporary.chmod(0o644)
         sync_file(temporary)
         temporary.replace(path)
@@ -86,9 +89,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
+        remove_leftovers(path)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
-        yield temporary
+        with in_use(temporary):
+            yield temporary
         temporary.chmod(0o755)
         for file in sorted(temporary.rglob("*")):
             if file.is_file():

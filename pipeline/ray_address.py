@@ -1,4 +1,4 @@
-"""Addresses of Ray clusters: what is wrong with one is said within seconds, before Ray itself would wait for minutes."""
+"""Addresses of Ray clusters: what is wrong with one is said in seconds, before Ray itself would wait for minutes."""
 
 import os
 import socket
