@@ -13,29 +13,42 @@ from pipeline.stopping import end_with_parent, stop_requests, termination_as_int
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_waits_until_it_is_looked_at_and_a_second_one_does_not(number: signal.Signals) -> None:
-    with termination_as_interruption() as termination:
-        before = signal.getsignal(number)
-        with pytest.raises(KeyboardInterrupt), stop_requests() as request:
+    def look() -> None:
+        with stop_requests() as request:
             assert not request
             os.kill(os.getpid(), number)
             assert request
             assert request.number == number
             assert termination.number is None
             request.act()
-        assert termination.number == (signal.SIGTERM if number == signal.SIGTERM else None)
-        with pytest.raises(KeyboardInterrupt), stop_requests() as request:
+
+    def ask_twice() -> None:
+        with stop_requests() as request:
             os.kill(os.getpid(), number)
             assert request
             os.kill(os.getpid(), number)
             raise AssertionError("the second request must interrupt")
+
+    with termination_as_interruption() as termination:
+        before = signal.getsignal(number)
+        with pytest.raises(KeyboardInterrupt):
+            look()
+        assert termination.number == (signal.SIGTERM if number == signal.SIGTERM else None)
+        with pytest.raises(KeyboardInterrupt):
+            ask_twice()
         assert signal.getsignal(number) is before
 
 
 def test_a_request_that_nobody_looked_at_acts_at_the_end() -> None:
-    reached = False
-    with pytest.raises(KeyboardInterrupt), stop_requests():
-        os.kill(os.getpid(), signal.SIGINT)
-        reached = True
+    reached = []
+
+    def work() -> None:
+        with stop_requests():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert reached
     with stop_requests() as request:
         pass

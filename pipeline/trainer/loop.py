@@ -126,17 +126,18 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
             self.engine.tick(self.epoch, self.done, expected, self.sums.last)
             if self._is_due() and self.step < steps:
                 self._save()
-            self._stop_if_asked(steps)
+            if self.step < steps:
+                self._stop_if_asked()
             self.timer.start()
         return rate
 
-    def _stop_if_asked(self, steps: int) -> None:
-        """Keep the state and end, if a person or the system wants it; in the last step of an epoch the next one does.
+    def _stop_if_asked(self) -> None:
+        """Keep the state and end, if a person or the system wants it.
 
         Raises:
             KeyboardInterrupt: It was asked for.
         """
-        if not self.engine.ranks.first or self.step == steps or not (self.request or self.engine.stop()):
+        if not self.engine.ranks.first or not (self.request or self.engine.stop()):
             return
         if self.saved_steps != self.done:
             self._save()
@@ -191,8 +192,10 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
         checked = self._validate()
         if self.engine.ranks.first:
             self.engine.epoch_done(self.result)
-        if self.epoch < self.plan.epochs and (checked or self._is_due()):
-            self._save()
+        if self.epoch < self.plan.epochs:
+            if checked or self._is_due():
+                self._save()
+            self._stop_if_asked()
 
     def _spent(self) -> Timings:
         """Seconds by phase of the running epoch; begins to count anew."""
