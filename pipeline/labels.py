@@ -1,7 +1,7 @@
 """Label schemes: which number means which part of a person, and which of them are clothes by default.
 
-Numbers and names are those of the data sets LIP (Gong et al. 2017), ATR (Liang et al. 2015) and Pascal-Person-Part
-(Chen et al. 2014).
+Numbers and names are those of the data sets LIP (Gong et al. 2017), CIHP (Gong et al. 2018), ATR (Liang et al. 2015)
+and Pascal-Person-Part (Chen et al. 2014). CIHP has the skin of the torso where LIP has jumpsuits.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.errors import InputError
 from pipeline.settings import SettingsGroup
-from pipeline.yaml_files import one_line
+from pipeline.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,12 @@ LIP = LabelScheme(
     clothes=frozenset({5, 6, 7, 9, 10, 12}),
 )  # fmt: skip
 
+CIHP = LabelScheme(
+    name="cihp",
+    labels=tuple("torso-skin" if label == "jumpsuits" else label for label in LIP.labels),
+    clothes=LIP.clothes - {LIP.labels.index("jumpsuits")},
+)
+
 ATR = LabelScheme(
     name="atr",
     labels=(
@@ -103,7 +108,7 @@ PASCAL = LabelScheme(
     clothes=frozenset(),
 )
 
-SCHEMES = {scheme.name: scheme for scheme in (LIP, ATR, PASCAL)}
+SCHEMES = {scheme.name: scheme for scheme in (LIP, CIHP, ATR, PASCAL)}
 
 
 class SchemeDescription(SettingsGroup):
@@ -133,17 +138,8 @@ def find_scheme(value: str | Mapping[str, Any]) -> LabelScheme:
                 f"unknown label scheme {value!r}; known: {', '.join(SCHEMES)}, or a YAML file with name, labels "
                 f"and clothes"
             )
-        return _described(_read_yaml(path), str(path))
+        return _described(read_yaml(path, "label scheme"), str(path))
     return _described(value, "the label scheme")
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"label scheme not found: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"label scheme {path} cannot be read as YAML: {one_line(error)}") from error
 
 
 def _described(value: Any, where: str) -> LabelScheme:

@@ -206,6 +206,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
         InputError: The shards, the prompts, the model or a parameter is wrong.
     """
     prompts = read_learned_prompts(places.prompts, _FROM_PROMPTS)
+    clip = load_clip(parameters.model, parameters.seed)  # a wrong model before any decoding
     drop = prompts.config["parameters"].get("without_clothes") == "drop"
     data = read_training_data(
         places.shards,
@@ -217,7 +218,6 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     )
     if data.store.note:
         console.say(data.store.note)
-    clip = load_clip(parameters.model, parameters.seed)
     check_learned_prompts(prompts, data.reader, clip)
     weights = _term_weights(parameters, prompts, console)
     _check_identity_images(parameters, prompts, weights)

@@ -9,7 +9,7 @@ from typing import Any
 
 import stages
 from pipeline.config import Parameters
-from pipeline.config.deciding import unusual_on_cuda
+from pipeline.config.deciding import recorded, unusual_on_cuda
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
@@ -82,8 +82,8 @@ def _train(
         clip=training.clip_gradients,
         ranks=ranks,
         seed=parameters.seed,
-        epoch_done=epoch_hook(parameters, places.out, settings.epochs),
-        resume=state_settings(parameters, places.out, inputs.made_of),
+        epoch_done=epoch_hook(parameters.training, places.out, settings.epochs),
+        resume=state_settings(parameters.training, places.out, inputs.made_of),
         validation=validation,
         quiet=console.quiet,
         **ways,
@@ -128,7 +128,7 @@ def _write(
     }
     files = {
         CURVES_NAME: curves_as_csv(trained.curves),
-        RECORD_NAME: record_text(parameters, "encoder", inputs.made_of, counts, device, ranks.world),
+        RECORD_NAME: record_text(recorded("encoder", parameters), inputs.made_of, counts, device, ranks.world),
     }
     if trained.validations:
         files[VALIDATIONS_NAME] = validations_as_csv(trained.validations)

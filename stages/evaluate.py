@@ -1,5 +1,6 @@
 """The evaluate stage: scores features under named protocols and writes metrics.json."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.device import set_threads
 from pipeline.errors import InputError
-from pipeline.evaluation.per_query import DEPTH, write_per_query
+from pipeline.evaluation.cost import check_reranking
+from pipeline.evaluation.per_query import DEPTH, PER_QUERY_SCHEMA, write_per_query
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.evaluation.scoring import named_protocols, possible_protocols, score_protocol
 from pipeline.features.feature_set import CHECKPOINT_KEY, FeatureSet, concatenate, read_features
 from pipeline.files import write_json
+from pipeline.outputs import check_output
 from pipeline.shards.dataset import find_facts
 from stages.console import Console
 
@@ -65,6 +68,17 @@ def _facts(dataset: str | None, metadata: dict[str, str], shards: Path | None) -
         return None
 
 
+def check_outputs(out: Path, per_query: Path | None = None, inputs: Sequence[Path | None] = ()) -> None:
+    """Refuse places that cannot be written or hold other things, before anything is read or ranked.
+
+    Raises:
+        InputError: One is such a place.
+    """
+    check_output(out, "json", ["protocols"], inputs)
+    if per_query is not None:
+        check_output(per_query, "parquet", PER_QUERY_SCHEMA.names, [*inputs, out])
+
+
 def run(
     parameters: Parameters,
     console: Console,
@@ -91,8 +105,9 @@ def run(
         per_query: File for each query's results.
 
     Raises:
-        InputError: The features, a protocol or a parameter is wrong.
+        InputError: The features, a protocol or a parameter is wrong, or a place cannot be written.
     """
+    check_outputs(out, per_query, [scored.features, scored.query, scored.gallery, scored.train])
     settings = parameters.evaluate
     set_threads(parameters.threads)
     tested = [role for known in PROTOCOLS.values() for role in (*known.query_roles, *known.gallery_roles)]
@@ -106,6 +121,8 @@ def run(
         chosen, problems = possible_protocols(items, facts)
     train = items if scored.train is None else read_features(scored.train, "train", tested)[0]
     rerank = rerank or settings.rerank
+    if rerank:
+        check_reranking(items, chosen, settings)
     entries, results = [], []
     for protocol in chosen:
         new, warnings, queries = score_protocol(
@@ -117,6 +134,8 @@ def run(
             rerank,
             DEPTH if per_query else 0,
             console.quiet,
+            facts=facts,
+            say=console.say,
         )
         entries += new
         problems += warnings

@@ -9,6 +9,7 @@ from pipeline.features.builder import build_features, images_of_shards, made_of,
 from pipeline.features.encoders import frozen_encoder, trained_encoder
 from pipeline.features.feature_set import feature_table, write_features
 from pipeline.features.rows import TEST_ROLES, feature_rows
+from pipeline.outputs import check_output
 from pipeline.shards.dataset import open_shards
 from stages.console import Console
 
@@ -32,9 +33,10 @@ def run(
         roles: Of the images; None: query and gallery.
 
     Raises:
-        InputError: The shards, the checkpoint, a role or a parameter is wrong.
+        InputError: The shards, the checkpoint, a role or a parameter is wrong, or ``out`` cannot be written.
         WorkError: Memory does not suffice.
     """
+    check_output(out, "parquet", ["feature"])
     settings = parameters.evaluate
     set_threads(parameters.threads)
     device = choose_device(parameters.device)

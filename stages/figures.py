@@ -8,6 +8,7 @@ from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
+from pipeline.outputs import check_writable
 from pipeline.reporting.figures.groups import FigureGroups
 from pipeline.reporting.figures.maker import FigureMaker
 from pipeline.reporting.figures.page import FIGURES, PAGE_NAME, Part, check_target, write_figures
@@ -83,6 +84,7 @@ def run(
     if asked.against == asked.checkpoint:
         raise InputError(f"--checkpoint and --against are both {asked.checkpoint}; give --against none for one alone")
     check_target(out)
+    check_writable(out)
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     reader, facts = open_shards(shards, parameters.data.dataset)

@@ -12,6 +12,7 @@ from pipeline.evaluation.leakage.measure import measure_leakage, tested_items
 from pipeline.evaluation.leakage.walkers_factors import WALKERS_READER, walkers_factors
 from pipeline.features.feature_set import CHECKPOINT_KEY, read_features
 from pipeline.files import write_json
+from pipeline.outputs import check_output
 from pipeline.shards.dataset import find_facts
 from stages.console import Console
 
@@ -32,6 +33,7 @@ def run(
         InputError: The features are of another data set or rendering, or nothing can be measured.
         WorkError: A regression did not reach its minimum.
     """
+    check_output(out, "json", ["headline"], [features])
     settings = parameters.leakage
     set_threads(parameters.threads)
     facts = find_facts(parameters.data.dataset, shards)

@@ -10,15 +10,20 @@ from pipeline.config import Parameters
 from pipeline.config.program import program_digest
 from pipeline.datasets.catalog import DatasetFacts, dataset_folder, load_facts, read_dataset
 from pipeline.datasets.manifest import read_manifest
+from pipeline.datasets.neighbours import check_level
 from pipeline.datasets.tracklets import sample_frames
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, locate
+from pipeline.reporting.overview import list_quarantine
 from pipeline.shards.making.job import JobResult, run_job
 from pipeline.shards.making.plan import limit_manifest
 from pipeline.shards.making.run import RunSettings
 from pipeline.shards.making.settings import ShardSettings
 from pipeline.storage import is_folder
 from stages.console import Console
+
+LOOKED_FOR = 20
+"""Images of a manifest that are looked for in the folder that was given for them."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ def read_images(
         folder = locate(images or dataset_folder(facts, data.root, os.environ))
         if not is_folder(folder):
             raise InputError(f"there is no folder {folder} with the images of {locate(manifest)}; name it by --images")
+        if folder.local is not None:
+            check_level(folder.local, table["path"].slice(0, LOOKED_FOR).to_pylist())
     else:
         local = dataset_folder(facts, data.root, os.environ)
         folder = locate(local)
@@ -110,6 +117,18 @@ def read_images(
             console.say(f"warning: {note} (ccaf-pipeline manifest tells more)")
     table = sample_frames(table, data.frames_per_tracklet)
     return Source(facts, table if limit is None else limit_manifest(table, limit), folder)
+
+
+def quarantine_examples(folder: Location) -> dict[str, tuple[str, str]]:
+    """For each reason of the quarantine table its first image and the sentence that says why, by reason.
+
+    Raises:
+        InputError: The table is missing or damaged.
+    """
+    examples: dict[str, tuple[str, str]] = {}
+    for row in list_quarantine(folder):
+        examples.setdefault(row["reason"], (row["image_id"], row["detail"]))
+    return dict(sorted(examples.items()))
 
 
 def check_bad(parameters: Parameters, result: JobResult) -> None:

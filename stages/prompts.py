@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.config import Parameters
-from pipeline.config.deciding import deciding_training
+from pipeline.config.deciding import deciding_training, recorded
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
@@ -162,6 +162,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path, keep:
 def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep: bool, device: str) -> dict[str, Any]:
     settings = parameters.prompts
     drop = settings.without_clothes == "drop"
+    clip = load_clip(parameters.model, parameters.seed).freeze().to(device)  # a wrong model before any decoding
     data = read_training_data(
         shards,
         parameters.data.dataset,
@@ -173,7 +174,6 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     if data.store.note:
         console.say(data.store.note)
     source = choose_clothes_source(settings.clothes_classes, data.clothes_ids)
-    clip = load_clip(parameters.model, parameters.seed).freeze().to(device)
     learned_from = identity_images(parameters.encoder.method, settings.identity_images)
     made_of = {
         "shards_sha256": data.reader.record_sha256,
@@ -189,7 +189,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     classes = _clothes_classes(parameters, source, data, features.clothes)
     generator = torch.Generator().manual_seed(parameters.seed)
     task = _make_task(parameters, clip, len(data.identities), len(classes.index), generator).to(device)
-    resume = state_settings(parameters, out, made_of)
+    resume = state_settings(parameters.training, out, made_of)
     trained = train_prompts(
         task,
         PromptData(
@@ -202,7 +202,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
             device=device,
             clip=parameters.training.clip_gradients,
             tell=console.say,
-            epoch_done=epoch_hook(parameters, out, settings.epochs),
+            epoch_done=epoch_hook(parameters.training, out, settings.epochs),
             resume=resume,
             quiet=console.quiet,
         ),
@@ -233,7 +233,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     }
     files = {
         CURVES_NAME: curves_as_csv(trained.curves),
-        RECORD_NAME: record_text(parameters, "prompts", made_of, summary, device, workers=1),
+        RECORD_NAME: record_text(recorded("prompts", parameters), made_of, summary, device, workers=1),
     }
     save_checkpoint(out, "prompts", tensors, config, files=files)
     write_timings(out, trained, settings.batch_size, device)

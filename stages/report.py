@@ -10,9 +10,10 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.features.feature_set import FeatureSet, read_features
+from pipeline.outputs import check_output
 from pipeline.reporting.numbers import Absent, Metrics, read_metrics
 from pipeline.reporting.origin import Inputs
-from pipeline.reporting.page import Page, write_page
+from pipeline.reporting.page import GENERATOR, Page, write_page
 from pipeline.reporting.recipe import make_recipe
 from pipeline.reporting.report import make_page
 from pipeline.reporting.runs import Run, read_run
@@ -53,6 +54,8 @@ def run(
     Raises:
         InputError: Shards or metrics are missing, a file that was named is missing, or one is damaged.
     """
+    target = out or workspace.report
+    check_output(target, "html", [GENERATOR])
     facts, inputs, ranking = _read(parameters, workspace, given)
     page = make_page(
         inputs,
@@ -64,7 +67,6 @@ def run(
         settings=parameters.report,
         seed=parameters.seed,
     )
-    target = out or workspace.report
     size = write_page(page, target)
     for warning in page.warnings:
         console.say(f"warning: {warning}")

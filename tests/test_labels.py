@@ -3,10 +3,10 @@
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.labels import ATR, LIP, PASCAL, SCHEMES, find_scheme
+from pipeline.labels import ATR, CIHP, LIP, PASCAL, SCHEMES, find_scheme
 
 
-@pytest.mark.parametrize(("scheme", "count"), [(LIP, 20), (ATR, 18), (PASCAL, 7)])
+@pytest.mark.parametrize(("scheme", "count"), [(LIP, 20), (CIHP, 20), (ATR, 18), (PASCAL, 7)])
 def test_schemes_have_their_published_sizes(scheme, count):
     assert len(scheme.labels) == len(set(scheme.labels)) == count
     assert scheme.labels[0] == "background"
@@ -18,6 +18,12 @@ def test_default_clothes_are_garments_by_name():
         "upper-clothes", "dress", "coat", "pants", "jumpsuits", "skirt",
     }  # fmt: skip
     assert {ATR.labels[number] for number in ATR.clothes} == {"upper-clothes", "skirt", "pants", "dress", "belt"}
+
+
+def test_cihp_has_skin_where_lip_has_jumpsuits():
+    assert [number for number in range(20) if CIHP.labels[number] != LIP.labels[number]] == [10]
+    assert CIHP.labels[10] == "torso-skin"
+    assert {CIHP.labels[number] for number in CIHP.clothes} == {"upper-clothes", "dress", "coat", "pants", "skirt"}
 
 
 def test_named_labels_win_over_the_default():
@@ -59,7 +65,7 @@ def test_a_scheme_may_say_that_there_are_garments_only():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("lib", "unknown label scheme 'lib'; known: lip, atr, pascal, or a YAML file"),
+        ("lib", "unknown label scheme 'lib'; known: lip, cihp, atr, pascal, or a YAML file"),
         ("none.yaml", "label scheme not found: none.yaml"),
         ({**MINE, "labels": ["background"]}, "labels: .*at least 2"),
         ({**MINE, "labels": ["background", "robe", "robe"]}, "the label robe is listed twice"),

@@ -166,3 +166,15 @@ def deciding_training(
         return {**value, "identity_images": decided["identity_images"]}
     checked = {f"evaluate_{name}": decided[name] for name in ("feature", "flip") if decided.get(name) is not None}
     return {**value, "camera_embedding": decided["model"]["camera_embedding"], **checked}
+
+
+def recorded(section: str, parameters: Parameters) -> dict[str, Any]:
+    """The parameters that the record of a training holds: all that it was run with, those that decide nothing included.
+
+    Args:
+        section: ``prompts`` or ``encoder``.
+        parameters: All of them.
+    """
+    return parameters.model_dump(
+        mode="json", include={"device", "threads", "seed", "data", "model", section, "training"}
+    )

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluation.chance import expected_average_precision, harmonic_numbers
-from pipeline.evaluation.protocols import Protocol
+from pipeline.evaluation.protocols import Protocol, good_items
 from pipeline.evaluation.ranking import Retrieval
 from pipeline.features.feature_set import NO_ID, FeatureSet, Integers
 
@@ -23,24 +23,66 @@ def _without_role(items: FeatureSet) -> NDArray[np.str_]:
     return np.asarray(names, dtype=np.str_)
 
 
-def check_shared_images(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> None:
-    """Refuse a gallery that holds a query's own image: it would be found at rank 1.
+def _pairs_of_one_name(query: NDArray[np.str_], gallery: NDArray[np.str_]) -> tuple[Integers, Integers]:
+    """All pairs of a query and a gallery item that have one name, which is not empty: positions of both, (pairs,)."""
+    order = np.argsort(gallery, kind="stable")
+    names = gallery[order]
+    start, end = np.searchsorted(names, query, side="left"), np.searchsorted(names, query, side="right")
+    count = np.where(query == "", 0, end - start)
+    of_query = np.repeat(np.arange(len(query)), count)
+    offset = np.arange(len(of_query)) - np.repeat(np.cumsum(count) - count, count)
+    return of_query, order[start[of_query] + offset]
 
-    Images are the same if their names are, or if their names are but for the leading role and their features are equal.
+
+def _pairs_of_one_image(query: FeatureSet, gallery: FeatureSet) -> tuple[Integers, Integers]:
+    """Pairs of one image: with one name, or with one name but for the leading role and with equal features."""
+    of_query, of_gallery = _pairs_of_one_name(query.image_id, gallery.image_id)
+    if len(of_query):
+        return of_query, of_gallery
+    of_query, of_gallery = _pairs_of_one_name(_without_role(query), _without_role(gallery))
+    cosine = np.einsum("nd,nd->n", query.features[of_query], gallery.features[of_gallery])
+    equal = cosine > SAME_FEATURE
+    return of_query[equal], of_gallery[equal]
+
+
+def check_shared_images(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> Integers:
+    """Refuse a gallery in which a query would find its own image, which would rank first.
+
+    A protocol that removes images of the query's person and camera removes the query's own image with them: there the
+    copies do no harm, and the gallery can be scored without them.
+
+    Args:
+        query: As :func:`pipeline.evaluation.protocols.select` gives it.
+        gallery: Likewise.
+        protocol: Of both.
+
+    Returns:
+        Ascending gallery positions of the copies of queries, each of which its query's junk has.
 
     Raises:
-        InputError: Images are shared.
+        InputError: Images are shared and not removed.
     """
-    shared = np.intersect1d(query.image_id[query.image_id != ""], gallery.image_id)
-    if not len(shared):
-        names, of_query, of_gallery = np.intersect1d(_without_role(query), _without_role(gallery), return_indices=True)
-        cosine = np.einsum("nd,nd->n", query.features[of_query], gallery.features[of_gallery])
-        shared = names[(cosine > SAME_FEATURE) & (names != "")]
-    if len(shared):
+    of_query, of_gallery = _pairs_of_one_image(query, gallery)
+    one_person = query.person_id[of_query] == gallery.person_id[of_gallery]
+    ranked = ~one_person | good_items(query, of_query, gallery, of_gallery, protocol)
+    if ranked.any():
+        names = np.unique(_without_role(query.take(of_query[ranked])))
         raise InputError(
-            f"protocol {protocol.name}: {len(shared)} images are both query and gallery "
-            f"(such as {', '.join(shared[:SHOWN])}); an image must not be searched among itself"
+            f"protocol {protocol.name}: {len(np.unique(of_query[ranked]))} images are both query and gallery "
+            f"(such as {', '.join(names[:SHOWN])}), and the protocol would rank them; "
+            f"an image must not be searched among itself"
         )
+    return np.unique(of_gallery)
+
+
+def copies_warning(copies: Integers, protocol: Protocol) -> str | None:
+    """A sentence if copies of queries were left out of the gallery."""
+    if not len(copies):
+        return None
+    return (
+        f"protocol {protocol.name}: {len(copies)} gallery images are queries as well; they were left out of the "
+        f"gallery, so that no query meets a copy of itself or of another one"
+    )
 
 
 def training_identities_warning(query: FeatureSet, train: FeatureSet, protocol: Protocol) -> str | None:

@@ -7,7 +7,13 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import Values, bootstrap_intervals
-from pipeline.evaluation.protocols import SINGLE_SHOT_DRAWS, Protocol, select
+from pipeline.evaluation.protocols import (
+    SINGLE_SHOT_DRAWS,
+    Protocol,
+    has_good_items,
+    select,
+    why_no_good_items,
+)
 from pipeline.evaluation.ranking import Retrieval, score
 from pipeline.evaluation.rerank import reranked_blocks
 from pipeline.evaluation.settings import RerankSettings
@@ -102,8 +108,10 @@ def evaluate_selected(
         The protocol's entry of metrics.json, and the results of the queries: one, or one a draw for single-shot.
 
     Raises:
-        InputError: See :func:`summarise` and :func:`reranked_blocks`.
+        InputError: No query has a good item; the message says why. Or see :func:`reranked_blocks`.
     """
+    if not has_good_items(query, gallery, protocol):  # said before hours of ranking
+        raise InputError(f"protocol {protocol.name}: {why_no_good_items(query, gallery, protocol)}")
     galleries = _galleries(gallery, protocol, seed)
     retrievals = []
     quiet = quiet or len(query) * sum(map(len, galleries)) < MANY_PAIRS

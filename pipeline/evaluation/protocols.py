@@ -98,6 +98,12 @@ _ALL = [
         meaning="tracklets; same person, other camera, other clothes",
         average_tracklets=True,
     ),
+    replace(
+        SAME_CLOTHES,
+        name="ccvid:sc",
+        meaning="tracklets; same person, other camera, same clothes",
+        average_tracklets=True,
+    ),
     replace(GENERAL, name="market1501", meaning="same person, other camera; id -1 removed, 0 kept", left_out=(-1,)),
 ]
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
@@ -183,8 +189,16 @@ def select(features: FeatureSet, protocol: Protocol) -> tuple[FeatureSet, Featur
     return replace(query, camera_id=of_query), replace(gallery, camera_id=of_gallery)
 
 
+def _distinct(items: FeatureSet) -> FeatureSet:
+    """One row of those that have the same person, camera and clothes."""
+    labels = np.stack([items.person_id, items.camera_id, items.clothes_id])
+    _, first = np.unique(labels, axis=1, return_index=True)
+    return replace(items, features=items.features[:, :0]).take(first)
+
+
 def has_good_items(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> bool:
     """Whether any query has a good item."""
+    query, gallery = _distinct(query), _distinct(gallery)
     order = np.argsort(gallery.person_id, kind="stable")
     persons = gallery.person_id[order]
     for row, person in enumerate(query.person_id.tolist()):
@@ -194,10 +208,45 @@ def has_good_items(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -
     return False
 
 
+def why_no_good_items(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> str:
+    """Why no query has a good item, where :func:`has_good_items` says so: the first condition that none fulfils.
+
+    Args:
+        query: As :func:`select` gives it.
+        gallery: Likewise.
+        protocol: The protocol.
+    """
+    shared = np.intersect1d(query.person_id, gallery.person_id)
+    if not len(shared):
+        return (
+            f"no query has a good gallery item: none of the {len(np.unique(query.person_id))} identities of the "
+            f"queries is among the {len(np.unique(gallery.person_id))} of the gallery; are these the right files, "
+            f"numbered alike?"
+        )
+    known = f"no query has a good gallery item: {len(shared)} identities are on both sides, but"
+    if protocol.clothes == "any" or not has_good_items(query, gallery, replace(protocol, clothes="any")):
+        cameras = len(np.unique(np.concatenate([query.camera_id, gallery.camera_id])))
+        if protocol.camera == "tracklet":
+            return f"{known} each of their gallery images is of the query's own tracklet, which the protocol leaves out"
+        only = "all images have the same camera" if cameras == 1 else "none is seen by a second camera"
+        return f"{known} {only}, and the protocol leaves out the images of the query's own camera"
+    return (
+        f"{known} in another camera none of them wears {'the same' if protocol.clothes == 'same' else 'other'} clothes"
+    )
+
+
 def good_items(
-    query: FeatureSet, row: int, gallery: FeatureSet, same: Integers, protocol: Protocol
+    query: FeatureSet, row: int | Integers, gallery: FeatureSet, same: Integers, protocol: Protocol
 ) -> NDArray[np.bool_]:
-    """Which of the gallery items ``same`` (all of the query's identity) are good: boolean (len(same),)."""
+    """Which of the gallery items ``same`` (all of the query's identity) are good: boolean (len(same),).
+
+    Args:
+        query: All queries.
+        row: Number of the query, or of the query of each item (len(same),).
+        gallery: All gallery items.
+        same: Their positions.
+        protocol: Tells.
+    """
     good: NDArray[np.bool_] = gallery.camera_id[same] != query.camera_id[row]
     if protocol.clothes == "any":
         return good

@@ -73,6 +73,20 @@ def bytes_needed(queries: int, gallery: int, dimension: int, settings: RerankSet
     return items * (4 * dimension + 8 * max(k1 + 1, k2) + ENTRY_BYTES * averaged)
 
 
+def check_memory(queries: int, gallery: int, dimension: int, settings: RerankSettings) -> None:
+    """Refuse sets that are too large.
+
+    Raises:
+        InputError: They may need more memory than ``settings.rerank_gigabytes``.
+    """
+    needed = bytes_needed(queries, gallery, dimension, settings) / 1e9
+    if needed > settings.rerank_gigabytes:
+        raise InputError(
+            f"re-ranking {queries} queries and {gallery} gallery items may need {needed:.1f} GB of memory; "
+            f"the limit evaluate.rerank_gigabytes is {settings.rerank_gigabytes:g}: raise it, or leave --rerank out"
+        )
+
+
 def _neighbours(items: Scores, count: int) -> tuple[Integers, Scores]:
     """The ``count`` nearest of each item, itself first (equal ones in their order), and its largest 2 - 2 cos."""
     depth = min(count, len(items))
@@ -168,12 +182,7 @@ def reranked_blocks(query: Scores, gallery: Scores, settings: RerankSettings) ->
     Raises:
         InputError: The sets are too large for ``settings.rerank_gigabytes``.
     """
-    needed = bytes_needed(len(query), len(gallery), query.shape[1], settings) / 1e9
-    if needed > settings.rerank_gigabytes:
-        raise InputError(
-            f"re-ranking {len(query)} queries and {len(gallery)} gallery items may need {needed:.1f} GB of memory; "
-            f"the limit evaluate.rerank_gigabytes is {settings.rerank_gigabytes:g}: raise it, or leave --rerank out"
-        )
+    check_memory(len(query), len(gallery), query.shape[1], settings)
     items = np.concatenate([query, gallery])
     k1, k2 = settings.rerank_neighbours, settings.rerank_averaged
     nearest, largest = _neighbours(items, max(k1 + 1, k2))

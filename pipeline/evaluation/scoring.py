@@ -1,10 +1,14 @@
 """Scores features under protocols: which protocols a data set and its ids allow, and the entries of each."""
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation import checks
+from pipeline.evaluation.cost import tell_cost
 from pipeline.evaluation.metrics import evaluate_selected
 from pipeline.evaluation.per_query import ScoredQueries
 from pipeline.evaluation.protocols import (
@@ -15,28 +19,36 @@ from pipeline.evaluation.protocols import (
     find_protocols,
     has_good_items,
     select,
+    why_no_good_items,
 )
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet
 
 
 def named_protocols(names: list[str] | None, facts: DatasetFacts | None) -> list[Protocol]:
-    """The protocols of some names, or of the data set; none if neither says any.
+    """The protocols of some names, whether the data set defines them or not, or those of the data set.
+
+    None if neither says any. Whether a protocol can be used is a matter of the labels that the images have.
 
     Raises:
-        InputError: A name is unknown, or the data set does not define it.
+        InputError: A name is unknown.
     """
     chosen = names or (list(facts.protocols) if facts else [])
     found = {protocol.name: protocol for name in chosen for protocol in find_protocols(name)}
-    if facts is not None:
-        defined = {protocol.name for name in facts.protocols for protocol in find_protocols(name)}
-        for name in found:
-            if name not in defined:
-                raise InputError(
-                    f"data set {facts.name} does not define the protocol {name}; "
-                    f"it defines: {', '.join(facts.protocols)}"
-                )
     return list(found.values())
+
+
+def is_foreign(protocol: Protocol, facts: DatasetFacts | None) -> bool:
+    """Whether the data set defines protocols and this one is none of them."""
+    if facts is None:
+        return False
+    return protocol.name not in {own.name for name in facts.protocols for own in find_protocols(name)}
+
+
+def foreign_warning(protocol: Protocol, facts: DatasetFacts) -> str:
+    """A sentence about a protocol that was asked for by name and is none of the data set's own."""
+    own = ", ".join(facts.protocols)
+    return f"protocol {protocol.name} is not one that data set {facts.name} defines ({own}): the labels allow it"
 
 
 def possible_protocols(items: FeatureSet, facts: DatasetFacts | None) -> tuple[list[Protocol], list[str]]:
@@ -51,8 +63,9 @@ def possible_protocols(items: FeatureSet, facts: DatasetFacts | None) -> tuple[l
         return chosen, remarks
     for protocol in others:
         try:
-            possible = has_good_items(*select(items, protocol), protocol)
-            reason = "" if possible else f"protocol {protocol.name}: no query has a good gallery item"
+            query, gallery = select(items, protocol)
+            possible = has_good_items(query, gallery, protocol)
+            reason = "" if possible else f"protocol {protocol.name}: {why_no_good_items(query, gallery, protocol)}"
         except InputError as error:
             possible, reason = False, str(error)
         if possible:
@@ -71,11 +84,26 @@ def score_protocol(
     rerank: bool,
     depth: int,
     quiet: bool,
+    *,
+    facts: DatasetFacts | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[dict[str, Any]], list[str], list[ScoredQueries]]:
-    """Entries of one protocol (plain, and re-ranked if asked for), warnings, and the results of its queries."""
+    """Entries of one protocol (plain, and re-ranked if asked for), warnings, and the results of its queries.
+
+    An entry has ``n_query_copies`` where copies of queries were left out of the gallery, and ``of_dataset`` false
+    where the protocol is none of the data set's.
+    """
     query, gallery = select(items, protocol)
-    checks.check_shared_images(query, gallery, protocol)
+    copies = checks.check_shared_images(query, gallery, protocol)
+    if len(copies) == len(gallery):
+        raise InputError(f"protocol {protocol.name}: all {len(copies)} gallery images are queries as well")
+    if len(copies):
+        gallery = gallery.take(np.setdiff1d(np.arange(len(gallery)), copies))
+    foreign = is_foreign(protocol, facts)
+    tell_cost(query, gallery, protocol, rerank, say)
     warnings = [
+        foreign_warning(protocol, facts) if foreign and facts else None,
+        checks.copies_warning(copies, protocol),
         checks.missing_cameras_warning(items, protocol),
         checks.repeated_names_warning(gallery, protocol),
         checks.training_identities_warning(query, train, protocol),
@@ -92,6 +120,10 @@ def score_protocol(
             depth=0 if protocol.single_shot else depth,
             quiet=quiet,
         )
+        if len(copies):
+            entry["n_query_copies"] = len(copies)
+        if foreign:
+            entry["of_dataset"] = False
         entries.append(entry)
         if method is None:
             warnings.append(checks.swapped_warning(protocol.name, retrievals[0]))

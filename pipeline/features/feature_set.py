@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.features.formats import FeatureColumns, open_columns
 from pipeline.files import atomic_file
 
 NO_ID = -1
 ROLE_COLUMNS = ("role", "split")
 CHECKPOINT_KEY = "checkpoint_sha256"
 ROW_GROUP_ROWS = 4096
-BATCH_ROWS = 1024
 
 ID_FIELDS = (
     pa.field("image_id", pa.string(), nullable=False),
@@ -164,14 +164,14 @@ def _checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
     return rows
 
 
-def _matrix(file: pq.ParquetFile, path: Path) -> Floats:
+def _matrix(columns: FeatureColumns, path: Path) -> Floats:
     """The column feature, L2-normalised; read in batches, so that there is one copy of it in memory."""
     matrix: Floats | None = None
     row = 0
-    for batch in file.iter_batches(BATCH_ROWS, columns=["feature"]):
-        rows = _checked_rows(batch.column(0), path, row)
+    for batch in columns.batches or ():
+        rows = _checked_rows(batch, path, row)
         if matrix is None:
-            matrix = np.empty((file.metadata.num_rows, rows.shape[1]), dtype=np.float32)
+            matrix = np.empty((columns.rows, rows.shape[1]), dtype=np.float32)
         if rows.shape[1] != matrix.shape[1]:
             both = sorted((rows.shape[1], matrix.shape[1]))
             raise InputError(f"{path}: features of mixed dimensions: {both[0]}, {both[1]}")
@@ -217,11 +217,12 @@ def _roles(table: pa.Table, path: Path, side: str | None, keep: Sequence[str]) -
 
 
 def read_features(path: Path, side: str | None = None, keep: Sequence[str] = ()) -> tuple[FeatureSet, dict[str, str]]:
-    """Read a feature file.
+    """Read features of this program or of another.
 
     Args:
         path: Parquet with the columns of :func:`write_features`; ``split`` is taken where there is no ``role``, the
             feature may be any list of numbers, and all ids but person_id may be absent or null (-1 counts as null).
+            Or a form of :mod:`pipeline.features.formats`.
         side: For a file that holds one side only: its rows get this role, whatever the file says.
         keep: With ``side``: finer roles that stay as they are.
 
@@ -229,28 +230,22 @@ def read_features(path: Path, side: str | None = None, keep: Sequence[str] = ())
         The features, L2-normalised, and the file's own metadata.
 
     Raises:
-        InputError: The file is missing or no Parquet, columns are missing or of the wrong type, dimensions are mixed,
-            or values are not finite.
+        InputError: The file is missing or of no form that is known, columns are missing or of the wrong type,
+            dimensions are mixed, or values are not finite.
     """
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:  # the buffer would hold the whole file
-            names = file.schema_arrow.names
-            if "feature" not in names:
-                raise InputError(f"{path} lacks the column feature; it has: {', '.join(names)}")
-            known = [*ROLE_COLUMNS, *(field.name for field in ID_FIELDS if field.name != "role")]
-            table = file.read(columns=[name for name in known if name in names])
-            features = FeatureSet(
-                person_id=_integers(table, "person_id", path, required=True),
-                camera_id=_integers(table, "camera_id", path),
-                clothes_id=_integers(table, "clothes_id", path),
-                tracklet_id=_integers(table, "tracklet_id", path),
-                role=_roles(table, path, side, keep),
-                image_id=_texts(table, "image_id", path) if "image_id" in names else np.full(table.num_rows, ""),
-                features=_matrix(file, path),
-            )
-            metadata = file.schema_arrow.metadata or {}
-    except FileNotFoundError:
-        raise InputError(f"feature file not found: {path}; ccaf-pipeline extract writes one") from None
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"feature file {path} cannot be read as Parquet: {error}") from error
+    known = [*ROLE_COLUMNS, *(field.name for field in ID_FIELDS if field.name != "role")]
+    with open_columns(path, known) as columns:
+        if columns.batches is None:
+            raise InputError(f"{path} lacks the column feature; it has: {', '.join(columns.names)}")
+        table = columns.ids
+        features = FeatureSet(
+            person_id=_integers(table, "person_id", path, required=True),
+            camera_id=_integers(table, "camera_id", path),
+            clothes_id=_integers(table, "clothes_id", path),
+            tracklet_id=_integers(table, "tracklet_id", path),
+            role=_roles(table, path, side, keep),
+            image_id=_texts(table, "image_id", path) if "image_id" in table.column_names else np.full(columns.rows, ""),
+            features=_matrix(columns, path),
+        )
+        metadata = columns.metadata
     return features, {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}

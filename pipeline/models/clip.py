@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.models.builtin import builtin_weights, weights_on_disk
+from pipeline.models.checkpoint import check_floats
 from pipeline.models.grids import Grid, native_grid, set_grid
 from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
 from pipeline.models.settings import ModelSettings
@@ -216,6 +217,7 @@ def _load_weights(model: nn.Module, path: Path, grid: Grid) -> None:
             shown = "; ".join(misfits[:LISTED_KEYS])
             rest = f"; and {len(misfits) - LISTED_KEYS} more" if len(misfits) > LISTED_KEYS else ""
             raise InputError(f"weights {path} are of another model: {shown}{rest}")
+        check_floats(model.state_dict(), state, f"weights {path}")
         model.load_state_dict(state, strict=True)
     except InputError:
         raise

@@ -1,7 +1,7 @@
 """Label maps and masks as other programs write them: the raw values of a PNG or ``.npy`` file, before any meaning.
 
 Palette files give their indices, not their colours, and grey files of 1, 2 or 4 bits the numbers that were stored:
-decoders for viewing scale those up.
+decoders for viewing scale those up. A grey picture that was saved in colour, with equal channels, is grey.
 """
 
 import io
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -19,11 +20,13 @@ UNREADABLE: Final = "label_map_unreadable"
 SIZE: Final = "label_map_size"
 
 Values = NDArray[Any]
-"""(height, width) of integers, booleans or floats; or uint8 (height, width, 3) of colours."""
+"""(height, width) of integers, booleans or floats; or (height, width, 3) of colours, uint8 unless told otherwise."""
 
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _BIT_DEPTH, _COLOUR_TYPE = 24, 25
 """Where a PNG file's header has them."""
+_SEVERAL_CHANNELS: Final = (2, 4, 6)
+"""Colour types of PNG files in colour, grey with alpha, and colour with alpha."""
 _INDICES: Final = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _EXPANDED: Final = {2: 85, 4: 17}
 """Factor by which the decoder stretches grey values of so many bits to 8."""
@@ -34,6 +37,9 @@ def read_values(
     data: bytes, name: str, shape: tuple[int, int], *, colours: bool = False, lossy: bool = False
 ) -> Values:
     """The raw values of a label file; the size is checked before any pixel is decoded.
+
+    A file whose colour channels are all equal holds grey values: these are given, (height, width), unless ``colours``
+    asks for colours. Alpha is left aside.
 
     Args:
         data: The file's bytes.
@@ -48,8 +54,17 @@ def read_values(
     if not data:
         raise BadImageError(UNREADABLE, f"{name} has no bytes")
     if name.lower().endswith(".npy"):
-        return _read_array(data, name, shape)
-    return _read_picture(data, name, shape, colours, lossy)
+        values = _read_array(data, name, shape)
+    else:
+        values = _read_picture(data, name, shape, colours, lossy)
+    return values if colours else _without_equal_channels(values)
+
+
+def _without_equal_channels(values: Values) -> Values:
+    """(height, width) if there is one channel or all are equal, else the values as they are."""
+    if values.ndim == 3 and (values == values[..., :1]).all():
+        return np.ascontiguousarray(values[..., 0])
+    return values
 
 
 def _check_shape(name: str, found: tuple[int, ...], shape: tuple[int, int]) -> None:
@@ -77,7 +92,8 @@ def _read_array(data: bytes, name: str, shape: tuple[int, int]) -> Values:
         raise BadImageError(UNREADABLE, f"{name} is no .npy file that can be read ({error})") from error
     if kind.kind not in "biuf":
         raise BadImageError(UNREADABLE, f"{name} holds values of type {kind}; expected integers or booleans")
-    _check_shape(name, found, shape)
+    has_channels = len(found) == 3 and found[2] in (1, 3)
+    _check_shape(name, found[:2] if has_channels else found, shape)
     stream.seek(0)
     try:
         values: Values = np.load(stream, allow_pickle=False)
@@ -98,7 +114,8 @@ def _read_picture(data: bytes, name: str, shape: tuple[int, int], colours: bool,
                         f"label maps must be PNG or .npy",
                     )
                 _check_shape(name, (picture.height, picture.width), shape)
-                return _decode(picture, _grey_factor(data), colours)
+                values = _decode(picture, _grey_factor(data), colours)
+                return values if colours or not _is_deep_colour(data) else _deep_values(data)
     except BadImageError:
         raise
     except Exception as error:  # Pillow raises many kinds on broken files; all mean the same to us
@@ -109,6 +126,20 @@ def _brief(error: Exception, data: bytes) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"no known format; it begins with {data[:8]!r}"
     return str(error) or type(error).__name__
+
+
+def _is_deep_colour(data: bytes) -> bool:
+    """Whether it is a PNG file of several channels with 16 bits each, of which Pillow keeps the upper 8."""
+    has_header = data.startswith(_PNG_START) and len(data) > _COLOUR_TYPE
+    return has_header and data[_BIT_DEPTH] == 16 and data[_COLOUR_TYPE] in _SEVERAL_CHANNELS
+
+
+def _deep_values(data: bytes) -> Values:
+    """All 16 bits of such a file, uint16 (height, width, 3); grey with alpha has three equal channels."""
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.ndim != 3 or decoded.dtype != np.uint16:
+        raise ValueError("a PNG file with 16 bits a channel that cannot be decoded")
+    return np.ascontiguousarray(decoded[..., :3] if decoded.shape[2] >= 3 else decoded[..., :1])
 
 
 def _grey_factor(data: bytes) -> int:

@@ -15,12 +15,17 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, locked, sha256_of_value
 from pipeline.location import Location, Place, locate
+from pipeline.ownership import remove_listed
 from pipeline.shards.record import Record
 from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA
 from pipeline.storage import local_copy
 
 CACHE_VARIABLE = "CCAF_CACHE"
 BATCH_ROWS = 1024
+BATCH_BYTES = 32_000_000
+"""Rows are read so many at a time, or fewer if their pictures have more bytes than this."""
+READ_BYTES = 1 << 20
+"""A column is read from the file so many bytes at a time, not a whole row group's at once."""
 
 CACHE_SCHEMA = pa.schema(
     [field.with_type(pa.large_binary()) if field.name in ENCODED_COLUMNS else field for field in SHARD_SCHEMA]
@@ -45,8 +50,20 @@ def default_cache_folder(shards: Place) -> Path:
     return local.resolve().parent / ".cache"
 
 
+def _name(shards: Location) -> str:
+    return sha256_of_value(shards.identity)[:12]
+
+
 def _prefix(shards: Location) -> str:
-    return f"shards-{sha256_of_value(shards.identity)[:12]}-"
+    return f"shards-{_name(shards)}-"
+
+
+def remove_copies(shards: Place, folder: Path) -> None:
+    """Remove all local copies of a shard folder and of its decoded images; their names tell whose they are."""
+    beginnings = (_prefix(locate(shards)), f"pixels-{_name(locate(shards))}-")
+    if folder.is_dir() and not folder.is_symlink():
+        copies = [path.name for path in folder.iterdir() if path.name.lstrip(".").startswith(beginnings)]
+        remove_listed(folder, copies)
 
 
 def _write(paths: Sequence[Location], target: Path) -> None:
@@ -56,9 +73,17 @@ def _write(paths: Sequence[Location], target: Path) -> None:
         pa.ipc.new_file(sink, CACHE_SCHEMA) as writer,
     ):
         for place in paths:
-            with local_copy(place) as path, pq.ParquetFile(path) as parquet:
-                for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
-                    writer.write_batch(batch.select(SHARD_SCHEMA.names).cast(CACHE_SCHEMA))
+            with local_copy(place) as path, pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
+                for group in range(parquet.metadata.num_row_groups):
+                    rows = _rows_at_once(parquet.metadata.row_group(group))
+                    for batch in parquet.iter_batches(batch_size=rows, row_groups=[group]):
+                        writer.write_batch(batch.select(SHARD_SCHEMA.names).cast(CACHE_SCHEMA))
+
+
+def _rows_at_once(group: pq.RowGroupMetaData) -> int:
+    """How many rows of a row group are read together, so that their mean size keeps within ``BATCH_BYTES``."""
+    within: int = BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
+    return max(1, min(BATCH_ROWS, within))
 
 
 def _remove_stale(folder: Path, shards: Location) -> None:

@@ -65,6 +65,15 @@ def has_state(folder: Path) -> bool:
     return StateFolder(folder, "").last() is not None
 
 
+def check_progress(folder: Path) -> None:
+    """Refuse a folder for states that holds more than trainings keep there.
+
+    Raises:
+        InputError: It does.
+    """
+    StateFolder(folder, "").check()
+
+
 def forget_progress(folder: Path) -> None:
-    """Remove the state of a run whose result is written."""
+    """Remove the state of a run whose result is written; what is no training's own stays."""
     StateFolder(folder, "").clear()

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import evaluate_selected
-from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select
+from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select, why_no_good_items
 from pipeline.features.builder import FeatureImages, build_features, images_of_shards
 from pipeline.features.rows import FeatureRows, feature_rows
 from pipeline.features.settings import FeatureSettings
@@ -64,13 +64,14 @@ class _Checker:
         """
         stand_in = np.zeros((len(self.images), 1), dtype=np.float32)
         try:
-            possible = has_good_items(*select(self.images.with_features(stand_in), self.protocol), self.protocol)
+            query, gallery = select(self.images.with_features(stand_in), self.protocol)
         except InputError as error:
             raise InputError(f"training.evaluate_every: {error}") from None
-        if not possible:
+        if not has_good_items(query, gallery, self.protocol):
             raise InputError(
-                f"training.evaluate_every: no query has a good item under protocol {self.protocol.name} in split "
-                f"{split}; set training.evaluate_protocol or training.evaluate_split"
+                f"training.evaluate_every: split {split}, protocol "
+                f"{self.protocol.name}: {why_no_good_items(query, gallery, self.protocol)}; "
+                f"set training.evaluate_protocol or training.evaluate_split"
             )
 
     def __call__(self) -> dict[str, float]:

@@ -32,7 +32,7 @@ def command(
         ),
     ] = None,
     rerank: Annotated[
-        bool, typer.Option("--rerank", help="Score the k-reciprocal re-ranking as well, told apart in the results.")
+        bool, typer.Option("--rerank", help="Also score the k-reciprocal re-ranking; the results tell the two apart.")
     ] = False,
     per_query: Annotated[
         Path | None,

@@ -40,6 +40,9 @@ def command(
 
     workspace = context.workspace
     target = out or (workspace.frozen_features if frozen else workspace.features)
+    metrics = metrics_beside(target)
+    if score:
+        evaluate.check_outputs(metrics, inputs=[target])
     result = extract.run(
         context.parameters,
         context.console,
@@ -53,7 +56,6 @@ def command(
         context.console.result(result, text)
         context.say_next("evaluate", "--features", str(target), *context.shards_words)
         return
-    metrics = metrics_beside(target)
     scored = evaluate.Scored(features=target)
     dataset = context.parameters.data.dataset
     scores = evaluate.run(context.parameters, context.console, scored, metrics, dataset=dataset, shards=context.shards)

@@ -22,7 +22,7 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Write the manifest of a data set: one row an image with its split, person, camera, clothes and tracklet."""
+    """Write the manifest of a data set: one row per image with its split, person, camera, clothes and tracklet."""
     from stages import manifest
 
     listed = manifest.run(context.parameters, context.console, out, strict)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import InputError
+from pipeline.location import expand_home
 from stages.console import Console
 
 if TYPE_CHECKING:
@@ -263,6 +264,8 @@ def shared_options(*names: str) -> Callable[[Callable[..., None]], Callable[...,
 
         @functools.wraps(function)
         def command(**values: Any) -> None:
+            # for every option, so that none is forgotten; a value of --set is expanded with the parameters
+            values = {name: expand_home(value) for name, value in values.items()}
             context = Context(**{name: values.pop(name) for name in chosen})
             _check_root(context)
             function(context, **values)

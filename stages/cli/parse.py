@@ -45,7 +45,7 @@ def command(
         bool, typer.Option("--parsers", help="Only list the parsers, each with its settings, defaults and meaning.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Parse only so many images, spread over the data set.")
+        int | None, typer.Option("--limit", min=1, help="Parse only this many images, spread over the data set.")
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Worker processes. 0: as many as there are CPUs (or GPUs).")
@@ -137,6 +137,8 @@ def _verify(context: Context, out: "Location", workers: int) -> None:
 
 def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
     """Say what was done and what to do next; too many bad images are a failure, after everything was written."""
+    from stages.parse import check_bad, quarantine_examples
+
     console, record, timings = context.console, result.record, result.timings
     counts = record.counts
     bad, total = counts["quarantined"], counts["images"] + counts["quarantined"]
@@ -151,6 +153,10 @@ def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
         )
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["reasons"].items()))
     lines.append(f"quarantined {bad} ({100 * share:.2f}%)" + (f": {reasons}" if bad else ""))
+    examples = quarantine_examples(result.folder) if bad else {}
+    for reason, (image_id, detail) in examples.items():
+        number = counts["reasons"][reason]
+        lines.append(f"  {reason}: {number} image{'s' if number > 1 else ''}, such as {image_id}: {detail}")
     flags = ", ".join(f"{flag} {number}" for flag, number in sorted(counts["flags"].items()))
     lines.append(f"flagged: {flags or 'none'}")
     console.result(
@@ -158,13 +164,12 @@ def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
             "out": str(result.folder),
             "fingerprint": record.fingerprint,
             "counts": counts,
+            "quarantine_examples": examples,
             "timings": {**asdict(timings), "images_per_second": timings.images_per_second},
         },
         "\n".join(lines),
     )
     console.say(f"shards, quarantine.parquet and _record.json -> {result.folder}")
-    from stages.parse import check_bad
-
     check_bad(context.parameters, result)
     console.say(f"look at the masks: ccaf-pipeline inspect {shlex.quote(str(result.folder))}")
     context.say_next("train", *shards)

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
 import stages
 from pipeline.config.deciding import Kind
 from pipeline.errors import InputError
+from pipeline.locks import hold
 from pipeline.ray_session import Resources, check_alive, check_reachable, ray_session
 from pipeline.studies.progress import StudyProgress
 from pipeline.studies.rows import Plan
@@ -51,17 +51,7 @@ def study_lock(folder: Path) -> Iterator[None]:
     Raises:
         InputError: One is at work there, or nothing can be written there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / LOCK_NAME).open("a")
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}; give another --out") from error
-    with stream:
-        try:
-            flock(stream, LOCK_EX | LOCK_NB)
-        except OSError:
-            message = f"another ccaf-pipeline ablate is at work in {folder}: wait for it, or give --out"
-            raise InputError(message) from None
+    with hold(folder, lock=folder / LOCK_NAME, advice="wait for it, or give another --out"):
         yield
 
 

@@ -39,6 +39,33 @@ def test_one_file_in_two_splits_is_seen_by_its_feature():
         checks.check_shared_images(query, items("gallery", [1, 2], [[1, 0.1], [0, 1]], 1), GENERAL)
 
 
+@pytest.mark.parametrize(("name", "removed"), [
+    ("general", True), ("cc", True), ("sc", True), ("market1501", True), ("last", False), ("celeb", False),
+])  # fmt: skip
+def test_copies_of_queries_are_refused_where_the_protocol_does_not_remove_them(name, removed):
+    query = items("query", [1, 2], [[1, 0], [0, 1]], names=["x", "y"])
+    gallery = concatenate(
+        [items("gallery", [1, 2], [[1, 0], [0, 1]], names=["x", "y"]), items("gallery", [1], [[1, 1]])]
+    )
+    sides = select(concatenate([query, gallery]), PROTOCOLS[name])
+    if removed:
+        assert checks.check_shared_images(*sides, PROTOCOLS[name]).tolist() == [0, 1]
+        ranking = score(*sides, PROTOCOLS[name], depth=3)
+        for row, own in enumerate(("x", "y")):
+            assert own not in ranking.gallery_image_id[ranking.head[row][ranking.head[row] >= 0]]
+    else:
+        with pytest.raises(InputError, match=rf"protocol {name}: 2 images are both query and gallery \(such as x, y\)"):
+            checks.check_shared_images(*sides, PROTOCOLS[name])
+
+
+def test_copies_without_a_camera_or_with_another_person_are_refused():
+    query = items("query", [1], [[1, 0]], names=["x"])
+    for person, camera in ((1, -1), (2, 0)):  # a camera of its own; a wrong image
+        gallery = items("gallery", [person], [[1, 0]], camera, names=["x"])
+        with pytest.raises(InputError, match="1 images are both query and gallery"):
+            checks.check_shared_images(*select(concatenate([query, gallery]), GENERAL), GENERAL)
+
+
 def test_rows_without_names_are_not_taken_for_one_image():
     query, gallery = items("query", [1], [[1, 0]], names=[""]), items("gallery", [1, 1], [[1, 0]] * 2, names=["", ""])
     checks.check_shared_images(query, gallery, GENERAL)

@@ -52,7 +52,7 @@ def test_a_table_without_the_columns_of_the_contract_is_not_written(tmp_path, ch
 
 
 def test_batches_join_and_errors_count_rows_over_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.features.feature_set.BATCH_ROWS", 3)
+    monkeypatch.setattr("pipeline.features.formats.BATCH_ROWS", 3)
     values = np.random.default_rng(0).standard_normal((10, 4)) * 10.0 ** np.arange(-5, 5)[:, None]
 
     def write(rows):
@@ -132,8 +132,9 @@ def test_missing_and_foreign_files_are_input_errors(tmp_path):
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         read_features(tmp_path / "text.parquet")
-    with pytest.raises(InputError, match="cannot be read as Parquet"):
-        read_features(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"folder holds no features: there is no file that ends in \.parquet"):
+        read_features(tmp_path / "folder")
     pq.write_table(table().slice(0, 0), tmp_path / "empty.parquet")
     with pytest.raises(InputError, match="has no row"):
         read_features(tmp_path / "empty.parquet")

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.errors import BadImageError
 from pipeline.parsing.label_files import read_values
 
-GREY, PALETTE = 0, 3
+GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -22,10 +22,10 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(values: np.ndarray, depth: int, colour_type: int = GREY, palette: bytes = b"") -> bytes:
-    """A PNG whose samples are ``values``, packed by hand."""
-    height, width = values.shape
+    """A PNG whose samples are ``values``, (height, width) or (height, width, channels), packed by hand."""
+    height, width = values.shape[:2]
     rows = b""
-    for row in values:
+    for row in values.reshape(height, -1):
         bits = "".join(format(int(value), f"0{depth}b") for value in row)
         bits += "0" * (-len(bits) % 8)
         rows += b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
@@ -85,6 +85,31 @@ def test_colour_files_keep_their_colours_and_lose_their_alpha():
         stream = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(colours if mode == "RGBA" else colours[..., :2]), mode).save(stream, "PNG")
         assert np.array_equal(read_values(stream.getvalue(), "a.png", (3, 4)), expected)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize(("kind", "channels"), [(COLOUR, 3), (COLOUR_ALPHA, 4), (GREY_ALPHA, 2)])
+def test_equal_channels_are_one_of_numbers(depth, kind, channels):
+    labels = np.random.default_rng(2).integers(0, 20, (3, 4))
+    values = np.repeat(labels[..., None], channels, axis=2)
+    if channels != 3:
+        values[..., -1] = 2**depth - 1  # alpha: of another value, and without a meaning
+    found = read_values(png(values, depth, kind), "a.png", (3, 4))
+    assert (found.ndim, found.tolist()) == (2, labels.tolist())
+    if kind != GREY_ALPHA and depth == 8:
+        as_colours = read_values(png(values, depth, kind), "a.png", (3, 4), colours=True)
+        assert np.array_equal(as_colours, values[..., :3])
+    values[1, 2, 0] += 1
+    if kind != GREY_ALPHA:
+        assert read_values(png(values, depth, kind), "a.png", (3, 4)).shape == (3, 4, 3)
+
+
+def test_arrays_with_equal_channels_or_one_are_maps():
+    labels = np.random.default_rng(3).integers(0, 20, (3, 4))
+    for channels in (1, 3):
+        array = np.repeat(labels[..., None], channels, axis=2)
+        assert np.array_equal(read_values(npy(array), "a.npy", (3, 4)), labels)
+    assert reason_of(npy(np.repeat(labels[..., None], 2, axis=2)), "a.npy")[0] == "label_map_size"
 
 
 def test_pickles_are_not_opened():

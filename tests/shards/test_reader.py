@@ -2,8 +2,11 @@ import json
 import multiprocessing
 import pickle
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +165,32 @@ def test_copy_that_cannot_be_written_is_a_clear_error(finished_folder: Path, tmp
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkError, match=r"name another folder in \$CCAF_CACHE"):
         ShardReader(finished_folder, tmp_path / "file" / "cache")
+
+
+_MEMORY_OF_A_COPY = """
+import sys
+import pyarrow as pa
+from pipeline.shards import cache
+from pipeline.shards.reader import ShardReader
+cache.BATCH_BYTES = 2_000_000
+ShardReader(sys.argv[1])
+print(pa.default_memory_pool().max_memory())
+"""
+
+
+def test_the_copy_is_made_in_memory_bound_by_bytes(
+    tmp_path: Path, sample_rows: list[ShardRow], write_finished_folder: Callable[..., None]
+) -> None:
+    pictures = [bytes(np.random.default_rng(number).bytes(500_000)) for number in range(60)]
+    rows = [
+        replace(sample_rows[0], image_id=f"train/{number:03d}.png", image=data) for number, data in enumerate(pictures)
+    ]
+    write_finished_folder(tmp_path / "shards", rows, 2, [])
+    command = [sys.executable, "-c", _MEMORY_OF_A_COPY, str(tmp_path / "shards")]
+    most = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert most < 12_000_000  # of 30 MB
+    reader = ShardReader(tmp_path / "shards")
+    assert [reader.encoded(index) for index in range(60)] == pictures
 
 
 def test_a_pickled_reader_opens_the_same_copy(finished_folder: Path) -> None:

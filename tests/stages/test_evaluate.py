@@ -66,7 +66,8 @@ def test_the_file_has_the_same_bytes_for_any_number_of_threads(tmp_path):
 def test_default_protocols_follow_the_ids_and_what_is_left_out_is_told(one_file, tmp_path, capsys):
     result, said = evaluated(capsys, "--features", one_file)
     assert set(result["protocols"]) == {"general", "cc"}  # nobody keeps the clothes
-    assert "protocol sc: no query has a good gallery item; left out" in said
+    assert "protocol sc: no query has a good gallery item: 3 identities are on both sides, but in another" in said
+    assert "none of them wears the same clothes; left out" in said
     assert result == json.loads(one_file.with_name("metrics.json").read_text())
     assert result["protocols"]["cc"]["rank1"] == 100.0
     assert result["protocols"]["cc"]["rank1_interval"] == [100.0, 100.0]
@@ -107,12 +108,9 @@ def test_the_file_says_its_data_set_and_checkpoint(tmp_path, capsys):
     result, _ = evaluated(capsys, "--features", path)
     assert (result["dataset"], result["checkpoint_sha256"]) == ("ltcc", "abc")
     assert set(result["protocols"]) == {"general", "cc"}
-    for arguments, message in (
-        (["--dataset", "prcc"], "the features are of the data set ltcc, not of prcc"),
-        (["--protocol", "sc"], "data set ltcc does not define the protocol sc; it defines: general, cc"),
-    ):
-        assert run(["evaluate", "--features", str(path), *arguments]) == 2
-        assert message in capsys.readouterr().err
+    assert all("of_dataset" not in entry for entry in result["protocols"].values())
+    assert run(["evaluate", "--features", str(path), "--dataset", "prcc"]) == 2
+    assert "the features are of the data set ltcc, not of prcc" in capsys.readouterr().err
     other = write(tmp_path / "o", QUERY, GALLERY, dataset="my own")
     assert evaluated(capsys, "--features", other)[0]["dataset"] == "my own"
 
@@ -185,7 +183,6 @@ def test_training_identities_are_warned_of(one_file, tmp_path, capsys):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--protocol", "nosuch"], "unknown protocol 'nosuch'; known: general, cc"),
     (["--protocol", "sc"], "protocol sc: no query has a good gallery item"),
-    (["--protocol", "cc", "--dataset", "pku_reid_74"], "does not define the protocol cc; it defines: general"),
     (["--protocol", "prcc:sc"], "no query rows (role query_sc or test_b); the features have roles gallery, query"),
     (["--query", "x"], "either --features, or --query and --gallery"),
 ])  # fmt: skip
@@ -198,9 +195,59 @@ def test_user_errors(one_file, capsys, arguments, message):
 def test_one_side_alone_and_images_on_both_sides_are_errors(tmp_path, capsys):
     assert run(["evaluate", "--query", "x"]) == 2
     assert "both --query FILE and --gallery FILE" in capsys.readouterr().err
-    twice = GALLERY.set_column(GALLERY.schema.get_field_index("role"), "role", pa.array(["query"] * 5))
-    assert run(["evaluate", "--features", str(write(tmp_path / "f", twice, GALLERY))]) == 2
+    twice = with_role(GALLERY, "query")
+    assert run(["evaluate", "--features", str(write(tmp_path / "f", twice, GALLERY)), "--protocol", "last"]) == 2
     assert "5 images are both query and gallery" in capsys.readouterr().err
+
+
+def with_role(table, role):
+    return table.set_column(table.schema.get_field_index("role"), "role", pa.array([role] * len(table)))
+
+
+def test_copies_of_queries_in_the_gallery_change_nothing_where_they_are_junk(tmp_path, capsys):
+    people = [number % 9 for number in range(27)]
+    query, gallery = rows("query", list(range(9)), 1, noise=0.9), rows("gallery", people, 2, 1, noise=0.9)
+    plain = write(tmp_path / "plain", query, gallery)
+    copies = write(tmp_path / "copies", query, gallery, with_role(query, "gallery"))
+    for protocol in ("general", "cc"):
+        alone, _ = evaluated(capsys, "--features", plain, "--protocol", protocol, "--out", tmp_path / "a.json")
+        found, said = evaluated(capsys, "--features", copies, "--protocol", protocol, "--out", tmp_path / "b.json")
+        assert found["protocols"][protocol] == alone["protocols"][protocol] | {"n_query_copies": 9}
+        assert 20 < found["protocols"][protocol]["mAP"] < 90
+        assert "9 gallery images are queries as well; they were left out" in said
+    only = write(tmp_path / "only", query, with_role(query, "gallery"))
+    assert run(["evaluate", "--features", str(only), "--protocol", "general"]) == 2
+    assert "all 9 gallery images are queries as well" in capsys.readouterr().err
+    for protocol in ("last", "celeb"):
+        assert run(["evaluate", "--features", str(copies), "--protocol", protocol]) == 2
+        assert f"protocol {protocol}: 9 images are both query and gallery" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("dataset", "protocol"), [
+    ("ltcc", "sc"), ("ccvid", "ccvid:sc"), ("ccvid", "sc"), ("vcclothes", "cc"), ("pku_reid_74", "cc"),
+])  # fmt: skip
+def test_any_protocol_whose_labels_are_there_can_be_asked_for(tmp_path, capsys, dataset, protocol):
+    query, gallery = rows("query", [1, 2, 3], 1), rows("gallery", [1, 2, 3], 2, 1)
+    shared = pa.array([1, 2, 3] if protocol.endswith("sc") else [11, 12, 13])  # the clothes of the gallery
+    sides = []
+    for number, (side, clothes) in enumerate(((query, pa.array([1, 2, 3])), (gallery, shared))):
+        side = side.set_column(side.schema.get_field_index("clothes_id"), "clothes_id", clothes)
+        sides.append(side.append_column("tracklet_id", pa.array(range(10 * number, 10 * number + 3))))
+    path = write(tmp_path / "f", *sides, dataset=dataset)
+    result, said = evaluated(capsys, "--features", path, "--protocol", protocol)
+    assert result["protocols"][protocol]["of_dataset"] is False
+    assert result["protocols"][protocol]["rank1"] == 100.0
+    assert f"protocol {protocol} is not one that data set {dataset} defines" in said
+    nameless = write(tmp_path / "n", *(side.drop_columns("clothes_id") for side in sides), dataset=dataset)
+    assert run(["evaluate", "--features", str(nameless), "--protocol", protocol]) == 2
+    assert f"protocol {protocol} needs clothes ids, but 3 query rows have none" in capsys.readouterr().err
+
+
+def test_too_much_memory_for_reranking_is_refused_before_anything_is_ranked(one_file, monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.evaluation.metrics.score", lambda *_, **__: pytest.fail("it was ranked"))
+    limit = ["--rerank", "--set", "evaluate.rerank_gigabytes=1e-9"]
+    assert run(["evaluate", "--features", str(one_file), *limit]) == 2
+    assert "raise it, or leave --rerank out" in capsys.readouterr().err
 
 
 def test_a_missing_default_file_names_the_command(tmp_path, monkeypatch, capsys):

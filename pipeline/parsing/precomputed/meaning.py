@@ -113,9 +113,7 @@ class TwoValued:
             BadImageError: ``label_map_unreadable`` or ``label_map_values``.
         """
         if values.ndim == 3:
-            if not (values == values[..., :1]).all():
-                raise BadImageError(UNREADABLE, f"{name} is a colour image, not a mask in black and white")
-            values = values[..., 0]
+            raise BadImageError(UNREADABLE, f"{name} is a colour image, not a mask in black and white")
         if self.threshold is not None:
             mask = values > self.threshold
         else:

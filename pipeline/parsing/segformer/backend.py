@@ -79,7 +79,7 @@ class SegformerSettings(SettingsGroup):
     )
     revision: str | None = Field(None, description="branch, tag or commit on the hub; null: the main branch")
     scheme: str | dict[str, Any] | None = Field(
-        None, description="lip, atr, pascal, a YAML file or its fields; null: the model's own class names"
+        None, description="lip, cihp, atr, pascal, a YAML file or its fields; null: the model's own class names"
     )
     labels: dict[str, str] | None = Field(
         None, description="with scheme: its label for each class of the model that has another name in it"

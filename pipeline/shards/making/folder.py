@@ -3,7 +3,8 @@
 import fcntl
 import glob
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,19 +14,26 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.files import sync_folder
 from pipeline.location import Location, Place, locate
-from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
+from pipeline.ownership import describe_foreign
+from pipeline.shards.schema import PLAN_NAME, QUARANTINE_NAME, RECORD_NAME, SHARD_PATTERN
 from pipeline.storage import (
     copy_file,
     is_file,
     list_folders,
     list_names,
     read_json,
+    remove_empty_folder,
     remove_file,
-    remove_folder,
     write_json,
 )
 
 _SHOWN_DIFFERENCES = 4
+
+_SHARD = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
+_HALF_WRITTEN = re.compile(
+    rf"\.(part-\d{{5,}}-of-\d{{5,}}\.parquet|{PLAN_NAME}|{RECORD_NAME}|{QUARANTINE_NAME})\.\w+\.tmp"
+)
+"""Names of ours: of a shard, and of a file that a killed run did not finish."""
 
 _FINGERPRINT_CHARACTERS = 16
 """Of those in the name of a replacement; a fixed number, so that those of folder ``a.b`` are not taken for ``a``'s."""
@@ -57,27 +65,81 @@ class ShardFolder:
             sync_folder(self.work.local)
 
     def prune(self, names: Container[str]) -> None:
-        """Remove what crashes left half-written, and shards that are not among ``names``."""
-        for left in [*list_names(self.work, ".*.tmp"), *list_names(self.work, SHARD_PATTERN)]:
-            if left not in names:
+        """Remove what crashes left half-written, and own shards that are not among ``names``."""
+        for left in own_files(self.work):
+            if _HALF_WRITTEN.fullmatch(left) or (_SHARD.fullmatch(left) and left not in names):
                 remove_file(self.work / left)
 
     def finish(self) -> None:
-        """Put a replacement in its place, after its record was written, and remove what earlier runs left beside."""
+        """Put a replacement in its place, after its record was written, and remove what earlier runs left beside.
+
+        Raises:
+            InputError: The folder to be replaced has got files that no record lists.
+        """
         if self.work != self.final:
+            _refuse_foreign(self.final)
             if self.final.local is not None and self.work.local is not None:
                 _rename_into_place(self.work.local, self.final.local)
             else:
                 _copy_into_place(self.work, self.final)
         name = glob.escape(self.final.name)
-        for pattern in (f".{name}.{'?' * _FINGERPRINT_CHARACTERS}.partial", f".{name}.{'?' * 8}.old"):  # of mkdtemp: 8
+        for pattern in (f".{name}.{'?' * _FINGERPRINT_CHARACTERS}.partial", f".{name}.{'?' * 8}.old"):
             for left in list_folders(self.final.parent, pattern):
-                remove_folder(self.final.parent / left)
+                folder = self.final.parent / left
+                for old in [folder / self.final.name, folder] if left.endswith(".old") else [folder]:
+                    remove_own(old)
+
+
+def _planned(folder: Location) -> int | None:
+    """The number of shards that a folder's plan tells; None if it is no folder of ours."""
+    try:
+        plan = read_json(folder / PLAN_NAME, "plan of the shard folder")
+    except InputError:
+        return None
+    count = plan.get("shards") if isinstance(plan, dict) and "fingerprint" in plan else None
+    return count if isinstance(count, int) else None
+
+
+def own_files(folder: Location) -> list[str]:
+    """Names of the files in a shard folder that its plan accounts for; none where there is no plan of ours."""
+    count = _planned(folder)
+    if count is None:
+        return []
+    return [
+        name
+        for name in list_names(folder)
+        if name in (PLAN_NAME, RECORD_NAME, QUARANTINE_NAME)
+        or _HALF_WRITTEN.fullmatch(name)
+        or ((shard := _SHARD.fullmatch(name)) is not None and int(shard[1]) < int(shard[2]) == count)
+    ]
+
+
+def _refuse_foreign(folder: Location) -> None:
+    """Refuse a shard folder that is to be replaced and holds more than its plan accounts for.
+
+    Raises:
+        InputError: It does.
+    """
+    own = set(own_files(folder))
+    found = [name for name in list_names(folder) if name not in own] + [f"{name}/" for name in list_folders(folder)]
+    if found:
+        raise InputError(
+            f"{folder} holds what ccaf-pipeline did not write ({describe_foreign(found)}): move it elsewhere and run "
+            f"the same command again, or name another folder by --out"
+        )
+
+
+def remove_own(folder: Location) -> None:
+    """Remove a shard folder's own files, the plan last, and the folder if nothing else is in it."""
+    for name in sorted(own_files(folder), key=lambda name: name == PLAN_NAME):
+        remove_file(folder / name)
+    remove_empty_folder(folder)
 
 
 def _rename_into_place(work: Path, final: Path) -> None:
     if final.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
+        old = final.with_name(f".{final.name}.{secrets.token_hex(4)}.old")
+        old.mkdir()
         final.replace(old / final.name)
     work.replace(final)
     sync_folder(final.parent)
@@ -89,13 +151,13 @@ def _copy_into_place(work: Location, final: Location) -> None:
     A run that ends in between leaves a folder without a record, and its complete replacement, which is adopted.
     """
     remove_file(final / RECORD_NAME)
-    names = [name for name in list_names(work) if name not in (PLAN_NAME, RECORD_NAME)]
-    for left in list_names(final, SHARD_PATTERN):
-        if left not in names:
+    names = [name for name in own_files(work) if name not in (PLAN_NAME, RECORD_NAME)]
+    for left in own_files(final):
+        if _SHARD.fullmatch(left) and left not in names:
             remove_file(final / left)
     for name in [PLAN_NAME, *names, RECORD_NAME]:
         copy_file(work / name, final / name)
-    remove_folder(work)
+    remove_own(work)
 
 
 def _replacement(final: Location, fingerprint: str) -> Location:
@@ -179,13 +241,16 @@ def _choose(
         if not (overwrite and _is_of_other_program(final, program)):
             return final
     except InputError:
-        if not is_file(final / RECORD_NAME) and not list_names(final, SHARD_PATTERN):
-            remove_file(final / PLAN_NAME)  # nothing was made yet, so nothing is lost
+        own = own_files(final)
+        if own and not any(name == RECORD_NAME or _SHARD.fullmatch(name) for name in own):
+            for name in own:  # nothing was made yet, so nothing is lost
+                remove_file(final / name)
             return final
         if not overwrite:
             raise
+    _refuse_foreign(final)
     if is_file(replacement / PLAN_NAME) and _is_of_other_program(replacement, program):
-        remove_folder(replacement)
+        remove_own(replacement)
     return replacement
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.device_faults import is_device_fault
 from pipeline.errors import BadImageError, WorkError
-from pipeline.images import RgbImage, encode_image, encode_label_map, encode_mask
+from pipeline.images import RgbImage
 from pipeline.location import Location, Place, locate
 from pipeline.overlap import MapAhead
-from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.parsing.masks import clothes_mask
 from pipeline.parsing.parser import Parser, Parsing, check_settings
 from pipeline.parsing.quality import assess
 from pipeline.shards.making.faults import PARSER_FAILED, Suspicion, device_fault, suspect
+from pipeline.shards.making.rows import make_row
 from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.sources import (
     Source,
@@ -271,22 +272,4 @@ class ShardMaker:
             low_confidence=self._settings.low_confidence,
             garments_only=self._parser.scheme.garments_only,
         )
-        return ShardRow(
-            image_id=row.image_id,
-            path=row.path,
-            split=row.split,
-            person_id=row.person_id,
-            camera_id=row.camera_id,
-            clothes_id=row.clothes_id,
-            tracklet_id=row.tracklet_id,
-            width=mask.shape[1],
-            height=mask.shape[0],
-            image=source.data,
-            label_map=encode_label_map(outcome.label_map),
-            clothes_mask=encode_mask(mask),
-            shielded_image=encode_image(shielding_image(source.image, mask, self._settings.fill)),
-            clothes_fraction=quality.clothes_fraction,
-            person_fraction=quality.person_fraction,
-            confidence=quality.confidence,
-            flags=quality.flags,
-        )
+        return make_row(row, source.image, outcome.label_map, mask, quality, self._settings.fill, source.data)

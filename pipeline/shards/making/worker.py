@@ -179,9 +179,10 @@ class ShardWorker:
 
     def _hash_sources(self, rows: Sequence[ManifestRow]) -> str:
         parser = self._get_maker().parser
+        max_pixels = self._setup.settings.max_pixels
 
         def digest(row: ManifestRow) -> tuple[str, str]:
-            return row.image_id, add_parser_digest(parser, read_source(self._setup.images, row)).digest
+            return row.image_id, add_parser_digest(parser, read_source(self._setup.images, row, max_pixels)).digest
 
         with ThreadPoolExecutor(self._setup.work.io_threads) as pool:
             digests = list(pool.map(digest, rows))

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.labels import LIP, find_scheme
+from pipeline.labels import CIHP, LIP, find_scheme
 from pipeline.parsing.detectron2.classes import PRESET_NAMES, PRESETS, load_preset, map_classes
 
 COUNTS = {"deepfashion2": 13, "modanet": 13, "fashionpedia": 46, "cihp": 20, "lip": 20}
@@ -40,6 +40,11 @@ def test_presets_have_the_published_number_of_classes_and_known_labels(name, cou
 def test_presets_keep_the_data_sets_order(name, first, last):
     names = list(load_preset(name).classes)
     assert (names[0], names[-1]) == (first, last)
+
+
+def test_the_preset_and_the_scheme_of_cihp_are_one():
+    preset = map_classes(load_preset("cihp"), None, None, None, None)
+    assert (preset.scheme.labels, preset.scheme.clothes) == (CIHP.labels, CIHP.clothes)
 
 
 def test_lip_and_cihp_differ_in_number_ten_only():

@@ -78,6 +78,16 @@ def test_palette_files_hold_indices_unless_colours_are_told(root):
     assert np.array_equal(labels(root, colours=colours), LABELS)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_grey_files_saved_in_colour_hold_numbers(root, mode):
+    Image.fromarray(LABELS).convert(mode).save(root / "train" / "a.png")
+    assert np.array_equal(labels(root), LABELS)
+    assert labels(root, scheme="cihp").max() == LABELS.max()
+    assert "scheme pascal has 0 to 6" in outcome(root, scheme="pascal").detail
+    Image.fromarray(np.where(LABELS == 5, 255, 0).astype(np.uint8)).convert(mode).save(root / "train" / "a.png")
+    assert np.array_equal(labels(root, kind="mask") == 1, LABELS == 5)
+
+
 def test_colour_coded_maps_need_the_colours(root):
     colours = {"background": [0, 0, 0], "pants": [[255, 0, 0], [0, 0, 9]]}
     picture = np.zeros((3, 4, 3), np.uint8)

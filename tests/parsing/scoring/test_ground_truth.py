@@ -46,6 +46,13 @@ def test_images_of_all_folders_are_found_with_their_label_maps(folders):
         read_labelled(found[1], TRUTH)
 
 
+def test_grey_label_maps_saved_in_colour_hold_numbers(folders):
+    images, labels = folders
+    numbers = np.arange(24, dtype=np.uint8).reshape(6, 4) % 20
+    Image.fromarray(numbers).convert("RGB").save(labels / "a.png")
+    assert np.array_equal(read_labelled(find_labelled(images, labels)[0], TRUTH).target, numbers)
+
+
 def test_label_maps_inside_the_folder_of_images_are_no_images(tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "a.png").write_bytes(encode_image(np.zeros((3, 3, 3), np.uint8)))

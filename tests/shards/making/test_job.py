@@ -81,6 +81,8 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(run: Callable[..., 
     assert remarks[1] == f"reusing 3 of 10 shards in {tmp_path / 'out'}"
     assert (result.timings.shards_made, result.timings.shards_reused) == (7, 3)
     assert InlinePool.closed == 3, "the workers are stopped, in the interrupted run too"
+    assert (tmp_path / "out" / "part-00003-of-00099.parquet").read_bytes() == b"of another plan", "no record lists it"
+    (tmp_path / "out" / "part-00003-of-00099.parquet").unlink()
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
