@@ -14,6 +14,7 @@ from pipeline import __version__
 from pipeline.device_faults import describe_fault, is_device_fault, is_out_of_memory
 from pipeline.errors import PipelineError, WorkError
 from pipeline.files import full_disk
+from pipeline.stopping import StopRequest, termination_as_interruption
 from stages.cli import (
     ablate,
     datasets,
@@ -34,7 +35,7 @@ from stages.cli import (
     train_parser,
 )
 
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,15 @@ app.command("dvc-paths", hidden=True)(dvc_paths.command)  # for dvc.yaml alone
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run one command line and return its exit code.
+
+    0: done; 1: failed; 2: wrong input; 130: interrupted; 143: terminated, as batch systems do.
+    """
+    with termination_as_interruption() as termination:
+        return _run(arguments, termination)
+
+
+def _run(arguments: list[str] | None, termination: StopRequest) -> int:
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="ccaf-pipeline", standalone_mode=False)
         sys.stdout.flush()
@@ -163,7 +172,8 @@ def run(arguments: list[str] | None = None) -> int:
         print(f"error: {reason} (see ccaf-pipeline --help)", file=sys.stderr)
         return int(error.exit_code)
     if code == EXIT_INTERRUPTED:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        code = EXIT_TERMINATED if termination else EXIT_INTERRUPTED
+        print(f"{'terminated' if termination else 'interrupted'}; run the same command again to go on", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 
