@@ -77,6 +77,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     },
     "Studies": {
         "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
+        "dvc-paths": Command("Refuse a ~ that DVC would misread (a stage of dvc.yaml).", dvc_paths.command),
     },
 }
 
@@ -132,7 +133,6 @@ def _options(
 for _commands in GROUPS.values():
     for _name, _command in _commands.items():
         app.command(_name, short_help=_command.summary)(_command.function)
-app.command("dvc-paths", hidden=True)(dvc_paths.command)  # for dvc.yaml alone
 
 
 def run(arguments: list[str] | None = None) -> int:
