@@ -54,9 +54,11 @@ def command(
     interrupted. Stage 1 uses one process.
     """
     from pipeline.trainer.epochs import has_state
+    from pipeline.training.preflight import Obstacles
     from pipeline.training.run_record import state_folder
     from stages import encoder_run as encoder_recipe
     from stages import prompts as prompts_recipe
+    from stages.preflight import check_shards
 
     workspace = context.workspace
     shards_words = [] if shards is None else ["--shards", str(shards)]
@@ -67,6 +69,10 @@ def command(
     out = out or workspace.encoder
     result: dict[str, Any] = {}
     _prepare(stage, prompts, out, restart)
+    obstacles = check_shards(context.parameters, shards, workers)
+    for sentence in obstacles.evaluation:
+        context.console.say(f"warning: ccaf-pipeline evaluate will be refused: {sentence}")
+    Obstacles(obstacles.training, ()).refuse()
     if stage in (Stage.PROMPTS, Stage.ALL):
         going_on = stage is Stage.ALL and has_state(state_folder(out))
         result["prompts"] = prompts_recipe.run(context.parameters, context.console, shards, prompts, keep=going_on)
