@@ -1,6 +1,7 @@
 # make demo: set up and run the whole pipeline on rendered people. make test: set up, lint, types, documentation, tests.
 # The demo's environment has what the pipeline needs; make setup adds the tools for development and all parsers to it.
-# make docs: the documentation, into build/site. make reference: the pages of it that follow from the program.
+# make docs: the documentation, into build/site.
+# make reference: the pages of it, and the lists in DVC's files, that follow from the program.
 # make gpu-check: check and measure this machine's GPU.
 PYTHON ?= python3
 VENV := .venv
@@ -44,6 +45,7 @@ docs: setup
 
 reference: setup
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m pipeline.config.dvc_files
 
 tests: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from pipeline.evaluation.metrics import summarise
 from pipeline.evaluation.protocols import PROTOCOLS, select
 from pipeline.evaluation.ranking import score
-from pipeline.evaluation.rerank import Reranking, reranked_blocks
+from pipeline.evaluation.rerank import reranked_blocks
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.evaluation.similarity import Scores, similarity_blocks
 from pipeline.features.feature_set import FeatureSet, Integers, read_features
 
@@ -189,7 +190,7 @@ def measure(path: Path, size: Size, sampled: int, threads: int, rerank: bool) ->
     if rerank:
         again = Stopwatch()
         with again:
-            blocks = reranked_blocks(query.features, gallery.features, Reranking(gigabytes=64))
+            blocks = reranked_blocks(query.features, gallery.features, RerankSettings(rerank_gigabytes=64))
             score(query, gallery, protocol, blocks=blocks)
         result |= {
             "rerank": again.wall,

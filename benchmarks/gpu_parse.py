@@ -13,16 +13,16 @@ import torch
 from gpu_parts import Row, allow_tf32, is_cuda, milliseconds
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.parsing.precision import Precision, mixed_precision
 from pipeline.parsing.schp.network import SchpNetwork
 from pipeline.parsing.schp.variants import VARIANTS
+from pipeline.precision import PrecisionName, autocast
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORKERS = (1, 2, 4, 8)
 BATCH = 16
 PEOPLE, OUTFITS, TAKES = 48, 2, 4
 SYNTH_SECONDS, PARSE_SECONDS = 120, 120
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16")
 
 
 def save_random_schp(folder: Path) -> Path:
@@ -45,15 +45,15 @@ def schp_flops(size: int) -> int:
     return int(counter.get_total_flops())
 
 
-def _bare(device: str, precision: Precision, size: int, times: int) -> Row:
+def _bare(device: str, precision: PrecisionName, size: int, times: int) -> Row:
     """The network alone, on images that are on the device."""
     at_once = BATCH if is_cuda(device) else 1
     network = SchpNetwork(len(VARIANTS["lip"].scheme.labels)).eval().to(memory_format=torch.channels_last).to(device)
     images = torch.randn(at_once, 3, size, size).to(device)
-    autocast = mixed_precision(torch.device(device), precision)
+    numbers = autocast(precision, torch.device(device))
 
     def forward() -> None:
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), numbers:
             network(images)
 
     ms = milliseconds(forward, device, times, 1)

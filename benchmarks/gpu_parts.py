@@ -15,11 +15,12 @@ from pipeline.features.extraction import encode_images
 from pipeline.models.clip import Clip, load_clip
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.models.settings import ModelSettings
+from pipeline.precision import Precision, PrecisionName
 from pipeline.trainer.distributed import tensor_fields
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import weighted_sum
 from pipeline.trainer.loop import train
-from pipeline.trainer.precision import Precision, PrecisionName
 from pipeline.trainer.record import hardware, peak_memory
 from pipeline.trainer.task import BatchT, Epoch, FeaturesT, LabelsT, Plan, Task
 from pipeline.training.batches import EncoderBatch
@@ -136,7 +137,7 @@ def _driver() -> str | None:
 
 def load(size: Size) -> Clip:
     """The model with random weights, on the CPU."""
-    return load_clip(size.model, None, image_size=size.image)
+    return load_clip(ModelSettings(name=size.model, pretrained=None, image_size=size.image))
 
 
 def make_task(clip: Clip, method: str, device: str, size: Size) -> EncoderTask:

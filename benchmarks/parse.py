@@ -18,7 +18,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,8 @@ from pipeline.images import RgbImage, decode_image
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.parsing.parser import Parser, Parsing
 from pipeline.shards.making.job import run_job
-from pipeline.shards.making.plan import ParseSettings
 from pipeline.shards.making.run import RunSettings
+from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.worker import build_parser
 
 BATCH = 16
@@ -93,7 +92,7 @@ def bare_parser(parser: Parser, decoded: list[RgbImage]) -> None:
         parser.parse(decoded[start : start + BATCH])
 
 
-def _bare_process(settings: ParseSettings, paths: list[Path], barrier: Any, rates: Any) -> None:
+def _bare_process(settings: ShardSettings, paths: list[Path], barrier: Any, rates: Any) -> None:
     torch.set_num_threads(1)
     parser = build_parser(settings, "cpu")
     decoded = [decode_image(path.read_bytes()) for path in paths]
@@ -102,7 +101,7 @@ def _bare_process(settings: ParseSettings, paths: list[Path], barrier: Any, rate
     rates.put(timed(lambda: bare_parser(parser, decoded), len(decoded)))
 
 
-def two_bare_parsers(settings: ParseSettings, paths: list[Path]) -> float:
+def two_bare_parsers(settings: ShardSettings, paths: list[Path]) -> float:
     """Images a second of two processes that do nothing but the parser, at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier, rates = context.Barrier(2), context.Queue()
@@ -130,10 +129,10 @@ def plain_loop(parser: Parser, paths: list[Path], out: Path) -> None:
         Image.fromarray(shielding_image(image, mask)).save(out / f"{number}-shielded.png")
 
 
-def stage(manifest: pa.Table, folder: Path, settings: ParseSettings, workers: int) -> dict[str, Any]:
+def stage(manifest: pa.Table, folder: Path, settings: ShardSettings, workers: int) -> dict[str, Any]:
     """The stage itself, into a temporary folder."""
     with tempfile.TemporaryDirectory() as out:
-        run = RunSettings(workers=workers, threads=1, batch_size=BATCH, device="cpu")
+        run = RunSettings(workers=workers, threads=1, device="cpu", work=WorkSettings(batch_size=BATCH))
         timings = run_job("benchmark", manifest, folder, Path(out) / "shards", settings, run, quiet=True).timings
     return {"images_per_second": round(timings.images_per_second, 1), "startup_seconds": timings.startup_seconds}
 
@@ -177,7 +176,7 @@ def workers() -> list[Path]:
     return found
 
 
-def memory(manifest: pa.Table, folder: Path, settings: ParseSettings) -> dict[str, Any]:
+def memory(manifest: pa.Table, folder: Path, settings: ShardSettings) -> dict[str, Any]:
     """The most memory of the driver and of a worker during a run of two workers."""
     peaks = {"driver": 0.0, "worker": 0.0}
     ended = threading.Event()
@@ -211,8 +210,8 @@ def main() -> None:
     facts = load_facts(options.dataset)
     folder = dataset_folder(facts, options.root, os.environ)
     manifest = repeat_rows(read_dataset(facts, folder).manifest, options.images)
-    settings = ParseSettings(
-        options.parser, options.settings, None, "white", 0, False, SHARD_ROWS, 64, 64_000_000, 0.02, 0.6
+    settings = ShardSettings(
+        parser=options.parser, settings=options.settings, shard_rows=SHARD_ROWS, low_confidence=0.6
     )
     paths = [folder / path for path in manifest["path"].to_pylist()]
     some = paths[:LOOP_IMAGES]
@@ -240,7 +239,7 @@ def main() -> None:
     decoded.clear()
     with tempfile.TemporaryDirectory() as plugin:
         install_cheap_parser(Path(plugin))
-        cheap = replace(settings, parser="cheap", parser_settings={}, shard_rows=512)
+        cheap = ShardSettings(parser="cheap", low_confidence=0.6)
         for images in filter(None, options.memory.split(",")):
             rows = repeat_rows(manifest, int(images))
             result[f"d_memory_{images}_images"] = memory(rows, folder, cheap)

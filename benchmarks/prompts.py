@@ -21,6 +21,7 @@ import torch
 from pipeline.losses.image_text import image_text_cross_entropy
 from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.models.settings import ModelSettings
 from pipeline.training.prompt_task import PromptBatch, PromptTask
 
 TOKENS = 4
@@ -64,7 +65,7 @@ def _peak() -> float:
 def measure(identities: int, clothes_classes: int, batch: int, chunk: int, steps: int, threads: int) -> Figures:
     """Run one size in this process."""
     torch.set_num_threads(threads)
-    clip = load_clip("ViT-B-16-quickgelu").freeze()
+    clip = load_clip(ModelSettings(pretrained=None)).freeze()
     generator = torch.Generator().manual_seed(0)
     before = _peak()
 

@@ -242,9 +242,9 @@ def main() -> None:
         (folder / "images").mkdir()
         files = write_folder(reader, rows, folder / "images")
         started = time.process_time()
-        store = open_store(reader, rows, size, policy="always", folder=folder / "cache")
+        store = open_store(reader, rows, size, LoadingSettings(pixels="always"), folder=folder / "cache")
         built = time.process_time() - started
-        plain = open_store(reader, rows, size, policy="never", threads=1)
+        plain = open_store(reader, rows, size, LoadingSettings(pixels="never"), threads=1)
         labels = index_classes(reader.ids.person_id[rows]).labels
         data = EncoderData(
             store=store,

@@ -26,21 +26,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.datasets.manifest import ManifestRow
 from pipeline.features.extraction import encode_images
-from pipeline.images import encode_image, encode_label_map, encode_mask
 from pipeline.labels import LIP
 from pipeline.models.clip import Clip, load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.recompute import recompute_activations
-from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.shards.making.writer import ShardRow, describe_shard, open_shard, write_quarantine
+from pipeline.models.settings import ModelSettings
+from pipeline.parsing.masks import clothes_mask
+from pipeline.parsing.quality import Quality
+from pipeline.precision import Precision
+from pipeline.shards.making.rows import make_row, write_rows
+from pipeline.shards.making.writer import ShardRow
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.record import write_record
-from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
 from pipeline.shards.store import open_store
 from pipeline.trainer.distributed import tensor_fields
 from pipeline.trainer.engine import Engine, TrainingRun
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.record import peak_memory
 from pipeline.trainer.timing import PHASES
 from pipeline.training.batches import EncoderBatch, EncoderData
@@ -54,18 +55,9 @@ MEAN = STD = (0.5, 0.5, 0.5)
 OUTFITS = 2
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model to measure."""
-
-    name: str
-    stem: str
-    size: tuple[int, int]
-
-
 MODELS = {
-    "vit-b-16": Model("ViT-B-16-quickgelu", "patch", (256, 128)),
-    "small": Model("walker-clip", "conv", (128, 64)),
+    "vit-b-16": ModelSettings(pretrained=None),
+    "small": ModelSettings(name="walker-clip", pretrained=None, stem="conv", image_size=(128, 64)),
 }
 
 
@@ -77,51 +69,8 @@ def _shard_row(index: int, images: int, size: tuple[int, int]) -> ShardRow:
     labels[size[0] // 4 : 3 * size[0] // 4, size[1] // 4 : 3 * size[1] // 4] = 5
     mask = clothes_mask(labels, LIP.clothes)
     person, take = divmod(index, images)
-    name = f"train/{person:04d}-{take:02d}.jpg"
-    return ShardRow(
-        image_id=name,
-        path=name,
-        split="train",
-        person_id=person,
-        camera_id=take % 3,
-        clothes_id=OUTFITS * person + take % OUTFITS,
-        tracklet_id=None,
-        width=size[1],
-        height=size[0],
-        image=encode_image(image),
-        label_map=encode_label_map(labels),
-        clothes_mask=encode_mask(mask),
-        shielded_image=encode_image(shielding_image(image, mask)),
-        clothes_fraction=float(mask.mean()),
-        person_fraction=0.25,
-        confidence=0.9,
-        flags=(),
-    )
-
-
-def _write_shards(folder: Path, persons: int, images: int, size: tuple[int, int]) -> None:
-    folder.mkdir()
-    provenance = Provenance(
-        schema_version=SCHEMA_VERSION,
-        dataset="random",
-        parser="none",
-        parser_settings={},
-        weights_sha256="",
-        label_scheme="lip",
-        labels=LIP.labels,
-        clothes_labels=tuple(LIP.labels[number] for number in sorted(LIP.clothes)),
-        fill="white",
-        dilate=0,
-        fill_holes=False,
-        fingerprint="0" * 64,
-    )
-    path = folder / shard_name(0, 1)
-    with open_shard(path, provenance, row_group_rows=64) as writer:
-        for index in range(persons * images):
-            writer.add(_shard_row(index, images, size))
-        writer.finish(sources_sha256="0" * 64)
-    write_quarantine(folder, [])
-    write_record(folder, "0" * 64, "random", {}, {}, [describe_shard(path)], {"seconds": 1.0})
+    row = ManifestRow(f"{person:04d}-{take:02d}.jpg", "train", person, take % 3, OUTFITS * person + take % OUTFITS)
+    return make_row(row, image, labels, mask, Quality(0.25, float(mask.mean()), 0.9, ()))
 
 
 @dataclass(frozen=True)
@@ -143,15 +92,15 @@ class Setting:
 
 
 def _load(setting: Setting) -> Clip:
-    model = MODELS[setting.model]
-    return load_clip(model.name, None, stem=model.stem, image_size=model.size)
+    return load_clip(MODELS[setting.model])
 
 
 def _data(setting: Setting, folder: Path) -> EncoderData:
     """Batches from real shards; the number of images makes ``steps`` steps an epoch."""
     persons, images = setting.identities, setting.images * setting.steps
-    size = MODELS[setting.model].size
-    _write_shards(folder / "shards", persons, images, size)
+    size = MODELS[setting.model].image_size
+    (folder / "shards").mkdir()
+    write_rows(folder / "shards", "random", [_shard_row(index, images, size) for index in range(persons * images)])
     reader = ShardReader(folder / "shards")
     rows = np.arange(persons * images)
     labels = reader.ids.person_id[rows]

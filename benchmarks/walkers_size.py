@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pipeline.config import Parameters
-from pipeline.datasets.walkers.population import WalkerSettings
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import render_walkers
 from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.protocols import CLOTHES_CHANGING
@@ -30,8 +30,8 @@ def noisy_oracle(seed: int, people: int, noise: float) -> FeatureSet:
     """Features of ``people`` test people of a data seed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        settings = WalkerSettings(seed=seed, height=64, train_identities=TRAIN_IDENTITIES, test_identities=people)
-        render_walkers(folder / "walkers", settings)
+        settings = SynthSettings(height=64, train_identities=TRAIN_IDENTITIES, test_identities=people)
+        render_walkers(folder / "walkers", settings, seed)
         parameters = Parameters.model_validate({"data": {"root": name}})
         oracle.run(parameters, Console(quiet=True), "visible", folder / "features.parquet")
         items, _ = read_features(folder / "features.parquet")

@@ -14,17 +14,16 @@ The features go to a Parquet file beside the .npz, and the scores, with their 95
 """
 
 import argparse
-import io
 import json
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages import cli
+import pipeline
+from pipeline.errors import PipelineError
 
 LABELS = ("role", "person_id", "camera_id", "clothes_id")
 
@@ -43,14 +42,14 @@ def main() -> None:
     """Write the features, score them and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arrays", type=Path, help=".npz file of the arrays")
-    given = parser.parse_args()
-    printed = io.StringIO()
-    with redirect_stdout(printed):
-        code = cli.run(["evaluate", "--features", str(write_features(given.arrays)), "--json"])
-    if code:
-        sys.exit(code)
+    path = write_features(parser.parse_args().arrays)
+    try:
+        scores = pipeline.score_features(path)
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+    path.with_suffix(".json").write_text(json.dumps(scores, indent=2) + "\n")
     print(f"{'protocol':<10} {'queries':>7} {'Rank-1':>7} {'mAP':>7}")
-    for name, figures in json.loads(printed.getvalue())["protocols"].items():
+    for name, figures in scores.items():
         print(f"{name:<10} {figures['n_query']:>7} {figures['rank1']:>7.1f} {figures['mAP']:>7.1f}")
 
 

@@ -8,7 +8,10 @@ an error which another one wraps is found too. PyTorch is imported only where a 
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.errors import PipelineError, WorkError
 
 GIBIBYTE = 1024**3
 
@@ -30,6 +33,7 @@ _FAULT_WORDS = (
     "nccl error",
     "device-side assert",
     "no cuda gpus are available",
+    "found no nvidia driver",
 )
 _ASKED = re.compile(r"tried to allocate ([\d.]+ ?[KMGT]i?B|\d+ bytes)", re.IGNORECASE)
 
@@ -148,3 +152,30 @@ def out_of_memory_line(error: BaseException, tried: str, device: str, lower: Seq
     memory = describe_memory("cpu" if _is_machines(error) else device)
     advice = f"; less is needed with {', or '.join(lower)}" if lower else ""
     return f"out of memory: {tried}: {wanted}{memory}{advice}"
+
+
+@contextmanager
+def fitting(tried: str, device: str, lower: Sequence[str]) -> Iterator[None]:
+    """Work that may not fit into the device's memory, or into the machine's.
+
+    Args:
+        tried: The work, with the settings that decide its size.
+        device: That it runs on.
+        lower: Settings that need less.
+
+    Raises:
+        WorkError: It did not fit; one line says what was tried, what there is, and what needs less.
+    """
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise WorkError(out_of_memory_line(error, tried, device, lower)) from error
+
+
+def half(name: str, value: int, least: int = 1) -> list[str]:
+    """A setting at half its value, for :func:`fitting` to advise; nothing if that is less than is allowed."""
+    return [f"{name}={value // 2}"] if value // 2 >= least else []

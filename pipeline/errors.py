@@ -26,6 +26,7 @@ class BadImageError(PipelineError):
     """
 
     def __init__(self, reason: str, detail: str) -> None:
+        detail = detail.strip() or "no more is known"  # an error of the system may come without a word
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -6,8 +6,6 @@ Images are uint8 arrays of shape (height, width, 3) in RGB order.
 
 import errno
 import io
-import os
-import stat
 import warnings
 from pathlib import Path
 from typing import TypeAlias
@@ -18,12 +16,22 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import BadImageError
+from pipeline.limited_reading import FileTooLargeError, read_limited
 
 RgbImage: TypeAlias = NDArray[np.uint8]
 LabelMap: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.bool_]
 
 DEFAULT_MAX_PIXELS = 64_000_000
+MAX_SIDES_RATIO = 100
+"""The longer side as a multiple of the shorter one: a thinner image shows no person, and breaks resizing."""
+BYTES_PER_PIXEL = 4
+OTHER_BYTES = 16 * 1024 * 1024
+
+
+def max_bytes(max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
+    """Bytes that the file of an image of so many pixels may have: its pixels uncompressed, and 16 MiB of notes."""
+    return BYTES_PER_PIXEL * max_pixels + OTHER_BYTES
 
 
 _MACHINES_FAULT = {
@@ -32,26 +40,23 @@ _MACHINES_FAULT = {
 """Errors that tell of the machine or of its network, not of one file: no reason to give an image up."""
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file's bytes.
+def read_bytes(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
+    """Read a file's bytes, if there are not too many for an image: see :func:`max_bytes`.
 
     Raises:
-        BadImageError: ``missing`` or ``unreadable`` (no permission, no regular file, a broken disk).
+        BadImageError: ``missing``, ``unreadable`` (no permission, no regular file, a broken disk) or ``too_large``.
         OSError: The machine cannot read just now, whatever the file: too many open files, a file server that is gone.
     """
     try:
-        # without waiting: opening a named pipe would else wait for a writer for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise BadImageError("unreadable", f"{path} is no regular file")
-            return stream.read()
+        return read_limited(path, max_bytes(max_pixels))
     except (FileNotFoundError, NotADirectoryError):
         raise BadImageError("missing", f"no file at {path}") from None
     except OSError as error:
         if error.errno in _MACHINES_FAULT:
             raise
-        raise BadImageError("unreadable", f"{path}: {error.strerror or error}") from error
+        raise BadImageError("unreadable", f"{path}: {error.strerror or error or type(error).__name__}") from error
+    except FileTooLargeError as error:
+        raise BadImageError("too_large", f"{path}: {error}") from error
     except ValueError as error:  # a null byte in the name
         raise BadImageError("missing", f"no file can have the name {path!r}: {error}") from error
 
@@ -81,9 +86,13 @@ def check_size(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
     """Number of pixels by the header alone.
 
     Raises:
-        BadImageError: ``empty``, ``not_an_image`` or ``too_large``.
+        BadImageError: ``empty``, ``not_an_image``, ``too_thin`` (see :data:`MAX_SIDES_RATIO`) or ``too_large``.
     """
     width, height = image_size(data)
+    if max(width, height) > MAX_SIDES_RATIO * min(width, height):
+        raise BadImageError(
+            "too_thin", f"{width} x {height} pixels; one side may be at most {MAX_SIDES_RATIO} times the other"
+        )
     if width * height > max_pixels:
         raise BadImageError("too_large", f"{width} x {height} pixels; the limit is {max_pixels}")
     return width * height
@@ -95,8 +104,8 @@ def decode_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> RgbImage:
     Grey, palette, alpha and 16-bit images become 8-bit RGB; of an animation, the first frame is taken.
 
     Raises:
-        BadImageError: ``empty``, ``not_an_image``, ``too_large`` (checked on the header), ``truncated`` or
-            ``unsupported``.
+        BadImageError: ``empty``, ``not_an_image``, ``too_thin`` or ``too_large`` (checked on the header), ``truncated``
+            or ``unsupported``.
     """
     check_size(data, max_pixels)
     return decode_pixels(data)

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.errors import InputError
 from pipeline.settings import SettingsGroup
-from pipeline.yaml_files import one_line
+from pipeline.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -139,17 +138,8 @@ def find_scheme(value: str | Mapping[str, Any]) -> LabelScheme:
                 f"unknown label scheme {value!r}; known: {', '.join(SCHEMES)}, or a YAML file with name, labels "
                 f"and clothes"
             )
-        return _described(_read_yaml(path), str(path))
+        return _described(read_yaml(path, "label scheme"), str(path))
     return _described(value, "the label scheme")
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"label scheme not found: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"label scheme {path} cannot be read as YAML: {one_line(error)}") from error
 
 
 def _described(value: Any, where: str) -> LabelScheme:

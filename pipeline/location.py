@@ -1,12 +1,16 @@
 """Where something lies: a local path, or a URI of any file system that pyarrow or fsspec knows."""
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+_HOME = re.compile(r"~[\w.-]*(/|$)", re.ASCII)
 
 _SAFE = "/!$&'()*+,;=:@ ~"
 """Kept in file names when they become part of a URI: all but what would end its path or be taken for an escape."""
@@ -74,15 +78,35 @@ class Location:
 Place: TypeAlias = Location | Path | str
 
 
+def expand_home(value: Any) -> Any:
+    """A path with ``~`` or ``~name`` at its beginning written out, as a shell does; the one meaning of ``~``.
+
+    Every path that an option, a parameter or a YAML file gives passes through here: a shell leaves the ``~`` of
+    ``--out=~/x`` as it is, and YAML knows none. A name that no user has stays as it is.
+
+    Args:
+        value: A text or a path, or a list or a mapping with such values at any depth; all else is given back.
+    """
+    if isinstance(value, str):
+        return os.path.expanduser(value) if _HOME.match(value) else value  # noqa: PTH111 (an unknown name is no error)
+    if isinstance(value, Path):
+        return Path(expand_home(str(value)))
+    if isinstance(value, Mapping):
+        return {key: expand_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand_home(item) for item in value]
+    return value
+
+
 def locate(place: Place) -> Location:
-    """A place as users give it; ``file://`` URIs become local paths.
+    """A place as users give it; ``file://`` URIs become local paths, and ``~`` is the home folder.
 
     Raises:
         InputError: It is no URI that can be understood.
     """
     if isinstance(place, Location):
         return place
-    text = str(place)
+    text = str(expand_home(place))
     if text.startswith("file://"):
         text = urlsplit(text).path
     damaged = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+):/[^/]", text)

@@ -1,8 +1,8 @@
-"""Ordered work on a small thread pool: reading, decoding and encoding go on while the network computes."""
+"""Ordered work on a small thread pool: reading, decoding, encoding and batches go on while the network computes."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Generic, TypeVar
 
@@ -99,3 +99,25 @@ def map_ahead(
     """
     with closing(MapAhead(pool, function, items, ahead)) as results:
         yield from results
+
+
+def prefetch(make: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
+    """Yield ``make(item)`` in the order of ``items`` while threads make the next ones.
+
+    When the iterator is closed, dropped or fails, what is not begun is cancelled, and the threads have ended when
+    control comes back.
+
+    Args:
+        make: Makes one; with several threads it must be thread-safe.
+        items: What to make.
+        threads: How many make at the same time.
+        ahead: Results that may wait for their turn; 0: each is made when it is asked for, in the caller's thread.
+
+    Raises:
+        Exception: What ``make`` raised, at that item's turn.
+    """
+    if not ahead or not threads:
+        yield from map(make, items)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="prefetch") as pool:
+        yield from map_ahead(pool, make, items, ahead)

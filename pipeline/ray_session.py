@@ -1,6 +1,10 @@
-"""Ray: a quiet session on a local or a remote cluster, and what it has."""
+"""Ray: a quiet session on a local or a remote cluster, what it has, and whether it is still alive.
+
+Every command that uses Ray starts or joins it here, so that all say the same when it cannot be had.
+"""
 
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -12,6 +16,7 @@ from typing import Any
 
 import pipeline
 from pipeline.errors import InputError, WorkError
+from pipeline.ray_address import ADDRESS_VARIABLE, check_address, one_line
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # shards never pass through it: tasks and entries are small
 
@@ -24,8 +29,20 @@ _RAY_ENVIRONMENT = {
 }
 """What Ray reads from its environment when it starts; a user's own setting wins."""
 
-ADDRESS_VARIABLE = "RAY_ADDRESS"
-"""Where users name the cluster that every command of theirs is to use."""
+_LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no other machine joins: Ray binds to the loopback interface
+}
+_JOINING_ENVIRONMENT = {
+    "RAY_NUM_REDIS_GET_RETRIES": "3",  # of half a minute each, to reach what has answered as a cluster does
+}
+
+_TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+_TEMPORARY_VARIABLE = "RAY_TMPDIR"
+_SHORT_TEMPORARY = "/tmp"  # where Ray itself puts its folder without TMPDIR
+_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+_LONGEST_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.10"
+"""Of Ray's sockets below the temporary folder; their whole path must fit into ``_SOCKET_BYTES``."""
 
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray in the process that ``ray job submit`` starts; it holds the runtime environment of the job."""
@@ -33,7 +50,8 @@ _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 def default_address() -> str | None:
     """The cluster that the user's environment names; None: a local one is to be started."""
-    return os.environ.get(ADDRESS_VARIABLE) or None
+    named = os.environ.get(ADDRESS_VARIABLE, "")
+    return None if named in ("", "local") else named
 
 
 @dataclass(frozen=True)
@@ -63,15 +81,39 @@ def local_resources(cpus: int | None = None) -> Resources:
     return Resources(cpus=count, gpus=float(torch.cuda.device_count()), node_cpus=count)
 
 
+def _is_open() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
 def is_started_here(address: str | None) -> bool:
     """Whether a session with this address starts a cluster on this machine, rather than joins one that is there."""
-    ray = sys.modules.get("ray")
-    return address is None and not (ray is not None and ray.is_initialized())
+    return address is None and not _is_open()
+
+
+def check_reachable(address: str | None) -> None:
+    """Check, within seconds and without starting anything, that :func:`ray_session` can work with this address.
+
+    Args:
+        address: As for :func:`ray_session`.
+
+    Raises:
+        InputError: No cluster answers at the address, it is of another kind, or a local Ray has no room for its files.
+    """
+    if _is_open():
+        return
+    if address is None:
+        _temporary_folder()
+    else:
+        check_address(address)
 
 
 @contextmanager
 def ray_session(address: str | None, cpus: int | None = None, modules: tuple[str, ...] = ()) -> Iterator[Resources]:
     """Connect to a Ray cluster, or start a quiet local one; leave it at the end. A session that is open is used.
+
+    A local one listens on the loopback interface only and, where Ray can, asks for a token that this process makes.
+    Ray's own answer to SIGTERM, which aborts the process, is undone.
 
     Args:
         address: Of a cluster (``auto``: the one of this machine); None: start a local one.
@@ -79,25 +121,74 @@ def ray_session(address: str | None, cpus: int | None = None, modules: tuple[str
         modules: Folders of packages that the workers of a cluster get besides this one.
 
     Raises:
-        InputError: The address is of Ray Client, or no cluster answers there.
+        InputError: No cluster answers there or it refuses to be joined; or a local one has no room for its files.
         WorkError: A local one does not start.
     """
-    if address is not None and address.startswith("ray://"):
-        raise InputError(
-            f"--address {address}: Ray Client is not supported; give HOST:PORT of the head node, or use ray job submit"
-        )
-    for name, value in _RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    opened = not ray.is_initialized()
+    check_reachable(address)
+    opened = not _is_open()
     if opened:
-        _connect(address, cpus, modules)
+        _prepare_environment(local=address is None)
+        with _handler_of_termination_kept():
+            if address is None:
+                _start(cpus)
+            else:
+                _join(address, modules)
     try:
         yield _find_resources()
     finally:
         if opened:
+            import ray
+
             ray.shutdown()
+
+
+def check_alive() -> None:
+    """Check that the session's Ray still runs on this machine; it takes milliseconds.
+
+    Raises:
+        WorkError: It does not; nothing that is waited for will ever come.
+    """
+    import ray
+
+    node = ray._private.worker._global_node
+    dead = [kind for kind, _ in node.dead_processes()] if node is not None else []
+    if not dead:
+        here = ray.get_runtime_context().get_node_id()
+        if any(found["NodeID"] == here and found["Alive"] for found in ray.nodes()):
+            return
+        dead = ["raylet"]
+    raise WorkError(
+        f"Ray has ended on this machine ({', '.join(sorted(set(dead)))} died): was it killed, or is there too little "
+        f"memory? Run the same command again to go on"
+    )
+
+
+def _prepare_environment(local: bool) -> None:
+    """Set what Ray reads once, when it is imported; a Ray that is imported already stays as it is."""
+    for name, value in {**_RAY_ENVIRONMENT, **(_LOCAL_ENVIRONMENT if local else _JOINING_ENVIRONMENT)}.items():
+        os.environ.setdefault(name, value)
+    if local and "ray" not in sys.modules and not any(name in os.environ for name in _TOKEN_VARIABLES):
+        # one of our own: Ray would write its token into the home folder, which may not be writable
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+
+
+def _temporary_folder() -> str | None:
+    """The short folder that must take the place of TMPDIR for the sockets of a local Ray; None: none is needed.
+
+    Raises:
+        InputError: The folder that the user names for Ray is too long.
+    """
+    room = _SOCKET_BYTES - len(_LONGEST_SOCKET)
+    named = os.environ.get(_TEMPORARY_VARIABLE)
+    if named is not None:
+        if len(os.fsencode(named)) > room:
+            raise InputError(
+                f"{_TEMPORARY_VARIABLE}={named} is too long for the paths of Ray's sockets, by "
+                f"{len(os.fsencode(named)) - room} bytes: set {_TEMPORARY_VARIABLE} to a folder of at most {room}, "
+                f"such as {_SHORT_TEMPORARY}"
+            )
+        return None
+    return _SHORT_TEMPORARY if len(os.fsencode(os.environ.get("TMPDIR", ""))) > room else None
 
 
 def _find_resources() -> Resources:
@@ -110,23 +201,26 @@ def _find_resources() -> Resources:
     )
 
 
-def _connect(address: str | None, cpus: int | None, modules: tuple[str, ...]) -> None:
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+
+
+def _join(address: str, modules: tuple[str, ...]) -> None:
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        _start(cpus, quiet)
-        return
     try:
-        ray.init(address=address, runtime_env=_code_for_workers(modules), **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
+        ray.init(address=address, runtime_env=_code_for_workers(modules), **_QUIET)
+    except Exception as error:  # of many kinds: no answer, another version, a token that is missing
+        ray.shutdown()
+        raise InputError(f"the Ray cluster at {address} cannot be joined: {one_line(error)}") from error
 
 
-def _start(cpus: int | None, quiet: dict[str, Any]) -> None:
+def _start(cpus: int | None) -> None:
     """Start a local cluster; a busy machine gets a second chance, for Ray waits only half a minute for itself."""
     import ray
 
+    short = _temporary_folder()
+    if short is not None:
+        os.environ[_TEMPORARY_VARIABLE] = short
     found = local_resources(cpus)
     for attempt in range(START_ATTEMPTS):
         try:
@@ -136,15 +230,16 @@ def _start(cpus: int | None, quiet: dict[str, Any]) -> None:
                 num_gpus=int(found.gpus),  # those that torch can use
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                **quiet,
+                **_QUIET,
             )
         except Exception as error:  # Ray has no narrower kind for this
-            if "timed out" not in str(error):
-                raise
             ray.shutdown()
-            if attempt + 1 == START_ATTEMPTS:
-                reason = str(error).splitlines()[0]
-                raise WorkError(f"Ray does not start here, the machine may be too busy: {reason}") from error
+            if "timed out" in str(error) and attempt + 1 < START_ATTEMPTS:
+                continue
+            hint = "the machine may be too busy"
+            if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError):
+                hint = f"Ray needs a folder for its files: set {_TEMPORARY_VARIABLE} to a short one that can be written"
+            raise WorkError(f"Ray does not start here: {one_line(error)}; {hint}") from error
         else:
             return
 
@@ -166,17 +261,11 @@ def _code_for_workers(modules: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """While it lasts, a request to terminate stops the run as an interruption does. Ray's own answer is to abort."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can have it so
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
+def _handler_of_termination_kept() -> Iterator[None]:
+    """Undo what the block does to the handler of SIGTERM: Ray's own ends the process in the middle of anything."""
+    before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        if threading.current_thread() is threading.main_thread():  # only the main thread can set one
+            signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

@@ -9,11 +9,10 @@ Credentials and end points come from the environment or from the URI, as pyarrow
 import fnmatch
 import json
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import pyarrow.fs as pa_fs
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file
 from pipeline.files import read_json as read_local_json
+from pipeline.limited_reading import FileTooLargeError, read_limited
 from pipeline.location import Location, Place, locate
 
 _BLOCK_BYTES = 8 * 1024 * 1024
@@ -75,20 +75,28 @@ def _named(location: Location) -> Iterator[None]:
         raise StorageError(f"{location}: {_first_line(error)}") from error
 
 
-def read_bytes(place: Place) -> bytes:
+def read_bytes(place: Place, limit: int | None = None) -> bytes:
     """All bytes of a file.
+
+    Args:
+        place: The file.
+        limit: Bytes that it may have; None: any number.
 
     Raises:
         FileNotFoundError: There is none.
+        FileTooLargeError: It has more bytes than ``limit``.
         OSError: A local file cannot be read.
         StorageError: A remote file system does not answer, or refuses.
     """
     location = locate(place)
     if location.local is not None:
-        return location.local.read_bytes()
+        return location.local.read_bytes() if limit is None else read_limited(location.local, limit)
     file_system, path = _remote(location)
     with _named(location), file_system.open_input_stream(path) as stream:
-        return stream.read()  # type: ignore[no-any-return]
+        data: bytes = stream.read() if limit is None else stream.read(limit + 1)
+    if limit is not None and len(data) > limit:
+        raise FileTooLargeError(None, limit)
+    return data
 
 
 @contextmanager
@@ -205,11 +213,14 @@ def remove_file(place: Place) -> None:
         pass
 
 
-def remove_folder(place: Place) -> None:
-    """Remove a folder with all that is in it, if there is one; what cannot be removed stays."""
+def remove_empty_folder(place: Place) -> None:
+    """Remove a folder if there is one and nothing is in it; what cannot be removed stays."""
     location = locate(place)
     if location.local is not None:
-        shutil.rmtree(location.local, ignore_errors=True)
+        with suppress(OSError):
+            location.local.rmdir()
+        return
+    if list_names(location) or list_folders(location):
         return
     file_system, path = _remote(location)
     try:

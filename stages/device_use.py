@@ -1,45 +1,16 @@
 """What a command tells of its device: how it computes there, and which settings need less where its memory is short."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
-from pipeline.device_faults import is_out_of_memory, out_of_memory_line
-from pipeline.errors import PipelineError, WorkError
-
-
-@contextmanager
-def fitting(tried: str, device: str, lower: Sequence[str]) -> Iterator[None]:
-    """Work that may not fit into the device's memory, or into the machine's.
-
-    Args:
-        tried: The work, with the settings that decide its size.
-        device: That it runs on.
-        lower: Settings that need less.
-
-    Raises:
-        WorkError: It did not fit; one line says what was tried, what there is, and what needs less.
-    """
-    try:
-        yield
-    except PipelineError:
-        raise
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise WorkError(out_of_memory_line(error, tried, device, lower)) from error
+from pipeline.device_faults import fitting, half
 
 
 def training_arithmetic(parameters: Parameters, device: str) -> AbstractContextManager[None]:
     """How the parameters let a training compute on CUDA; ``device`` may be ``auto``."""
     training = parameters.training
     return arithmetic(device, deterministic=training.deterministic, tf32=training.tf32)
-
-
-def _half(name: str, value: int, least: int = 1) -> list[str]:
-    """The setting at half its value, if that is allowed."""
-    return [f"{name}={value // 2}"] if value // 2 >= least else []
 
 
 def _model(parameters: Parameters) -> str:
@@ -59,8 +30,8 @@ def fitting_prompts(parameters: Parameters, device: str) -> AbstractContextManag
         f"prompts.batch_size={settings.batch_size}, prompts.text_chunk={settings.text_chunk}"
     )
     lower = [
-        *_half("prompts.text_chunk", min(settings.text_chunk, settings.batch_size)),
-        *_half("prompts.batch_size", settings.batch_size, least=2),
+        *half("prompts.text_chunk", min(settings.text_chunk, settings.batch_size)),
+        *half("prompts.batch_size", settings.batch_size, least=2),
         *_short(parameters),
     ]
     return fitting(tried, device, lower)
@@ -78,28 +49,21 @@ def fitting_encoder(parameters: Parameters, device: str, workers: int = 1) -> Ab
         f"training.accumulation={2 * training.accumulation}",
         *([] if training.recompute_activations else ["training.recompute_activations=true"]),
         *_short(parameters),
-        *_half("encoder.identities_per_batch", settings.identities_per_batch, least=2),
+        *half("encoder.identities_per_batch", settings.identities_per_batch, least=2),
         f"--workers {2 * workers}",
     ]
     return fitting(tried, device, lower)
-
-
-def fitting_features(parameters: Parameters, device: str) -> AbstractContextManager[None]:
-    """:func:`fitting` for features of images without gradients: extraction, checks between epochs."""
-    count = parameters.evaluate.batch_size
-    tried = f"features by {_model(parameters)}, evaluate.batch_size={count}"
-    return fitting(tried, device, _half("evaluate.batch_size", count))
 
 
 def fitting_figures(parameters: Parameters, device: str) -> AbstractContextManager[None]:
     """:func:`fitting` for figures: features, and maps with gradients."""
     features, maps = parameters.evaluate.batch_size, parameters.figures.batch_size
     tried = f"figures by {_model(parameters)}, evaluate.batch_size={features}, figures.batch_size={maps}"
-    return fitting(tried, device, [*_half("figures.batch_size", maps), *_half("evaluate.batch_size", features)])
+    return fitting(tried, device, [*half("figures.batch_size", maps), *half("evaluate.batch_size", features)])
 
 
 def fitting_pretrain(parameters: Parameters, device: str) -> AbstractContextManager[None]:
     """:func:`fitting` for the pre-training of a CLIP."""
     count = parameters.pretrain.batch_size
     tried = f"pre-training of {_model(parameters)}, pretrain.batch_size={count}"
-    return fitting(tried, device, _half("pretrain.batch_size", count, least=2))
+    return fitting(tried, device, half("pretrain.batch_size", count, least=2))

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Parameters
+from pipeline.config.deciding import deciding_training
 from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
 from pipeline.losses.registry import find_terms
 from pipeline.losses.target_alignment import TargetSettings
 from pipeline.losses.terms import settings_as
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.clip import Clip
+from pipeline.models.clip import Clip, load_clip
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.recompute import recompute_activations
 from pipeline.training.batches import EncoderData
@@ -23,9 +24,8 @@ from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder_task import EncoderTask
 from pipeline.training.learned_prompts import check_learned_prompts, read_learned_prompts
 from pipeline.training.methods import identity_images, term_weights
-from pipeline.training.run_record import deciding
 from pipeline.training.sampler import IdentitySampler
-from pipeline.training.training_data import TrainingData, load_model, read_training_data
+from pipeline.training.training_data import TrainingData, read_training_data
 from stages.console import Console
 
 _FROM_PROMPTS = {
@@ -206,6 +206,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
         InputError: The shards, the prompts, the model or a parameter is wrong.
     """
     prompts = read_learned_prompts(places.prompts, _FROM_PROMPTS)
+    clip = load_clip(parameters.model, parameters.seed)  # a wrong model before any decoding
     drop = prompts.config["parameters"].get("without_clothes") == "drop"
     data = read_training_data(
         places.shards,
@@ -217,7 +218,6 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     )
     if data.store.note:
         console.say(data.store.note)
-    clip = load_model(parameters.model, parameters.seed)
     check_learned_prompts(prompts, data.reader, clip)
     weights = _term_weights(parameters, prompts, console)
     _check_identity_images(parameters, prompts, weights)
@@ -226,10 +226,8 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
         "prompts_sha256": prompts.sha256,
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
-        "camera_embedding": parameters.model.camera_embedding,
         "terms": weights,
-        **({"evaluate_feature": parameters.evaluate.feature} if parameters.training.evaluate_every else {}),
-        **deciding(parameters, "encoder", device),
+        **deciding_training("encoder", parameters, device),
     }
     return Inputs(prompts, data, clip, weights, made_of)
 

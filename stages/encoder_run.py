@@ -9,15 +9,16 @@ from typing import Any
 
 import stages
 from pipeline.config import Parameters
+from pipeline.config.deciding import recorded, unusual_on_cuda
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import save_checkpoint
+from pipeline.precision import Precision
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.distributed import ALONE, Ranks
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.epochs import forget_progress
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
 from pipeline.trainer.workers import WorkerPlan, WorkerReport, run_workers
 from pipeline.training.encoder_task import EncoderTask, train_encoder
@@ -26,7 +27,6 @@ from pipeline.training.run_record import (
     record_text,
     state_folder,
     state_settings,
-    unusual_on_cuda,
     write_timings,
 )
 from pipeline.training.validation import make_validation
@@ -63,7 +63,15 @@ def _train(
     """Train in this process, which is one of ``ranks``; the first one writes the checkpoint. Returns a summary."""
     settings, training = parameters.encoder, parameters.training
     task = make_task(parameters, inputs, device, console.quiet)
-    validation, chosen_by = make_validation(parameters, inputs.data, task.image_encoder, inputs.clip.spec, device)
+    validation, chosen_by = make_validation(
+        training,
+        parameters.evaluate,
+        inputs.data,
+        task.image_encoder,
+        inputs.clip.spec,
+        seed=parameters.seed,
+        device=device,
+    )
     ways: dict[str, Any] = {"tell": console.say} if report is None else {"tell": report.tell, "tick": report.tick}
     engine = Engine(
         precision=Precision(training.precision, device),
@@ -72,8 +80,8 @@ def _train(
         clip=training.clip_gradients,
         ranks=ranks,
         seed=parameters.seed,
-        epoch_done=epoch_hook(parameters, places.out, settings.epochs),
-        resume=state_settings(parameters, places.out, inputs.made_of),
+        epoch_done=epoch_hook(parameters.training, places.out, settings.epochs),
+        resume=state_settings(parameters.training, places.out, inputs.made_of),
         validation=validation,
         quiet=console.quiet,
         **ways,
@@ -118,7 +126,7 @@ def _write(
     }
     files = {
         CURVES_NAME: curves_as_csv(trained.curves),
-        RECORD_NAME: record_text(parameters, "encoder", inputs.made_of, counts, device, ranks.world),
+        RECORD_NAME: record_text(recorded("encoder", parameters), inputs.made_of, counts, device, ranks.world),
     }
     if trained.validations:
         files[VALIDATIONS_NAME] = validations_as_csv(trained.validations)

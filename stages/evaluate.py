@@ -1,20 +1,22 @@
 """The evaluate stage: scores features under named protocols and writes metrics.json."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters
-from pipeline.datasets.catalog import DatasetFacts, load_facts
+from pipeline.datasets.catalog import DatasetFacts
 from pipeline.device import set_threads
 from pipeline.errors import InputError
 from pipeline.evaluation.cost import check_reranking
-from pipeline.evaluation.per_query import DEPTH, write_per_query
+from pipeline.evaluation.per_query import DEPTH, PER_QUERY_SCHEMA, write_per_query
 from pipeline.evaluation.protocols import PROTOCOLS
-from pipeline.evaluation.rerank import Reranking
 from pipeline.evaluation.scoring import named_protocols, possible_protocols, score_protocol
 from pipeline.features.feature_set import CHECKPOINT_KEY, FeatureSet, concatenate, read_features
 from pipeline.files import write_json
+from pipeline.outputs import check_output
+from pipeline.shards.dataset import find_facts
 from stages.console import Console
 
 
@@ -52,18 +54,29 @@ def _read(features: Path | None, query: Path | None, gallery: Path | None) -> tu
     return concatenate([queries, items]), other | metadata
 
 
-def _facts(dataset: str | None, metadata: dict[str, str]) -> DatasetFacts | None:
+def _facts(dataset: str | None, metadata: dict[str, str], shards: Path | None) -> DatasetFacts | None:
     """The data set that was named, else the one that the feature file names, if it is known here."""
     named = metadata.get("dataset")
     if dataset is not None:
-        facts = load_facts(dataset)
+        facts = find_facts(dataset, shards)
         if named is not None and named != facts.name:
             raise InputError(f"the features are of the data set {named}, not of {facts.name}")
         return facts
     try:
-        return None if named is None else load_facts(named)
+        return None if named is None else find_facts(named, shards)
     except InputError:
         return None
+
+
+def check_outputs(out: Path, per_query: Path | None = None, inputs: Sequence[Path | None] = ()) -> None:
+    """Refuse places that cannot be written or hold other things, before anything is read or ranked.
+
+    Raises:
+        InputError: One is such a place.
+    """
+    check_output(out, "json", ["protocols"], inputs)
+    if per_query is not None:
+        check_output(per_query, "parquet", PER_QUERY_SCHEMA.names, [*inputs, out])
 
 
 def run(
@@ -73,6 +86,7 @@ def run(
     out: Path,
     *,
     dataset: str | None = None,
+    shards: Path | None = None,
     protocols: list[str] | None = None,
     rerank: bool = False,
     per_query: Path | None = None,
@@ -85,18 +99,20 @@ def run(
         scored: What to score.
         out: Metrics file to write.
         dataset: Name or file of the data set; None: the one that the features name.
+        shards: Whose record may know the data set; None: at their usual place.
         protocols: Names; None: as the parameters say, else those of the data set.
         rerank: Score the re-ranking as well.
         per_query: File for each query's results.
 
     Raises:
-        InputError: The features, a protocol or a parameter is wrong.
+        InputError: The features, a protocol or a parameter is wrong, or a place cannot be written.
     """
+    check_outputs(out, per_query, [scored.features, scored.query, scored.gallery, scored.train])
     settings = parameters.evaluate
     set_threads(parameters.threads)
     tested = [role for known in PROTOCOLS.values() for role in (*known.query_roles, *known.gallery_roles)]
     items, metadata = _read(scored.features, scored.query, scored.gallery)
-    facts = _facts(dataset, metadata)
+    facts = _facts(dataset, metadata, shards)
     problems: list[str] = []
     named = protocols or settings.protocols
     if named:
@@ -104,13 +120,9 @@ def run(
     else:
         chosen, problems = possible_protocols(items, facts)
     train = items if scored.train is None else read_features(scored.train, "train", tested)[0]
-    reranking = None
-    if rerank or settings.rerank:
-        reranking = Reranking(
-            settings.rerank_neighbours, settings.rerank_averaged, settings.rerank_lambda, settings.rerank_gigabytes
-        )
-    if reranking is not None:
-        check_reranking(items, chosen, reranking)
+    rerank = rerank or settings.rerank
+    if rerank:
+        check_reranking(items, chosen, settings)
     entries, results = [], []
     for protocol in chosen:
         new, warnings, queries = score_protocol(
@@ -119,7 +131,7 @@ def run(
             protocol,
             settings,
             parameters.seed,
-            reranking,
+            rerank,
             DEPTH if per_query else 0,
             console.quiet,
             facts=facts,
@@ -136,7 +148,7 @@ def run(
         "protocols": {entry["name"]: entry for entry in entries if "reranking" not in entry},
         "warnings": problems,
     }
-    if reranking is not None:
+    if rerank:
         result["reranked"] = {entry["name"]: entry for entry in entries if "reranking" in entry}
     write_json(out, result)
     for problem in problems:

@@ -1,25 +1,25 @@
 """The figures stage: the paper's pictures of one or two checkpoints, with their numbers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import __version__
 from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
-from pipeline.datasets.catalog import load_facts
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
-from pipeline.reporting.figures.page import FIGURES, PAGE_NAME, FiguresPage, Part, check_target, write_figures
+from pipeline.outputs import check_writable
+from pipeline.reporting.figures.groups import FigureGroups
+from pipeline.reporting.figures.maker import FigureMaker
+from pipeline.reporting.figures.page import FIGURES, PAGE_NAME, Part, check_target, write_figures
+from pipeline.reporting.figures.section import Section
+from pipeline.reporting.figures.subjects import read_subjects
+from pipeline.reporting.figures.summary import make_page, what_of
 from pipeline.reporting.numbers import Absent
-from pipeline.reporting.origin import Fact
-from pipeline.training.training_data import open_shards
+from pipeline.shards.dataset import open_shards
 from pipeline.workspace import Workspace
 from stages.console import Console
 from stages.device_use import fitting_figures
-from stages.figure_inputs import read_subjects
-from stages.figure_sections import Maker
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,22 @@ class Asked:
     identities: tuple[int, ...] = ()
 
     @property
+    def wanted(self) -> list[str]:
+        """The figures, in the order of the page."""
+        return [key for key in FIGURES if not self.figures or key in self.figures]
+
+    @property
     def places(self) -> list[Path]:
-        """The one or two encoders."""
+        """The one or two encoders; none where only prompts are compared."""
+        if self.wanted == ["prompt-distances"]:
+            return []
         return [self.checkpoint, *([] if self.against is None else [self.against])]
+
+    @property
+    def names_prompts(self) -> bool:
+        """Whether prompts, or the figure of them, were asked for: then they must be there."""
+        named = self.prompts is not None or self.against_prompts is not None
+        return named or "prompt-distances" in self.figures
 
 
 def run(
@@ -71,62 +84,39 @@ def run(
     if asked.against == asked.checkpoint:
         raise InputError(f"--checkpoint and --against are both {asked.checkpoint}; give --against none for one alone")
     check_target(out)
+    check_writable(out)
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
+    reader, facts = open_shards(shards, parameters.data.dataset)
+    groups = FigureGroups(
+        parameters.model, parameters.loading, parameters.evaluate, parameters.figures, parameters.seed
+    )
     with arithmetic(device), fitting_figures(parameters, device):
-        page, facts = _make(parameters, console, workspace, asked, shards, device)
-    files = write_figures(page, facts, out)
-    absent = {part.key: part.section.what for part in page.parts if isinstance(part.section, Absent)}
+        subjects = read_subjects(groups, reader, facts, workspace, asked.places, device=device, quiet=console.quiet)
+        maker = FigureMaker(groups, reader, facts, subjects, device, console.quiet)
+        parts = tuple(Part(key, _section(key, maker, asked, workspace)) for key in asked.wanted)
+    page = make_page(parts, subjects, reader, facts, groups.seed)
+    files = write_figures(page, what_of(subjects, reader, facts, groups), out)
+    absent = {part.key: part.section.what for part in parts if isinstance(part.section, Absent)}
     for key, what in absent.items():
         console.say(f"without {key}: {what}")
-    console.say(f"figures of {facts['dataset']}, {len(files)} files -> {out}")
+    console.say(f"figures of {facts.name}, {len(files)} files -> {out}")
     return {
         "out": str(out),
         "page": str(out / PAGE_NAME),
-        "figures": [part.key for part in page.parts if part.key not in absent],
+        "figures": [part.key for part in parts if part.key not in absent],
         "absent": absent,
         "files": files,
     }
 
 
-def _make(
-    parameters: Parameters, console: Console, workspace: Workspace, asked: Asked, shards: Path, device: str
-) -> tuple[FiguresPage, dict[str, Any]]:
-    reader = open_shards(shards, parameters.data.dataset)
-    data = load_facts(parameters.data.dataset)
-    wanted = [key for key in FIGURES if not asked.figures or key in asked.figures]
-    of_encoders = [key for key in wanted if key != "prompt-distances"]
-    places: Sequence[Path] = asked.places if of_encoders else []
-    subjects = read_subjects(parameters, reader, workspace, places, device, console.quiet)
-    maker = Maker(parameters, reader, data, subjects, device, console.quiet)
-    folders = [folder for folder in (asked.prompts or workspace.prompts, asked.against_prompts) if folder is not None]
-    named = asked.prompts is not None or asked.against_prompts is not None or "prompt-distances" in asked.figures
-    make = {
-        "prompt-distances": lambda: maker.prompt_distances(folders, named),
-        "feature-distances": maker.feature_distances,
-        "tsne": lambda: maker.tsne(asked.identities),
-        "ranked": maker.ranked,
-        "maps": maker.maps,
-    }
-    page = FiguresPage(
-        title=data.title,
-        version=__version__,
-        names=tuple(subject.name for subject in subjects) or ("prompts",),
-        facts=(
-            *(Fact(subject.name, subject.chosen.sha256[:12] or "random weights", True) for subject in subjects),
-            Fact("shards", reader.record_sha256[:12], True),
-            Fact("seed", str(parameters.seed)),
-        ),
-        parts=tuple(Part(key, make[key]()) for key in wanted),
-    )
-    facts: dict[str, Any] = {
-        "dataset": data.name,
-        "shards_sha256": reader.record_sha256,
-        "seed": parameters.seed,
-        "parameters": parameters.figures.model_dump(mode="json"),
-        "checkpoints": [
-            {"name": subject.name, "sha256": subject.chosen.sha256, "method": subject.chosen.method}
-            for subject in subjects
-        ],
-    }
-    return page, facts
+def _section(key: str, maker: FigureMaker, asked: Asked, workspace: Workspace) -> Section | Absent:
+    """One figure, or why it cannot be made."""
+    if key == "prompt-distances":
+        folders = [folder for folder in (asked.prompts or workspace.prompts, asked.against_prompts) if folder]
+        return maker.prompt_distances(folders, asked.names_prompts)
+    if key == "feature-distances":
+        return maker.feature_distances()
+    if key == "tsne":
+        return maker.tsne(asked.identities)
+    return maker.ranked() if key == "ranked" else maker.maps()

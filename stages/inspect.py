@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
+from pipeline.outputs import check_output
 from pipeline.reporting.inspection import Inspection, Selection, inspect_shards
-from pipeline.reporting.page import write_page
+from pipeline.reporting.page import GENERATOR, write_page
+from pipeline.shards.dataset import find_facts
 from pipeline.shards.reader import ShardReader
 from stages.console import Console
 
@@ -47,6 +48,9 @@ def run(
         InputError: There are no shards, or nothing is selected.
     """
     reader = ShardReader(shards, copy=False)
+    beside = reader.folder.local
+    target = out or (Path(PAGE_NAME) if beside is None else beside.absolute().parent / PAGE_NAME)
+    check_output(target, "html", [GENERATOR])
     page = inspect_shards(
         reader,
         title=_title(reader),
@@ -55,18 +59,16 @@ def run(
         images=images,
         seed=seed,
     )
-    beside = reader.folder.local
-    target = out or (Path(PAGE_NAME) if beside is None else beside.absolute().parent / PAGE_NAME)
     size = write_page(page, target, TEMPLATE)
     console.say(f"{len(page.worst) + len(page.random)} images of {reader.folder}, {size / 1e6:.1f} MB -> {target}")
     return Inspected(page, _summary(page, reader, target, size))
 
 
 def _title(reader: ShardReader) -> str:
-    """The data set's title where it is one of the known, else its name."""
+    """The data set's title where it is one of the known or its facts are remembered, else its name."""
     name = reader.metadata.dataset
     try:
-        return load_facts(name).title
+        return find_facts(name, reader.folder).title
     except InputError:
         return name
 

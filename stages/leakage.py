@@ -6,17 +6,20 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Parameters
-from pipeline.datasets.catalog import load_facts
 from pipeline.device import set_threads
 from pipeline.errors import InputError
 from pipeline.evaluation.leakage.measure import measure_leakage, tested_items
 from pipeline.evaluation.leakage.walkers_factors import WALKERS_READER, walkers_factors
 from pipeline.features.feature_set import CHECKPOINT_KEY, read_features
 from pipeline.files import write_json
+from pipeline.outputs import check_output
+from pipeline.shards.dataset import find_facts
 from stages.console import Console
 
 
-def run(parameters: Parameters, console: Console, features: Path, out: Path) -> dict[str, Any]:
+def run(
+    parameters: Parameters, console: Console, features: Path, out: Path, shards: Path | None = None
+) -> dict[str, Any]:
     """Measure leakage and write it to ``out`` as JSON; returns what was written.
 
     Args:
@@ -24,14 +27,16 @@ def run(parameters: Parameters, console: Console, features: Path, out: Path) -> 
         console: For remarks.
         features: Feature file with test images.
         out: JSON file.
+        shards: Whose record may know the data set; None: at their usual place.
 
     Raises:
         InputError: The features are of another data set or rendering, or nothing can be measured.
         WorkError: A regression did not reach its minimum.
     """
+    check_output(out, "json", ["headline"], [features])
     settings = parameters.leakage
     set_threads(parameters.threads)
-    facts = load_facts(parameters.data.dataset)
+    facts = find_facts(parameters.data.dataset, shards)
     items, metadata = read_features(features)
     named = metadata.get("dataset")
     if named not in (None, facts.name):
@@ -40,14 +45,7 @@ def run(parameters: Parameters, console: Console, features: Path, out: Path) -> 
     factors = None
     if facts.reader == WALKERS_READER:
         factors = walkers_factors(items, facts, parameters.data.root, features)
-    measured = measure_leakage(
-        items,
-        factors,
-        folds=settings.folds,
-        l2=settings.penalty,
-        limit=settings.images_per_outfit,
-        seed=parameters.seed,
-    )
+    measured = measure_leakage(items, factors, settings, parameters.seed)
     result = {
         "dataset": facts.name,
         CHECKPOINT_KEY: metadata.get(CHECKPOINT_KEY),

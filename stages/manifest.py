@@ -10,6 +10,7 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetListing, dataset_folder, load_facts, read_dataset
 from pipeline.datasets.counts import compare_counts, counts_as_json, counts_as_text, differences
 from pipeline.datasets.manifest import write_manifest
+from pipeline.outputs import check_output
 from stages.console import Console
 from stages.preflight import check_listing
 
@@ -58,6 +59,7 @@ def run(parameters: Parameters, console: Console, out: Path, strict: bool = Fals
     Raises:
         InputError: The data set or its folder is wrong.
     """
+    check_output(out, "parquet", ["image_id", "path", "split"])
     data = parameters.data
     facts = load_facts(data.dataset)
     listing = read_dataset(facts, dataset_folder(facts, data.root, os.environ))

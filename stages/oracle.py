@@ -14,6 +14,7 @@ from pipeline.datasets.walkers.oracle import KINDS, oracle_features
 from pipeline.errors import InputError
 from pipeline.evaluation.leakage.walkers_factors import WALKERS_READER
 from pipeline.features.feature_set import write_features
+from pipeline.outputs import check_output
 from stages.console import Console
 
 
@@ -29,6 +30,7 @@ def run(parameters: Parameters, console: Console, kind: str, out: Path) -> dict[
     Raises:
         InputError: The data set is not rendered, or its attributes are missing; the kind is unknown.
     """
+    check_output(out, "parquet", ["feature"])
     facts = load_facts(parameters.data.dataset)
     if facts.reader != WALKERS_READER:
         raise InputError(f"oracles exist for rendered data sets (reader {WALKERS_READER}), not for {facts.name}")

@@ -7,24 +7,30 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.config import Parameters
-from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
+from pipeline.config.program import program_digest
+from pipeline.datasets.catalog import DatasetFacts, dataset_folder, load_facts, read_dataset
 from pipeline.datasets.manifest import read_manifest
+from pipeline.datasets.neighbours import check_level
 from pipeline.datasets.tracklets import sample_frames
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, locate
+from pipeline.reporting.overview import list_quarantine
 from pipeline.shards.making.job import JobResult, run_job
-from pipeline.shards.making.plan import ParseSettings, limit_manifest
+from pipeline.shards.making.plan import limit_manifest
 from pipeline.shards.making.run import RunSettings
-from pipeline.shards.making.settings import ParseParameters
+from pipeline.shards.making.settings import ShardSettings
 from pipeline.storage import is_folder
 from stages.console import Console
+
+LOOKED_FOR = 20
+"""Images of a manifest that are looked for in the folder that was given for them."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is parsed: name of the data set, its manifest, and the folder that paths are relative to."""
+    """What is parsed: the data set's facts, its manifest, and the folder that paths are relative to."""
 
-    dataset: str
+    facts: DatasetFacts
     manifest: pa.Table
     folder: Location
 
@@ -45,42 +51,30 @@ def run(parameters: Parameters, console: Console, out: Path, workers: int, overw
     """
     source = read_images(parameters, console, None, None, None)
     how = run_settings(parameters, workers, 0, None)
-    result = parse_source(console, source, parse_settings(parameters.parse), how, locate(out), overwrite)
+    result = parse_source(console, source, parameters.parse, how, locate(out), overwrite)
     check_bad(parameters, result)
     return result
 
 
 def run_settings(parameters: Parameters, workers: int, threads: int, address: str | None) -> RunSettings:
     """How the parameters and the options say that it runs."""
-    parse = parameters.parse
-    return RunSettings(
-        address=address,
-        workers=workers,
-        device=parameters.device,
-        threads=threads or parameters.threads or 1,
-        io_threads=parse.io_threads,
-        batch_size=parse.batch_size,
-        bucket_batches=parse.bucket_batches,
-        gpus_per_worker=parse.gpus_per_worker,
-        restarts=parse.restarts,
-        shard_timeout=parse.shard_timeout,
-    )
+    return RunSettings(address, workers, parameters.device, threads or parameters.threads or 1, parameters.parse)
 
 
 def parse_source(
     console: Console,
     source: Source,
-    settings: ParseSettings,
+    settings: ShardSettings,
     how: RunSettings,
     place: Location,
     overwrite: bool,
 ) -> JobResult:
     """Make the shards, and say first what of."""
     where = f"Ray at {how.address}" if how.address else "a local Ray"
-    images = f"{source.manifest.num_rows:,} images of {source.dataset} in {source.folder}"
+    images = f"{source.manifest.num_rows:,} images of {source.facts.name} in {source.folder}"
     console.say(f"{images}, parser {settings.parser}, on {where}")
     return run_job(
-        dataset=source.dataset,
+        dataset=source.facts.name,
         manifest=source.manifest,
         images=source.folder,
         out=place,
@@ -89,23 +83,8 @@ def parse_source(
         overwrite=overwrite,
         quiet=console.quiet,
         say=console.say,
-    )
-
-
-def parse_settings(parse: ParseParameters) -> ParseSettings:
-    """What decides the shards."""
-    return ParseSettings(
-        parser=parse.parser,
-        parser_settings=dict(parse.settings),
-        clothes_labels=None if parse.clothes_labels is None else tuple(parse.clothes_labels),
-        fill=parse.fill,
-        dilate=parse.dilate,
-        fill_holes=parse.fill_holes,
-        shard_rows=parse.shard_rows,
-        row_group_rows=parse.row_group_rows,
-        max_pixels=parse.max_pixels,
-        min_person_fraction=parse.min_person_fraction,
-        low_confidence=parse.low_confidence,
+        facts=source.facts,
+        program=program_digest("shards", settings.parser),
     )
 
 
@@ -124,6 +103,8 @@ def read_images(
         folder = locate(images or dataset_folder(facts, data.root, os.environ))
         if not is_folder(folder):
             raise InputError(f"there is no folder {folder} with the images of {locate(manifest)}; name it by --images")
+        if folder.local is not None:
+            check_level(folder.local, table["path"].slice(0, LOOKED_FOR).to_pylist())
     else:
         local = dataset_folder(facts, data.root, os.environ)
         folder = locate(local)
@@ -135,7 +116,19 @@ def read_images(
         for note in notes:
             console.say(f"warning: {note} (ccaf-pipeline manifest tells more)")
     table = sample_frames(table, data.frames_per_tracklet)
-    return Source(facts.name, table if limit is None else limit_manifest(table, limit), folder)
+    return Source(facts, table if limit is None else limit_manifest(table, limit), folder)
+
+
+def quarantine_examples(folder: Location) -> dict[str, tuple[str, str]]:
+    """For each reason of the quarantine table its first image and the sentence that says why, by reason.
+
+    Raises:
+        InputError: The table is missing or damaged.
+    """
+    examples: dict[str, tuple[str, str]] = {}
+    for row in list_quarantine(folder):
+        examples.setdefault(row["reason"], (row["image_id"], row["detail"]))
+    return dict(sorted(examples.items()))
 
 
 def check_bad(parameters: Parameters, result: JobResult) -> None:

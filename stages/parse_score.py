@@ -12,6 +12,7 @@ from pipeline.errors import BadImageError, InputError
 from pipeline.files import write_json
 from pipeline.images import LabelMap
 from pipeline.labels import LIP, find_scheme
+from pipeline.outputs import check_output
 from pipeline.parsing.backends import load_backends
 from pipeline.parsing.lite.training.ccp_labels import ccp_target, read_label_table
 from pipeline.parsing.lite.training.scoring import target_scheme
@@ -98,6 +99,8 @@ def run(
     Raises:
         InputError: The parser, the folders or the label scheme are wrong, or no image can be scored.
     """
+    if out is not None:
+        check_output(out, "json", ["parser", "truth_scheme"])
     parse = parameters.parse
     size = None if asked.view is None else parse_size(asked.view)
     set_threads(parameters.threads)

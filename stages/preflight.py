@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.config import Parameters
-from pipeline.datasets.catalog import DatasetFacts, load_facts
+from pipeline.datasets.catalog import DatasetFacts
 from pipeline.features.feature_set import FeatureSet
+from pipeline.shards.dataset import open_shards
 from pipeline.training.preflight import Obstacles, find_obstacles, labels_of_manifest, labels_of_shards
-from pipeline.training.training_data import open_shards
 
 
 def _find(parameters: Parameters, labels: FeatureSet, facts: DatasetFacts, workers: int = 1) -> Obstacles:
@@ -47,7 +47,6 @@ def check_shards(parameters: Parameters, shards: Path, workers: int = 1) -> Obst
     Raises:
         InputError: The shards are missing, damaged, or of another data set.
     """
-    facts = load_facts(parameters.data.dataset)
-    reader = open_shards(shards, parameters.data.dataset)
+    reader, facts = open_shards(shards, parameters.data.dataset)
     drop = parameters.prompts.without_clothes == "drop"
     return _find(parameters, labels_of_shards(reader, facts, drop), facts, workers)

@@ -5,14 +5,20 @@ from typing import Any
 
 from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
+from pipeline.config.deciding import deciding_training
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME
 from pipeline.device import choose_device, set_threads
 from pipeline.files import sha256_of_file, sha256_of_value
-from pipeline.models.checkpoint import WEIGHTS_NAME, save_checkpoint
+from pipeline.locks import hold
+from pipeline.models.checkpoint import WEIGHTS_NAME, check_replaceable, save_checkpoint
 from pipeline.models.clip import clip_state, load_clip
-from pipeline.trainer.epochs import CURVES_NAME, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.outputs import check_writable
+from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
+from pipeline.trainer.epochs import check_progress, forget_progress
+from pipeline.trainer.states import ResumeSettings
 from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
 from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy, zero_unseen_words
+from pipeline.training.run_record import state_folder
 from stages.console import Console
 from stages.device_use import fitting_pretrain
 
@@ -30,12 +36,15 @@ def run(parameters: Parameters, console: Console, data: Path, out: Path, zero_un
         zero_unseen: Write zeros for the embeddings of words that no caption has.
 
     Raises:
-        InputError: The data, the model or a parameter is wrong.
+        InputError: The data, the model or a parameter is wrong; ``out`` holds something else, or another run has it.
         WorkError: The loss is not finite, or memory does not suffice.
     """
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
-    with arithmetic(device), fitting_pretrain(parameters, device):
+    check_writable(out)
+    with hold(out), arithmetic(device), fitting_pretrain(parameters, device):
+        check_replaceable(out, "clip")
+        check_progress(state_folder(out))
         return _run(parameters, console, data, out, zero_unseen, device)
 
 
@@ -43,36 +52,24 @@ def _run(
     parameters: Parameters, console: Console, data: Path, out: Path, zero_unseen: bool, device: str
 ) -> dict[str, Any]:
     settings, model = parameters.pretrain, parameters.model
-    clip = load_clip(
-        model.name,
-        None,
-        stem=model.stem,
-        image_size=model.image_size,
-        stride=model.stride,
-        pixel_mean=model.pixel_mean,
-        pixel_std=model.pixel_std,
-        seed=parameters.seed,
-    ).to(device)
+    clip = load_clip(model.model_copy(update={"pretrained": None}), parameters.seed).to(device)
     images = read_captioned_images(data, model.image_size)
     held_out = max(int(len(images) * HELD_OUT_SHARE), 1)
     made_of = {
         "data_sha256": sha256_of_file(data / PRETRAIN_NAME),
         "model": clip.spec.to_dict(),
-        "parameters": settings.model_dump(mode="json"),
-        "seed": parameters.seed,
+        **deciding_training("clip", parameters, device),
     }
     task = PretrainTask(clip, images.factors, parameters.seed).to(device)
     batches = PretrainBatches(
         images.part(slice(held_out, None)),
-        batch_size=settings.batch_size,
-        caption_every=settings.caption_every,
-        grey_box_probability=settings.grey_box_probability,
+        settings,
         mean=model.pixel_mean,
         std=model.pixel_std,
         seed=parameters.seed,
         device=device,
     )
-    resume = ResumeSettings(out.with_name(f"{out.name}.partial"), sha256_of_value(made_of))
+    resume = ResumeSettings(state_folder(out), sha256_of_value(made_of))
     curves = pretrain(task, batches, settings, resume, console.quiet)
     scores = zero_shot_accuracy(task, images.part(slice(0, held_out)), model.pixel_mean, model.pixel_std)
     summary = {

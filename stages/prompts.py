@@ -10,17 +10,18 @@ import numpy as np
 import torch
 
 from pipeline.config import Parameters
+from pipeline.config.deciding import deciding_training, recorded
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.features.extraction import encode_images
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
-from pipeline.models.clip import Clip
+from pipeline.models.clip import Clip, load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
+from pipeline.precision import Precision
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.engine import Engine
 from pipeline.trainer.epochs import forget_progress
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.record import RECORD_NAME
 from pipeline.training.classes import (
     NO_CLASS,
@@ -32,8 +33,8 @@ from pipeline.training.classes import (
 )
 from pipeline.training.methods import IdentityImages, identity_images
 from pipeline.training.prompt_task import PromptData, PromptTask, train_prompts
-from pipeline.training.run_record import deciding, epoch_hook, record_text, state_settings, write_timings
-from pipeline.training.training_data import TrainingData, load_model, read_training_data
+from pipeline.training.run_record import epoch_hook, record_text, state_settings, write_timings
+from pipeline.training.training_data import TrainingData, read_training_data
 from stages.console import Console
 from stages.device_use import fitting_prompts, training_arithmetic
 
@@ -161,6 +162,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path, keep:
 def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep: bool, device: str) -> dict[str, Any]:
     settings = parameters.prompts
     drop = settings.without_clothes == "drop"
+    clip = load_clip(parameters.model, parameters.seed).freeze().to(device)  # a wrong model before any decoding
     data = read_training_data(
         shards,
         parameters.data.dataset,
@@ -172,14 +174,12 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     if data.store.note:
         console.say(data.store.note)
     source = choose_clothes_source(settings.clothes_classes, data.clothes_ids)
-    clip = load_model(parameters.model, parameters.seed).freeze().to(device)
     learned_from = identity_images(parameters.encoder.method, settings.identity_images)
     made_of = {
         "shards_sha256": data.reader.record_sha256,
         "clip_sha256": clip.weights_sha256,
         "model": clip.spec.to_dict(),
-        "identity_images": learned_from,
-        **deciding(parameters, "prompts", device),
+        **deciding_training("prompts", parameters, device),
     }
     finished = _finished(out, made_of) if keep else None
     if finished is not None:
@@ -189,7 +189,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     classes = _clothes_classes(parameters, source, data, features.clothes)
     generator = torch.Generator().manual_seed(parameters.seed)
     task = _make_task(parameters, clip, len(data.identities), len(classes.index), generator).to(device)
-    resume = state_settings(parameters, out, made_of)
+    resume = state_settings(parameters.training, out, made_of)
     trained = train_prompts(
         task,
         PromptData(
@@ -202,7 +202,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
             device=device,
             clip=parameters.training.clip_gradients,
             tell=console.say,
-            epoch_done=epoch_hook(parameters, out, settings.epochs),
+            epoch_done=epoch_hook(parameters.training, out, settings.epochs),
             resume=resume,
             quiet=console.quiet,
         ),
@@ -233,7 +233,7 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     }
     files = {
         CURVES_NAME: curves_as_csv(trained.curves),
-        RECORD_NAME: record_text(parameters, "prompts", made_of, summary, device, workers=1),
+        RECORD_NAME: record_text(recorded("prompts", parameters), made_of, summary, device, workers=1),
     }
     save_checkpoint(out, "prompts", tensors, config, files=files)
     write_timings(out, trained, settings.batch_size, device)

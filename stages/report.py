@@ -7,16 +7,17 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.config import Parameters
-from pipeline.datasets.catalog import load_facts
+from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.features.feature_set import FeatureSet, read_features
+from pipeline.outputs import check_output
 from pipeline.reporting.numbers import Absent, Metrics, read_metrics
 from pipeline.reporting.origin import Inputs
-from pipeline.reporting.page import Page, write_page
+from pipeline.reporting.page import GENERATOR, Page, write_page
 from pipeline.reporting.recipe import make_recipe
 from pipeline.reporting.report import make_page
 from pipeline.reporting.runs import Run, read_run
-from pipeline.training.training_data import open_shards
+from pipeline.shards.dataset import open_shards
 from pipeline.workspace import Workspace
 from stages.console import Console
 
@@ -53,9 +54,9 @@ def run(
     Raises:
         InputError: Shards or metrics are missing, a file that was named is missing, or one is damaged.
     """
-    facts = load_facts(parameters.data.dataset)
-    inputs, ranking = _read(parameters, workspace, given)
-    settings = parameters.report
+    target = out or workspace.report
+    check_output(target, "html", [GENERATOR])
+    facts, inputs, ranking = _read(parameters, workspace, given)
     page = make_page(
         inputs,
         ranking,
@@ -63,12 +64,9 @@ def run(
         version=__version__,
         recipe=make_recipe(parameters.model_dump(mode="json"), inputs, facts, workspace),
         no_person_ids=facts.no_person_ids,
-        sheet_images=settings.sheet_images,
-        ranked_queries=settings.ranked_queries,
-        ranked_depth=settings.ranked_depth,
+        settings=parameters.report,
         seed=parameters.seed,
     )
-    target = out or workspace.report
     size = write_page(page, target)
     for warning in page.warnings:
         console.say(f"warning: {warning}")
@@ -104,13 +102,15 @@ def _ranking(given: Given, default: Path) -> tuple[FeatureSet | Path | Absent, M
     return read_features(given.features or default)
 
 
-def _read(parameters: Parameters, workspace: Workspace, given: Given) -> tuple[Inputs, FeatureSet | Path | Absent]:
+def _read(
+    parameters: Parameters, workspace: Workspace, given: Given
+) -> tuple[DatasetFacts, Inputs, FeatureSet | Path | Absent]:
     """Read all inputs: those that the page needs, and the others as far as they are there.
 
     Raises:
         InputError: Shards or metrics are missing, a file that was named is missing, or one is damaged.
     """
-    reader = open_shards(given.shards or workspace.shards, parameters.data.dataset)
+    reader, facts = open_shards(given.shards or workspace.shards, parameters.data.dataset)
     metrics = read_metrics(given.metrics or workspace.metrics, f"{EXTRACT} && {EVALUATE}")
     ranking, metadata = _ranking(given, workspace.features)
     inputs = Inputs(
@@ -121,7 +121,7 @@ def _read(parameters: Parameters, workspace: Workspace, given: Given) -> tuple[I
         encoder=_run(given.encoder, workspace.encoder, "encoder"),
         features=metadata,
     )
-    return inputs, ranking
+    return facts, inputs, ranking
 
 
 def _summary(page: Page, target: Path, size: int) -> dict[str, Any]:

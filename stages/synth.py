@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters
-from pipeline.datasets.walkers.population import WalkerSettings, plan_walkers
-from pipeline.datasets.walkers.writer import render_pretraining, render_walkers
+from pipeline.datasets.walkers.population import plan_walkers
+from pipeline.datasets.walkers.settings import SynthSettings
+from pipeline.datasets.walkers.writer import check_renderable, render_pretraining, render_walkers
+from pipeline.locks import hold
+from pipeline.outputs import check_writable
 from pipeline.progress import Progress
 from stages.console import Console
 
@@ -41,20 +45,30 @@ def run(
         root: Folder of data sets to write into.
         only: The part; None: both.
         workers: Rendering processes; None: one per core.
+
+    Raises:
+        InputError: A folder holds what was not rendered, cannot be written, or another run is writing it.
+        DiskError: The disk is full.
     """
-    settings = WalkerSettings(seed=parameters.seed, **parameters.synth.model_dump())
+    settings, seed = parameters.synth, parameters.seed
     parts = [only] if only else list(Part)
-    images = {Part.WALKERS: len(plan_walkers(settings)), Part.PRETRAIN: settings.pretrain_images}
+    images = {Part.WALKERS: len(plan_walkers(settings, seed)), Part.PRETRAIN: settings.pretrain_images}
     rendered: dict[Part, dict[str, Any]] = {}
-    with Progress(sum(images[part] for part in parts), "synth", "image", quiet=console.quiet) as progress:
+    with ExitStack() as stack:
         for part in parts:
-            counts = _render(part, root / part, settings, workers or os.cpu_count() or 1, progress.advance)
+            check_writable(root / part)
+            stack.enter_context(hold(root / part))
+            check_renderable(root / part)
+        total = sum(images[part] for part in parts)
+        progress = stack.enter_context(Progress(total, "synth", "image", quiet=console.quiet))
+        for part in parts:
+            counts = _render(part, root / part, settings, seed, workers or os.cpu_count() or 1, progress.advance)
             rendered[part] = {"folder": str(root / part), **counts}
     return rendered
 
 
 def _render(
-    part: Part, folder: Path, settings: WalkerSettings, workers: int, advance: Callable[[int], None]
+    part: Part, folder: Path, settings: SynthSettings, seed: int, workers: int, advance: Callable[[int], None]
 ) -> dict[str, int]:
     render = render_walkers if part is Part.WALKERS else render_pretraining
-    return render(folder, settings, workers=workers, advance=advance)
+    return render(folder, settings, seed, workers=workers, advance=advance)

@@ -7,12 +7,15 @@ from typing import Any
 
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
+from pipeline.device_faults import fitting
 from pipeline.errors import InputError
+from pipeline.locks import hold
 from pipeline.parsing.lite.backend import LiteParser
 from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.lite.training.recipe import (
     WEIGHTS_NAME,
     ParserData,
+    check_parser_place,
     read_parser_data,
     train_recipe,
     write_trained,
@@ -20,7 +23,6 @@ from pipeline.parsing.lite.training.recipe import (
 from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule
 from stages.console import Console
-from stages.device_use import fitting
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
     """Train, score and write weights, scores, curves and model card; returns the scores by set of images.
 
     Raises:
-        InputError: The photographs, the start or a value is wrong.
+        InputError: The photographs, the start or a value is wrong, ``out`` holds other files, or another run has it.
         WorkError: The loss is not finite.
     """
     if asked.height % 64:
@@ -62,16 +64,20 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
     size = (asked.height, asked.height // 2)
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
+    check_parser_place(out)
     data = read_parser_data(asked.photos, asked.walkers, asked.limit)
     console.say(
         f"{len(data.photos)} photographs and {len(data.walkers)} walkers to train on; "
         f"held out: {', '.join(f'{name} ({len(examples)})' for name, examples in data.held_out.items())}"
     )
-    with fitting(
-        f"train-parser with images of {size[0]}x{size[1]} in {asked.schedule.precision}, "
-        f"--batch-size {asked.batch_size}",
-        device,
-        [f"--batch-size {max(asked.batch_size // 2, 2)}", "a smaller --height", "--precision bfloat16"],
+    with (
+        hold(out),
+        fitting(
+            f"train-parser with images of {size[0]}x{size[1]} in {asked.schedule.precision}, "
+            f"--batch-size {asked.batch_size}",
+            device,
+            [f"--batch-size {max(asked.batch_size // 2, 2)}", "a smaller --height", "--precision bfloat16"],
+        ),
     ):
         trained = train_recipe(
             data,

@@ -39,7 +39,7 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     target = tmp_path / "out"
     for names in (["a", "b"], ["c"]):
-        with atomic_folder(target) as temporary:
+        with atomic_folder(target, lambda folder: ("a", "b")) as temporary:
             for name in names:
                 (temporary / name).write_text(name)
     assert [path.name for path in target.iterdir()] == ["c"]

@@ -15,9 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from pipeline import images as images_module
+from pipeline import limited_reading
 from pipeline.errors import BadImageError
-from pipeline.images import decode_image, encode_image, read_bytes
+from pipeline.images import MAX_SIDES_RATIO, decode_image, encode_image, max_bytes, read_bytes, resize_image
+from pipeline.limited_reading import FileTooLargeError, read_limited
+from pipeline.parsing.lite.backend import squeeze
+from pipeline.parsing.schp.transform import warp_to_input
+from pipeline.reporting.pictures import Box, mask_outline, shrink_image
 
 RNG = np.random.default_rng(0)
 BASE = Image.fromarray(RNG.integers(0, 256, (4, 3, 3), dtype=np.uint8)).resize((30, 40), Image.Resampling.BICUBIC)
@@ -205,6 +209,59 @@ def test_a_machine_that_cannot_read_just_now_is_no_fault_of_the_image(
     def fail(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(images_module.os, "open", fail)
+    monkeypatch.setattr(limited_reading.os, "open", fail)
     with pytest.raises(OSError, match=os.strerror(number)):
         read_bytes(tmp_path / "a.png")
+
+
+def png(width: int, height: int) -> bytes:
+    return encode_image(np.zeros((height, width, 3), np.uint8))
+
+
+LIMITS = [(1, MAX_SIDES_RATIO), (MAX_SIDES_RATIO, 1), (7, 700), (80, 8000), (8000, 80), (640, 64_000), (64_000, 640)]
+
+
+@pytest.mark.parametrize(("width", "height"), LIMITS)
+def test_whatever_is_accepted_can_be_resized_by_all_that_comes_after(width: int, height: int) -> None:
+    image = decode_image(png(width, height))
+    for size in ((256, 128), (64, 32), (1, 1), (4096, 4)):
+        assert resize_image(image, size).shape == (*size, 3)
+    assert squeeze(image, (256, 128)).shape == (256, 128, 3)
+    assert warp_to_input(image, 473).shape == (473, 473, 3)
+    assert shrink_image(image, Box(200, 100)).size > 0
+    assert mask_outline(image, np.ones((height, width), dtype=bool), Box(200, 100)).size > 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 101), (101, 1), (3, 3000), (9000, 2), (60_000, 5)])
+def test_an_image_that_is_too_thin_has_its_own_reason_by_its_header(width: int, height: int) -> None:
+    with pytest.raises(BadImageError) as caught:
+        decode_image(png(width, height))
+    assert caught.value.reason == "too_thin"
+    assert caught.value.detail == f"{width} x {height} pixels; one side may be at most 100 times the other"
+
+
+def test_an_enormous_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(3, 4))
+    with path.open("ab") as stream:
+        stream.truncate(200 * 1024**3)  # sparse: it takes no room
+    with pytest.raises(BadImageError) as caught:
+        read_bytes(path)
+    assert caught.value.reason == "too_large"
+    assert "214,748,364,800 bytes exceeds the limit of 272,777,216 bytes" in caught.value.detail
+    with path.open("ab") as stream:
+        stream.truncate(max_bytes(1000))
+    assert decode_image(read_bytes(path, 1000)).shape == (4, 3, 3), "what is within the limit is read"
+    with pytest.raises(BadImageError, match="too_large"):
+        read_bytes(path, 999)
+
+
+def test_a_file_of_unknown_size_is_read_up_to_the_limit() -> None:
+    """Files of /proc say that they have no bytes."""
+    with pytest.raises(FileTooLargeError, match="the file exceeds the limit of 10 bytes"):
+        read_limited(Path("/proc/self/status"), 10)
+    assert b"python" in read_limited(Path("/proc/self/status"), 100_000)
+
+
+def test_no_reason_is_empty() -> None:
+    assert str(BadImageError("unreadable", "")) == "unreadable: no more is known"

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.limited_reading import FileTooLargeError
 from pipeline.location import Location, locate
 from pipeline.storage import (
     StorageError,
@@ -153,3 +154,13 @@ def test_a_server_that_does_not_answer_is_named(
     with pytest.raises(StorageError, match=r"s3://nobody.*"):
         read_bytes("s3://nobody/x")
     assert os.environ["AWS_ENDPOINT_URL"] == unused_endpoint
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_a_file_is_read_up_to_a_limit(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    folder = locate(tmp_path if place == "local" else f"{request.getfixturevalue('s3_bucket')}/limited")
+    with atomic_output(folder / "x") as temporary:
+        temporary.write_bytes(b"12345")
+    assert read_bytes(folder / "x", 5) == read_bytes(folder / "x") == b"12345"
+    with pytest.raises(FileTooLargeError, match="exceeds the limit of 4 bytes"):
+        read_bytes(folder / "x", 4)

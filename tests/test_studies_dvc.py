@@ -24,9 +24,10 @@ for ending in json csv md html; do echo "{}" > "artifacts/studies/$3/table.$endi
 def dvc(tmp_path_factory):
     """Runs `dvc` in a clone of the repository's files for DVC, beside a command that makes empty tables."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", "data_manifests"):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, folder / name)
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    for name in ("data_manifests", "pipeline", "stages"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = folder / "commands" / "ccaf-pipeline"
     command.parent.mkdir()
     command.write_text(RECORDER)
@@ -66,3 +67,14 @@ def test_a_study_is_out_of_date_when_its_file_changes_and_not_by_what_dvc_writes
     with (dvc.folder / "data_manifests" / "studies" / "table3.yaml").open("a") as stream:
         stream.write("# changed\n")
     assert list(json.loads(dvc("status", "--json", *stages))) == stages[1:]
+
+
+def test_a_study_is_out_of_date_when_the_program_changes_that_decides_its_table(dvc):
+    stage = f"{FILE}:ablate@walkers"
+    dvc("repro", stage)
+    program = dvc.folder / "pipeline"
+    for name in ("parsing/schp/network.py", "trainer/timing.py", "models/weights/walker-clip/MODEL_CARD.md"):
+        (program / name).write_text("# changed\n")
+    assert json.loads(dvc("status", "--json", stage)) == {}
+    (program / "studies" / "statistics.py").write_text("# changed\n")
+    assert list(json.loads(dvc("status", "--json", stage))) == [stage]

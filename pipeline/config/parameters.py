@@ -9,7 +9,7 @@ from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.models.settings import ModelSettings
 from pipeline.reporting.settings import FigureSettings, ReportSettings
 from pipeline.settings import SettingsGroup
-from pipeline.shards.making.settings import ParseParameters
+from pipeline.shards.making.settings import ParseSettings
 from pipeline.shards.settings import LoadingSettings
 from pipeline.training.settings import AllEncoderSettings, PretrainSettings, PromptSettings, TrainingSettings
 
@@ -17,14 +17,16 @@ from pipeline.training.settings import AllEncoderSettings, PretrainSettings, Pro
 class Parameters(SettingsGroup):
     """Everything in ``params.yaml``."""
 
-    seed: int = Field(0, ge=0, description="root of every random choice")
-    device: str = Field("auto", description="auto (CUDA where present, else CPU), cpu, cuda, cuda:1, ...")
-    threads: int = Field(0, ge=0, description="CPU threads of the networks; 0: as torch decides")
+    seed: int = Field(0, ge=0, description="Seed from which every random choice is derived.")
+    device: str = Field(
+        "auto", description="Where the networks run: auto (CUDA if present, else the CPU), cpu, cuda, cuda:1, ..."
+    )
+    threads: int = Field(0, ge=0, description="CPU threads that the networks use; 0 leaves the number to PyTorch.")
     data: DataSettings = DataSettings()
     synth: SynthSettings = SynthSettings()
     model: ModelSettings = ModelSettings()
     pretrain: PretrainSettings = PretrainSettings()
-    parse: ParseParameters = ParseParameters()
+    parse: ParseSettings = ParseSettings()
     loading: LoadingSettings = LoadingSettings()
     prompts: PromptSettings = PromptSettings()
     encoder: AllEncoderSettings = AllEncoderSettings()

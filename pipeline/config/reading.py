@@ -6,14 +6,22 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.parameters import Parameters
 from pipeline.errors import InputError
+from pipeline.location import expand_home
 from pipeline.presets import parameter_file
-from pipeline.shards.making.settings import ParseParameters
-from pipeline.yaml_files import one_line
+from pipeline.shards.making.settings import ParseSettings
+from pipeline.yaml_files import parse_yaml, read_yaml
+
+SHOWN_CHARACTERS = 80
+"""Of a value that is wrong, in its message."""
+
+
+def _shortened(text: str) -> str:
+    """A text as messages show it: its beginning, if it is long."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -45,18 +53,19 @@ def _explain(error: ValidationError, source: str) -> str:
             hint = f"; did you mean {close[0]}?" if close else ""
             problems.append(f"{key} is not a parameter{hint}")
         else:
-            problems.append(f"{key} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
+            given = _shortened(repr(item["input"]))
+            problems.append(f"{key} = {given}: {item['msg'].removeprefix('Value error, ')}")
     return f"{source}: " + "; ".join(problems)
 
 
 def _read_override(override: str) -> tuple[str, Any]:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise InputError(f"--set {override}: expected key=value, such as encoder.epochs=10")
+        raise InputError(f"--set {_shortened(override)}: expected key=value, such as encoder.epochs=10")
     try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override}: the value is not YAML: {one_line(error)}") from error
+        return key.strip(), parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"--set {_shortened(override)}: the value is not YAML: {error}") from error
 
 
 def _forget_other_parsers_settings(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> None:
@@ -64,7 +73,7 @@ def _forget_other_parsers_settings(tree: dict[str, Any], changes: Sequence[tuple
     parse = tree.get("parse")
     chosen = [value for key, value in changes if key == "parse.parser"]
     if isinstance(parse, dict) and chosen:
-        default = ParseParameters.model_fields["parser"].default
+        default = ParseSettings.model_fields["parser"].default
         if chosen[-1] != parse.get("parser", default):
             parse.pop("settings", None)
 
@@ -79,12 +88,7 @@ def read_parameter_tree(path: Path) -> dict[str, Any]:
         InputError: The file is missing or no YAML mapping.
     """
     path = parameter_file(path)
-    try:
-        tree: Any = yaml.safe_load(path.read_text()) or {}
-    except FileNotFoundError:
-        raise InputError(f"parameter file not found: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"parameter file {path} cannot be read as YAML: {one_line(error)}") from error
+    tree = read_yaml(path, "parameter file") or {}
     if not isinstance(tree, dict):
         raise InputError(f"parameter file {path} must be a mapping of sections, not {type(tree).__name__}")
     return tree
@@ -116,7 +120,7 @@ def build_parameters(tree: Mapping[str, Any], changes: Sequence[tuple[str, Any]]
     for key, value in changes:
         _assign(changed, key, value)
     try:
-        return Parameters.model_validate(changed)
+        return Parameters.model_validate(expand_home(changed))
     except ValidationError as error:
         raise InputError(_explain(error, source)) from None
 

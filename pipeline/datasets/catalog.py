@@ -2,27 +2,32 @@
 
 import importlib.util
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.datasets.builder import ManifestBuilder
+from pipeline.datasets.neighbours import find_near
 from pipeline.datasets.readers import Source, find_reader, reader_names
 from pipeline.errors import InputError
-from pipeline.location import locate
-from pipeline.yaml_files import one_line
+from pipeline.location import expand_home, locate
+from pipeline.yaml_files import read_yaml
 
 FACTS_FOLDER = Path("data_manifests")
 DATA_VARIABLE = "CCAF_DATA"
 
 Role = Literal["train", "val", "query", "gallery"]
 Quantity = Literal["identities", "images", "clothes", "cameras", "tracklets"]
+
+
+class UnknownDatasetError(InputError):
+    """No file of facts has this name."""
 
 
 class _Facts(BaseModel):
@@ -60,7 +65,9 @@ class DatasetFacts(_Facts):
     markers: tuple[str, ...] = Field(min_length=1, description="files or folders that the data set's folder holds")
     roles: Mapping[Role, tuple[str, ...]] = Field(description="which splits serve as what")
     protocols: tuple[str, ...] = Field(description="evaluation protocols that the data set defines")
-    no_person_ids: tuple[int, ...] = Field((), description="person ids that stand for nobody (junk, distractors)")
+    no_person_ids: tuple[Annotated[int, Field(ge=-(2**63), lt=2**63)], ...] = Field(
+        (), description="person ids that stand for nobody (junk, distractors)"
+    )
     counts: tuple[PublishedCounts, ...] = ()
     settings: Mapping[str, Any] = Field(default_factory=dict, description="the reader's own settings")
 
@@ -120,10 +127,11 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
         folder: Where the user's own files are.
 
     Raises:
-        InputError: There is no such data set, or its file is wrong.
+        UnknownDatasetError: No data set has this name.
+        InputError: The file is missing or wrong.
     """
     if name_or_path.endswith((".yaml", ".yml")):
-        return _read_facts(Path(name_or_path))
+        return _read_facts(Path(expand_home(name_or_path)))
     for entry in _fact_folders(folder):
         for path in sorted(entry.glob("*.yaml")):
             if _plain(path.stem) == _plain(name_or_path):
@@ -131,7 +139,7 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
                 if facts.name != path.stem:
                     raise InputError(f"{path} names itself {facts.name!r}; file and name must agree")
                 return facts
-    raise InputError(
+    raise UnknownDatasetError(
         f"data set {name_or_path!r} is not known; known are {', '.join(dataset_names(folder))}; "
         "for your own give the path of a YAML file"
     )
@@ -142,16 +150,23 @@ def _plain(name: str) -> str:
 
 
 def _read_facts(path: Path) -> DatasetFacts:
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"data set file not found: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"data set file {path} cannot be read as YAML: {one_line(error)}") from error
+    return check_facts(expand_home(read_yaml(path, "data set file")), f"data set file {path}")
+
+
+def check_facts(tree: Any, where: str) -> DatasetFacts:
+    """Facts out of a tree of plain values, such as YAML gives or :meth:`DatasetFacts.model_dump`.
+
+    Args:
+        tree: The values.
+        where: Where they stand, for the message.
+
+    Raises:
+        InputError: A fact is missing or wrong.
+    """
     try:
         return DatasetFacts.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"data set file {path}: {_explain(error)}") from None
+        raise InputError(f"{where}: {_explain(error)}") from None
 
 
 def _explain(error: ValidationError, prefix: str = "") -> str:
@@ -184,11 +199,29 @@ def dataset_folder(facts: DatasetFacts, root: str | None, environment: Mapping[s
             f"{locate(Path(base))} is not local, and only local folders are listed: where the data set is local, "
             f"make a manifest (ccaf-pipeline manifest); then give it by --manifest and the images by --images"
         )
-    top = Path(base).expanduser()
+    top = Path(expand_home(base))
+    return _folder_of_root(facts, top) or top / (facts.folder or facts.name)
+
+
+def _folder_of_root(facts: DatasetFacts, top: Path) -> Path | None:
+    """The data set's folder below a root, or the root itself if it holds all markers; None if neither is there."""
     found = find_below(facts, top)
     if found is None and top.is_dir() and not missing_markers(facts, top):
         return top
-    return found or top / (facts.folder or facts.name)
+    return found
+
+
+def _right_root(facts: DatasetFacts, top: Path) -> str:
+    """Where the data set is, if it is near ``top``, and the root to give; else empty."""
+
+    def holds(root: Path) -> bool:
+        folder = _folder_of_root(facts, root)
+        return folder is not None and not missing_markers(facts, folder)
+
+    root = find_near(top, holds)
+    return (
+        "" if root is None else f"there is one in {_folder_of_root(facts, root)}: give --root {shlex.quote(str(root))}"
+    )
 
 
 def find_below(facts: DatasetFacts, top: Path) -> Path | None:
@@ -209,10 +242,13 @@ def read_dataset(facts: DatasetFacts, folder: Path) -> DatasetListing:
         InputError: The folder is missing or holds something else, no image follows the layout, or a table is wrong.
     """
     if not folder.is_dir():
-        raise InputError(f"{facts.title} not found: there is no folder {folder}; how to get it: {facts.access}")
+        advice = _right_root(facts, folder.parent) or f"how to get it: {facts.access}"
+        raise InputError(f"{facts.title} not found: there is no folder {folder}; {advice}")
     missing = missing_markers(facts, folder)
     if len(missing) == len(facts.markers):
-        raise InputError(f"{folder} does not look like {facts.title}: it holds none of {', '.join(missing)}")
+        advice = _right_root(facts, folder.parent)
+        none = f"{folder} does not look like {facts.title}: it holds none of {', '.join(missing)}"
+        raise InputError(f"{none}; {advice}" if advice else none)
     rows = ManifestBuilder()
     reader = find_reader(facts.reader)
     settings = reader.settings.model_validate(dict(facts.settings))

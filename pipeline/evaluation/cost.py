@@ -8,7 +8,8 @@ import numpy as np
 
 from pipeline.evaluation.protocols import Protocol, select
 from pipeline.evaluation.ranking import score
-from pipeline.evaluation.rerank import Reranking, check_memory
+from pipeline.evaluation.rerank import check_memory
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.evaluation.similarity import block_rows
 from pipeline.features.feature_set import FeatureSet
 from pipeline.progress import duration
@@ -19,7 +20,7 @@ SHARE = 20
 """The trial is at most one part in so many of the whole."""
 
 
-def check_reranking(items: FeatureSet, protocols: list[Protocol], reranking: Reranking) -> None:
+def check_reranking(items: FeatureSet, protocols: list[Protocol], settings: RerankSettings) -> None:
     """Refuse, before anything is ranked, what :func:`pipeline.evaluation.rerank.reranked_blocks` would refuse later.
 
     Raises:
@@ -30,7 +31,7 @@ def check_reranking(items: FeatureSet, protocols: list[Protocol], reranking: Rer
     for protocol in protocols:
         query, gallery = select(slim, protocol)
         count = len(np.unique(gallery.person_id)) if protocol.single_shot else len(gallery)
-        check_memory(len(query), count, items.features.shape[1], reranking)
+        check_memory(len(query), count, items.features.shape[1], settings)
 
 
 def expected_seconds(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> float | None:

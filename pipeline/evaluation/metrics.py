@@ -7,9 +7,16 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import Values, bootstrap_intervals
-from pipeline.evaluation.protocols import SINGLE_SHOT_DRAWS, Protocol, select
+from pipeline.evaluation.protocols import (
+    SINGLE_SHOT_DRAWS,
+    Protocol,
+    has_good_items,
+    select,
+    why_no_good_items,
+)
 from pipeline.evaluation.ranking import Retrieval, score
-from pipeline.evaluation.rerank import Reranking, reranked_blocks
+from pipeline.evaluation.rerank import reranked_blocks
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.features.feature_set import FeatureSet
 from pipeline.progress import Progress
 
@@ -79,7 +86,7 @@ def evaluate_selected(
     resamples: int = 1000,
     seed: int = 0,
     *,
-    reranking: Reranking | None = None,
+    reranking: RerankSettings | None = None,
     depth: int = 0,
     threads: int | None = None,
     quiet: bool = True,
@@ -101,8 +108,10 @@ def evaluate_selected(
         The protocol's entry of metrics.json, and the results of the queries: one, or one a draw for single-shot.
 
     Raises:
-        InputError: See :func:`summarise` and :func:`reranked_blocks`.
+        InputError: No query has a good item; the message says why. Or see :func:`reranked_blocks`.
     """
+    if not has_good_items(query, gallery, protocol):  # said before hours of ranking
+        raise InputError(f"protocol {protocol.name}: {why_no_good_items(query, gallery, protocol)}")
     galleries = _galleries(gallery, protocol, seed)
     retrievals = []
     quiet = quiet or len(query) * sum(map(len, galleries)) < MANY_PAIRS
@@ -127,7 +136,7 @@ def evaluate_selected(
         entry |= {
             "meaning": f"{protocol.meaning}; re-ranked",
             "distance": "k-reciprocal re-ranking of the cosine (Zhong et al. 2017)",
-            "reranking": reranking.settings(),
+            "reranking": reranking.described(),
         }
     try:
         return entry | summarise(retrievals, resamples, seed), retrievals

@@ -208,6 +208,33 @@ def has_good_items(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -
     return False
 
 
+def why_no_good_items(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> str:
+    """Why no query has a good item, where :func:`has_good_items` says so: the first condition that none fulfils.
+
+    Args:
+        query: As :func:`select` gives it.
+        gallery: Likewise.
+        protocol: The protocol.
+    """
+    shared = np.intersect1d(query.person_id, gallery.person_id)
+    if not len(shared):
+        return (
+            f"no query has a good gallery item: none of the {len(np.unique(query.person_id))} identities of the "
+            f"queries is among the {len(np.unique(gallery.person_id))} of the gallery; are these the right files, "
+            f"numbered alike?"
+        )
+    known = f"no query has a good gallery item: {len(shared)} identities are on both sides, but"
+    if protocol.clothes == "any" or not has_good_items(query, gallery, replace(protocol, clothes="any")):
+        cameras = len(np.unique(np.concatenate([query.camera_id, gallery.camera_id])))
+        if protocol.camera == "tracklet":
+            return f"{known} each of their gallery images is of the query's own tracklet, which the protocol leaves out"
+        only = "all images have the same camera" if cameras == 1 else "none is seen by a second camera"
+        return f"{known} {only}, and the protocol leaves out the images of the query's own camera"
+    return (
+        f"{known} in another camera none of them wears {'the same' if protocol.clothes == 'same' else 'other'} clothes"
+    )
+
+
 def good_items(
     query: FeatureSet, row: int | Integers, gallery: FeatureSet, same: Integers, protocol: Protocol
 ) -> NDArray[np.bool_]:

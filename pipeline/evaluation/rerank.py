@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.evaluation.ranking import best_items
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.evaluation.similarity import Scores, similarity_blocks
 
 ROWS_AT_ONCE = 512
@@ -22,27 +23,6 @@ ENTRY_BYTES = 28  # of an averaged weight at the peak: by row, by column, and th
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Reranking:
-    """Parameters of the method; the defaults are the paper's (section 4.1).
-
-    Attributes:
-        k1: Size of the neighbourhoods.
-        k2: Neighbours over which weights are averaged; 1: none.
-        original_weight: Share of the original distance (lambda in equation 12).
-        gigabytes: More memory than this is refused beforehand.
-    """
-
-    k1: int = 20
-    k2: int = 6
-    original_weight: float = 0.3
-    gigabytes: float = 4.0
-
-    def settings(self) -> dict[str, float]:
-        """What an entry of metrics.json says about it."""
-        return {"k1": self.k1, "k2": self.k2, "lambda": self.original_weight}
 
 
 @dataclass(frozen=True)
@@ -84,25 +64,26 @@ class _SparseBuilder:
         return SparseRows(start, np.concatenate(self._columns), np.concatenate(self._values))
 
 
-def bytes_needed(queries: int, gallery: int, dimension: int, settings: Reranking) -> int:
+def bytes_needed(queries: int, gallery: int, dimension: int, settings: RerankSettings) -> int:
     """Upper bound of the memory: features, neighbours, and the weights of the largest possible neighbourhoods."""
     items = queries + gallery
-    largest = min((settings.k1 + 1) * (round(settings.k1 / 2) + 2), items)
-    averaged = min(largest * settings.k2, items)
-    return items * (4 * dimension + 8 * max(settings.k1 + 1, settings.k2) + ENTRY_BYTES * averaged)
+    k1, k2 = settings.rerank_neighbours, settings.rerank_averaged
+    largest = min((k1 + 1) * (round(k1 / 2) + 2), items)
+    averaged = min(largest * k2, items)
+    return items * (4 * dimension + 8 * max(k1 + 1, k2) + ENTRY_BYTES * averaged)
 
 
-def check_memory(queries: int, gallery: int, dimension: int, settings: Reranking) -> None:
+def check_memory(queries: int, gallery: int, dimension: int, settings: RerankSettings) -> None:
     """Refuse sets that are too large.
 
     Raises:
-        InputError: They may need more memory than ``settings.gigabytes``.
+        InputError: They may need more memory than ``settings.rerank_gigabytes``.
     """
     needed = bytes_needed(queries, gallery, dimension, settings) / 1e9
-    if needed > settings.gigabytes:
+    if needed > settings.rerank_gigabytes:
         raise InputError(
             f"re-ranking {queries} queries and {gallery} gallery items may need {needed:.1f} GB of memory; "
-            f"the limit evaluate.rerank_gigabytes is {settings.gigabytes:g}: raise it, or leave --rerank out"
+            f"the limit evaluate.rerank_gigabytes is {settings.rerank_gigabytes:g}: raise it, or leave --rerank out"
         )
 
 
@@ -187,7 +168,7 @@ def _by_column(weights: SparseRows, first_row: int) -> SparseRows:
     return SparseRows(start, rows[order].astype(np.int32), weights.values[begin:][order])
 
 
-def reranked_blocks(query: Scores, gallery: Scores, settings: Reranking) -> Iterator[tuple[int, Scores]]:
+def reranked_blocks(query: Scores, gallery: Scores, settings: RerankSettings) -> Iterator[tuple[int, Scores]]:
     """Negative re-ranked distances, some queries at a time, for :func:`pipeline.evaluation.ranking.score`.
 
     Args:
@@ -199,15 +180,16 @@ def reranked_blocks(query: Scores, gallery: Scores, settings: Reranking) -> Iter
         Number of the first query of the block, and -d* of equation 12, (q, G).
 
     Raises:
-        InputError: The sets are too large for ``settings.gigabytes``.
+        InputError: The sets are too large for ``settings.rerank_gigabytes``.
     """
     check_memory(len(query), len(gallery), query.shape[1], settings)
     items = np.concatenate([query, gallery])
-    nearest, largest = _neighbours(items, max(settings.k1 + 1, settings.k2))
-    weights = _average(_weights(items, nearest, largest, settings.k1), nearest, settings.k2)
+    k1, k2 = settings.rerank_neighbours, settings.rerank_averaged
+    nearest, largest = _neighbours(items, max(k1 + 1, k2))
+    weights = _average(_weights(items, nearest, largest, k1), nearest, k2)
     del items
     by_column = _by_column(weights, len(query))
-    share = np.float32(settings.original_weight)
+    share = np.float32(settings.rerank_lambda)
     for start, block in similarity_blocks(query, gallery):
         for offset, row in enumerate(block):
             position = start + offset

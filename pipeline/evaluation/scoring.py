@@ -19,8 +19,8 @@ from pipeline.evaluation.protocols import (
     find_protocols,
     has_good_items,
     select,
+    why_no_good_items,
 )
-from pipeline.evaluation.rerank import Reranking
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet
 
@@ -63,8 +63,9 @@ def possible_protocols(items: FeatureSet, facts: DatasetFacts | None) -> tuple[l
         return chosen, remarks
     for protocol in others:
         try:
-            possible = has_good_items(*select(items, protocol), protocol)
-            reason = "" if possible else f"protocol {protocol.name}: no query has a good gallery item"
+            query, gallery = select(items, protocol)
+            possible = has_good_items(query, gallery, protocol)
+            reason = "" if possible else f"protocol {protocol.name}: {why_no_good_items(query, gallery, protocol)}"
         except InputError as error:
             possible, reason = False, str(error)
         if possible:
@@ -80,7 +81,7 @@ def score_protocol(
     protocol: Protocol,
     settings: EvaluateSettings,
     seed: int,
-    reranking: Reranking | None,
+    rerank: bool,
     depth: int,
     quiet: bool,
     *,
@@ -99,7 +100,7 @@ def score_protocol(
     if len(copies):
         gallery = gallery.take(np.setdiff1d(np.arange(len(gallery)), copies))
     foreign = is_foreign(protocol, facts)
-    tell_cost(query, gallery, protocol, reranking is not None, say)
+    tell_cost(query, gallery, protocol, rerank, say)
     warnings = [
         foreign_warning(protocol, facts) if foreign and facts else None,
         checks.copies_warning(copies, protocol),
@@ -108,7 +109,7 @@ def score_protocol(
         checks.training_identities_warning(query, train, protocol),
     ]
     entries, queries = [], []
-    for method in (None, reranking) if reranking else (None,):
+    for method in (None, settings) if rerank else (None,):
         entry, retrievals = evaluate_selected(
             query,
             gallery,

@@ -1,19 +1,12 @@
-"""The image encoder that a command works with, trained or the CLIP of the parameters as it is, and its features."""
+"""The image encoder that a command works with, trained or the CLIP of the parameters as it is."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.config import Parameters
-from pipeline.features.extraction import encode_images, retrieval_feature
 from pipeline.models.checkpoint import load_strictly, read_checkpoint
-from pipeline.models.clip import ClipSpec, build_image_encoder
+from pipeline.models.clip import ClipSpec, build_image_encoder, load_clip
 from pipeline.models.image_encoder import ImageEncoder
-from pipeline.shards.reader import ShardReader
-from pipeline.shards.store import ImageStore, open_store
-from pipeline.training.training_data import load_model
+from pipeline.models.settings import ModelSettings
 
 FROZEN = "frozen"
 
@@ -27,12 +20,14 @@ class ChosenEncoder:
         spec: Its architecture.
         sha256: Hash of its weights; empty for random ones.
         method: That trained it; empty where none did.
+        trained: Whether it is of a checkpoint, which says all about it.
     """
 
     encoder: ImageEncoder
     spec: ClipSpec
     sha256: str
     method: str = ""
+    trained: bool = False
 
 
 def trained_encoder(folder: Path) -> ChosenEncoder:
@@ -48,67 +43,18 @@ def trained_encoder(folder: Path) -> ChosenEncoder:
     if "camera_embedding.cameras" in weights:
         encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.config["camera_embedding"])
     load_strictly(encoder, weights, f"checkpoint {folder}")
-    return ChosenEncoder(encoder, spec, checkpoint.sha256, str(checkpoint.config.get("method", "")))
+    return ChosenEncoder(encoder, spec, checkpoint.sha256, str(checkpoint.config.get("method", "")), trained=True)
 
 
-def frozen_encoder(parameters: Parameters) -> ChosenEncoder:
-    """The encoder of the CLIP that the parameters name, before any training.
+def frozen_encoder(settings: ModelSettings, seed: int) -> ChosenEncoder:
+    """The encoder of the CLIP that the settings name, before any training.
+
+    Args:
+        settings: The section ``model``.
+        seed: Of random weights.
 
     Raises:
         InputError: The model or its weights are wrong.
     """
-    clip = load_model(parameters.model, parameters.seed)
+    clip = load_clip(settings, seed)
     return ChosenEncoder(clip.image_encoder, clip.spec, clip.weights_sha256)
-
-
-def raw_store(chosen: ChosenEncoder, parameters: Parameters, reader: ShardReader, rows: NDArray[np.int64],
-              quiet: bool) -> ImageStore:  # fmt: skip
-    """Raw images at the encoder's size, for one reading of ``rows``."""
-    loading = parameters.loading
-    return open_store(
-        reader,
-        rows,
-        chosen.spec.image_size,
-        views=("raw",),
-        policy=loading.pixels,
-        limit_gigabytes=loading.gigabytes,
-        build=False,
-        quiet=quiet,
-    )
-
-
-def retrieval_features(
-    chosen: ChosenEncoder,
-    parameters: Parameters,
-    reader: ShardReader,
-    rows: NDArray[np.int64],
-    store: ImageStore,
-    device: str,
-    quiet: bool,
-) -> NDArray[np.float32]:
-    """The features that are compared at test time, as the section ``evaluate`` says, of some images of the shards.
-
-    Args:
-        chosen: The encoder; it is moved to ``device``.
-        parameters: All of them.
-        reader: The shards.
-        rows: Images, (N,).
-        store: Raw images at the encoder's size.
-        device: Where the encoder runs.
-        quiet: No progress line.
-    """
-    settings, encoder = parameters.evaluate, chosen.encoder
-    features: NDArray[np.float32] = encode_images(
-        encoder.to(device),
-        store.raw,
-        rows.tolist(),
-        lambda item: retrieval_feature(item, settings.feature),
-        mean=chosen.spec.pixel_mean,
-        std=chosen.spec.pixel_std,
-        cameras=None if encoder.camera_embedding is None else reader.ids.camera_id[rows].tolist(),
-        flip=settings.flip,
-        batch_size=settings.batch_size,
-        device=device,
-        quiet=quiet,
-    ).numpy()
-    return features

@@ -38,7 +38,8 @@ class FeatureSet:
     """Features of some images and what a protocol needs to know of each.
 
     Attributes:
-        features: float32 (N, D), L2-normalised.
+        features: float32 (N, D), L2-normalised; as :meth:`normalised` and :func:`read_features` give them, the length
+            of each is computed in float64.
         image_id: Names, (N,); empty where the file has none.
         role: ``query``, ``gallery``, ``train`` or a data set's finer name, (N,).
         person_id: (N,).
@@ -65,6 +66,10 @@ class FeatureSet:
         chosen = slice(int(positions[0]), int(positions[-1]) + 1) if consecutive else positions
         return replace(self, **{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
+    def normalised(self) -> "FeatureSet":
+        """The same features as :func:`read_features` gives them once they were written: what is scored and shown."""
+        return replace(self, features=normalise_rows(self.features))
+
     def with_role(self, *roles: str) -> "FeatureSet":
         """The rows that have one of the roles."""
         return self.take(np.isin(self.role, roles))
@@ -81,6 +86,26 @@ def concatenate(sets: Sequence[FeatureSet]) -> FeatureSet:
         raise InputError(f"the feature files have different dimensions: {', '.join(map(str, sorted(dimensions)))}")
     return FeatureSet(
         **{field.name: np.concatenate([getattr(item, field.name) for item in sets]) for field in fields(FeatureSet)}
+    )
+
+
+def feature_table(items: FeatureSet) -> pa.Table:
+    """The columns of a feature file; ids that a data set lacks are null."""
+
+    def nullable(values: Integers, kind: pa.DataType) -> pa.Array:
+        return pa.array(values, type=kind, mask=values == NO_ID)
+
+    flat = pa.array(items.features.ravel(), type=pa.float32())
+    return pa.table(
+        {
+            "image_id": pa.array(items.image_id.tolist(), type=pa.string()),
+            "role": pa.array(items.role.tolist(), type=pa.string()),
+            "person_id": pa.array(items.person_id, type=pa.int64()),
+            "camera_id": nullable(items.camera_id, pa.int32()),
+            "clothes_id": nullable(items.clothes_id, pa.int64()),
+            "tracklet_id": nullable(items.tracklet_id, pa.int64()),
+            "feature": pa.FixedSizeListArray.from_arrays(flat, items.features.shape[1]),
+        }
     )
 
 

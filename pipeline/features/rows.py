@@ -1,14 +1,16 @@
-"""Which images of the shards get a feature, in which role, and the table of features."""
+"""Which images of the shards are trained on, and which get a feature, in which role."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.datasets.catalog import load_facts
+from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
-from pipeline.shards.reader import NO_ID, ShardReader
+from pipeline.shards.reader import ShardReader
+
+TEST_ROLES = ("query", "gallery")
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,12 @@ class FeatureRows:
     role: NDArray[np.object_]
 
 
-def feature_rows(reader: ShardReader, dataset: str, roles: list[str]) -> FeatureRows:
+def feature_rows(reader: ShardReader, facts: DatasetFacts, roles: Sequence[str] = TEST_ROLES) -> FeatureRows:
     """Choose the images of some roles.
 
     Raises:
         InputError: A role is not one of the data set's, or the shards lack its splits.
     """
-    facts = load_facts(dataset)
     names: dict[str, str] = {}
     for role in roles:
         splits = next((splits for known, splits in facts.roles.items() if known == role), ())
@@ -43,23 +44,15 @@ def feature_rows(reader: ShardReader, dataset: str, roles: list[str]) -> Feature
     return FeatureRows(index, role_of)
 
 
-def feature_table(reader: ShardReader, rows: FeatureRows, features: NDArray[np.float32]) -> pa.Table:
-    """The feature file's columns; ids that a data set lacks are null."""
-    ids = reader.ids
+def training_rows(reader: ShardReader, facts: DatasetFacts, drop_without_clothes: bool = False) -> NDArray[np.int64]:
+    """Training images in the shards, (N,): those of people, with clothes or without as asked.
 
-    def nullable(values: NDArray[np.int64] | NDArray[np.int32], kind: pa.DataType) -> pa.Array:
-        chosen = values[rows.index]
-        return pa.array(chosen, type=kind, mask=chosen == NO_ID)
-
-    dimension = features.shape[1]
-    return pa.table(
-        {
-            "image_id": pa.array(ids.image_id[rows.index].tolist(), type=pa.string()),
-            "role": pa.array(rows.role.tolist(), type=pa.string()),
-            "person_id": pa.array(ids.person_id[rows.index], type=pa.int64()),
-            "camera_id": nullable(ids.camera_id, pa.int32()),
-            "clothes_id": nullable(ids.clothes_id, pa.int64()),
-            "tracklet_id": nullable(ids.tracklet_id, pa.int64()),
-            "feature": pa.FixedSizeListArray.from_arrays(pa.array(features.ravel(), type=pa.float32()), dimension),
-        }
-    )
+    Raises:
+        InputError: The data set has no training split.
+    """
+    splits = facts.roles.get("train", ())
+    if not splits:
+        raise InputError(f"data set {facts.name} has no training split: it can be evaluated, but not trained on")
+    rows = reader.select(list(splits))
+    rows = rows[reader.ids.person_id[rows] >= 0]
+    return rows[reader.ids.clothes_fraction[rows] > 0] if drop_without_clothes else rows

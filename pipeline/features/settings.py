@@ -11,7 +11,9 @@ class FeatureSettings(SettingsGroup):
     """How the feature that is compared at test time is made."""
 
     feature: Literal["concat", "projected"] = Field(
-        "concat", description="test feature: 768-d and 512-d, or 512-d only"
+        "concat",
+        description="Feature that is compared: hidden and projected side by side (768 + 512 numbers for "
+        "ViT-B/16), or the projected one.",
     )
-    flip: bool = Field(False, description="average the feature with that of the mirrored image")
-    batch_size: int = Field(128, ge=1, description="images a forward pass")
+    flip: bool = Field(False, description="Average the feature with that of the mirrored image.")
+    batch_size: int = Field(128, ge=1, description="Images per forward pass.")

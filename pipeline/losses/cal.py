@@ -12,8 +12,10 @@ from pipeline.settings import SettingsGroup
 class CalSettings(SettingsGroup):
     """Settings of CAL."""
 
-    cal_epsilon: float = Field(0.1, ge=0, le=1, description="CAL: share of the target over all clothes of the person")
-    cal_scale: float = Field(16.0, gt=0, description="CAL: scale of its cosine classifier")
+    cal_epsilon: float = Field(
+        0.1, ge=0, le=1, description="CAL: share of the target that is spread over all clothes of the person."
+    )
+    cal_scale: float = Field(16.0, gt=0, description="CAL: scale of its cosine classifier.")
 
 
 class CosineClassifier(nn.Module):

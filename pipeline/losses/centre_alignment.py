@@ -11,7 +11,7 @@ from pipeline.settings import SettingsGroup
 class CentreSettings(SettingsGroup):
     """Settings of L_con."""
 
-    lambda_con: float = Field(0.1, ge=0, description="lambda_1, weight of the image-image alignment L_con (10)")
+    lambda_con: float = Field(0.1, ge=0, description="lambda_1, the weight of the image-image alignment L_con (10).")
 
 
 def centre_alignment(raw: Tensor, shielding: Tensor, labels: Tensor) -> Tensor:

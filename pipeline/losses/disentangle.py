@@ -16,9 +16,9 @@ Disentangle = Literal["cos2", "cos", "abs", "as-printed"]
 class DisentangleSettings(SettingsGroup):
     """Settings of L_dis."""
 
-    lambda_dis: float = Field(1.0, ge=0, description="lambda_2, weight of the disentangle loss L_dis (15)")
+    lambda_dis: float = Field(1.0, ge=0, description="lambda_2, the weight of the disentangle loss L_dis (15).")
     disentangle: Disentangle = Field(
-        "cos2", description="form of L_dis (15); cos2 stops at orthogonal, as-printed raises the cosine"
+        "cos2", description="Form of L_dis (15); cos2 stops at orthogonal, as-printed raises the cosine."
     )
 
 

@@ -17,10 +17,10 @@ from pipeline.models.heads import IdentityHeads
 class IdentitySettings(SmoothingSettings):
     """Settings of L_id."""
 
-    triplet_margin: float = Field(0.3, ge=0, description="margin of the triplet loss")
-    identity_weight: float = Field(0.25, ge=0, description="weight of each identity cross-entropy")
+    triplet_margin: float = Field(0.3, ge=0, description="Margin of the triplet loss.")
+    identity_weight: float = Field(0.25, ge=0, description="Weight of each identity cross-entropy.")
     identity_features: Literal["all", "projected"] = Field(
-        "all", description="features under L_id; all: CLIP-ReID's three; projected: the 512-d one only"
+        "all", description="Features under L_id: all three of CLIP-ReID, or the projected one only."
     )
 
 

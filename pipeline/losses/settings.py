@@ -10,10 +10,14 @@ from pipeline.settings import SettingsGroup
 class SimilaritySettings(SettingsGroup):
     """How images and texts are compared."""
 
-    similarity: Literal["dot", "cosine"] = Field("dot", description="as in prompts.similarity")
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot", description="How images and texts are compared: dot (CLIP-ReID's), or cosine with CLIP's logit scale."
+    )
 
 
 class SmoothingSettings(SettingsGroup):
     """Targets of cross-entropies."""
 
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="in the identity and image-text cross-entropies")
+    label_smoothing: float = Field(
+        0.1, ge=0, lt=1, description="Label smoothing of the identity and image-text cross-entropies."
+    )

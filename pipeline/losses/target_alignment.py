@@ -14,7 +14,9 @@ class TargetSettings(SettingsGroup):
     """Settings of the alignment to the frozen encoder."""
 
     target: Literal["cached", "computed"] = Field(
-        "cached", description="frozen shielding features of ccaf-plus: of each image once, or of each augmented view"
+        "cached",
+        description="Frozen shielding features of ccaf-plus: cached once per image, or computed "
+        "for each augmented view.",
     )
 
 

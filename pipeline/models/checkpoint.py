@@ -1,6 +1,6 @@
 """Checkpoints: a folder of ``weights.safetensors`` and ``config.json``, written atomically, never unpickled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,23 @@ from torch import Tensor, nn
 from pipeline import __version__
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder, read_json, sha256_of_file, write_json
+from pipeline.ownership import refuse_foreign
 
 WEIGHTS_NAME = "weights.safetensors"
 CONFIG_NAME = "config.json"
+FILES_KEY = "files"
+"""Key of the configuration: all files of the checkpoint, which alone are removed when it is replaced."""
+
+_FIRST_FILES = (
+    WEIGHTS_NAME,
+    CONFIG_NAME,
+    "curves.csv",
+    "record.json",
+    "validations.csv",
+    f"best/{WEIGHTS_NAME}",
+    f"best/{CONFIG_NAME}",
+)
+"""Files of checkpoints of version 0.1.0, whose configuration does not list them."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +53,24 @@ class Checkpoint:
         return {key[len(start) :]: value for key, value in self.tensors.items() if key.startswith(start)}
 
 
+def checkpoint_files(folder: Path) -> Collection[str]:
+    """The files, relative, that a checkpoint lists as its own.
+
+    Raises:
+        InputError: Its configuration is missing or damaged.
+    """
+    config = read_json(folder / CONFIG_NAME, "checkpoint")
+    listed = config.get(FILES_KEY, _FIRST_FILES) if isinstance(config, dict) else None
+    if not isinstance(listed, list | tuple) or not all(isinstance(name, str) for name in listed):
+        raise InputError(f"checkpoint {folder} is damaged: {CONFIG_NAME} has no list of its files")
+    return listed
+
+
 def check_replaceable(folder: Path, kind: str) -> None:
     """Refuse a folder that a checkpoint may not take the place of: whatever is in it would be deleted.
 
     Raises:
-        InputError: It is a file, or a folder that is neither empty nor a checkpoint of this kind.
+        InputError: It is a file, or a folder that is neither empty nor a checkpoint of this kind, or holds more.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
@@ -52,6 +79,7 @@ def check_replaceable(folder: Path, kind: str) -> None:
         raise InputError(
             f"{folder} is there and is no {kind} checkpoint that could be replaced: choose another place, or remove it"
         )
+    refuse_foreign(folder, checkpoint_files(folder))
 
 
 def save_checkpoint(
@@ -69,27 +97,27 @@ def save_checkpoint(
         folder: The checkpoint's folder.
         kind: ``clip``, ``prompts`` or ``encoder``; checked on reading.
         tensors: Weights by name.
-        config: JSON-like; ``kind``, ``version`` and the weights' hash are added.
+        config: JSON-like; ``kind``, ``version``, the weights' hash and the list of all files are added.
         metadata: Strings for the header of the safetensors file.
         files: Texts by file name, such as curves, that belong to the checkpoint.
         add: Writes more into the new folder before it takes its place.
 
     Raises:
         InputError: See :func:`check_replaceable`; or nothing can be written there.
+        DiskError: The disk is full.
     """
     check_replaceable(folder, kind)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, checkpoint_files) as temporary:
         weights = temporary / WEIGHTS_NAME
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, weights, metadata)
         digest = sha256_of_file(weights)
         for name, text in (files or {}).items():
             (temporary / name).write_text(text)
-        write_json(
-            temporary / CONFIG_NAME,
-            {**config, "kind": kind, "version": __version__, "weights_sha256": digest},
-        )
         if add is not None:
             add(temporary)
+        names = [path.relative_to(temporary).as_posix() for path in temporary.rglob("*") if path.is_file()]
+        own = {"kind": kind, "version": __version__, "weights_sha256": digest, FILES_KEY: sorted([*names, CONFIG_NAME])}
+        write_json(temporary / CONFIG_NAME, {**config, **own})
 
 
 def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
@@ -117,12 +145,32 @@ def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
         raise InputError(f"checkpoint {folder} cannot be read: {error}") from error
 
 
+def check_floats(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse integers in the place of floats: quantised weights without their scale would load as other values.
+
+    Raises:
+        InputError: A tensor of the model is of floats, and the one that is to be loaded is not.
+    """
+    wrong = sorted(
+        f"{name} is {str(value.dtype).removeprefix('torch.')}"
+        for name, value in tensors.items()
+        if name in own and own[name].is_floating_point() and not value.is_floating_point()
+    )
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(
+            f"{what} does not fit the model: {', '.join(wrong[:3])}{more}, but these are floating-point numbers in the "
+            f"model; save the weights as float32, float16 or bfloat16"
+        )
+
+
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
     """Load weights; any key that does not match is an error that lists it.
 
     Raises:
-        InputError: Keys are missing or left over, or shapes differ.
+        InputError: Keys are missing or left over, shapes differ, or integers stand where floats belong.
     """
+    check_floats(module.state_dict(), tensors, what)
     try:
         module.load_state_dict(tensors, strict=True)
     except RuntimeError as error:

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.models.builtin import builtin_weights, weights_on_disk
+from pipeline.models.checkpoint import check_floats
 from pipeline.models.grids import Grid, native_grid, set_grid
 from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
+from pipeline.models.settings import ModelSettings
 from pipeline.models.stem import ConvStem
 from pipeline.models.text_encoder import TextEncoder
 
@@ -52,6 +54,12 @@ class ClipSpec:
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     stride: int | None = None
+
+    @classmethod
+    def of(cls, settings: ModelSettings, grid: Grid) -> "ClipSpec":
+        """The architecture that settings make, with the grid that comes of them."""
+        values = settings.model_dump(exclude={"pretrained", "camera_embedding"})
+        return cls(grid=grid, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -209,6 +217,7 @@ def _load_weights(model: nn.Module, path: Path, grid: Grid) -> None:
             shown = "; ".join(misfits[:LISTED_KEYS])
             rest = f"; and {len(misfits) - LISTED_KEYS} more" if len(misfits) > LISTED_KEYS else ""
             raise InputError(f"weights {path} are of another model: {shown}{rest}")
+        check_floats(model.state_dict(), state, f"weights {path}")
         model.load_state_dict(state, strict=True)
     except InputError:
         raise
@@ -217,68 +226,61 @@ def _load_weights(model: nn.Module, path: Path, grid: Grid) -> None:
         raise InputError(f"weights {path} do not load into the model: {reason}") from error
 
 
-def load_clip(
-    name: str,
-    pretrained: str | None = None,
-    *,
-    stem: str = "patch",
-    image_size: tuple[int, int] = (256, 128),
-    stride: int | None = None,
-    pixel_mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
-    pixel_std: tuple[float, float, float] = (0.5, 0.5, 0.5),
-    seed: int = 0,
-) -> Clip:
+def _random_model(name: str, stem: str, seed: int) -> tuple[Any, ImageEncoder, Grid]:
+    """open_clip's model with random weights, its image tower, and the grid of the tower's positions."""
+    with torch.random.fork_rng(devices=[]), _quiet_open_clip():
+        torch.manual_seed(seed)
+        model = open_clip.create_model(name, pretrained=None, force_custom_text=True, pretrained_text=False)
+        if stem == "conv":
+            if not hasattr(model.visual, "conv1") or not hasattr(model.visual, "transformer"):
+                raise InputError(f"model.stem: conv needs open_clip's own vision transformer; {name} has none")
+            model.visual.conv1 = ConvStem(model.visual.transformer.width, model.visual.patch_size[0])
+    encoder = wrap_image_tower(model.visual)
+    return model, encoder, native_grid(model.visual, open_clip.get_model_config(name)["vision_cfg"]["image_size"])
+
+
+def load_clip(settings: ModelSettings, seed: int = 0) -> Clip:
     """Build a CLIP in float32 on the CPU.
 
     Args:
-        name: open_clip model name (the project's ``walker-clip`` is one of them), or path of a JSON configuration.
-        pretrained: ``builtin:walker-clip`` (see :mod:`pipeline.models.builtin`), open_clip tag, or path of a weights
-            file; None leaves the weights random.
-        stem: ``patch``: the model's own patch convolution; ``conv``: :class:`ConvStem` in its place.
-        image_size: Height and width in pixels; the position embedding is resized to the grid this makes.
-        stride: Pixels between two patches, for overlapping ones; None: the patch size.
-        pixel_mean: See :class:`ClipSpec`.
-        pixel_std: See :class:`ClipSpec`.
+        settings: Which model, with which weights, for which images; the position embedding is resized to the grid of
+            the image size and the stride. ``camera_embedding`` is for stage 2 alone.
         seed: For weights that are not loaded.
 
     Raises:
         InputError: Unknown model, tag or built-in weights, a weights file that does not fit (the keys are listed), or
             a size or stride that the tower cannot take.
     """
-    registered = _registered_name(name)
-    config = open_clip.get_model_config(registered)
-    with torch.random.fork_rng(devices=[]), _quiet_open_clip():
-        torch.manual_seed(seed)
-        model = open_clip.create_model(registered, pretrained=None, force_custom_text=True, pretrained_text=False)
-        if stem == "conv":
-            if not hasattr(model.visual, "conv1") or not hasattr(model.visual, "transformer"):
-                raise InputError(f"model.stem: conv needs open_clip's own vision transformer; {registered} has none")
-            model.visual.conv1 = ConvStem(model.visual.transformer.width, model.visual.patch_size[0])
-    encoder = wrap_image_tower(model.visual)
+    registered = _registered_name(settings.name)
+    model, encoder, source = _random_model(registered, settings.stem, seed)
     text_encoder = TextEncoder(model.text)
-    source = native_grid(model.visual, config["vision_cfg"]["image_size"])
     digest = ""
-    if pretrained is not None:
-        path = _weights_file(registered, pretrained)
+    if settings.pretrained is not None:
+        path = _weights_file(registered, settings.pretrained)
         _load_weights(model, path, source)
         digest = sha256_of_file(path)
-    grid = set_grid(model.visual, source, image_size, stride)
+    grid = set_grid(model.visual, source, settings.image_size, settings.stride)
     return Clip(
         image_encoder=encoder,
         text_encoder=text_encoder,
         logit_scale=model.logit_scale,
         tokenizer=open_clip.get_tokenizer(registered),
-        spec=ClipSpec(name, stem, image_size, grid, pixel_mean, pixel_std, stride),
+        spec=ClipSpec.of(settings, grid),
         weights_sha256=digest,
     )
 
 
 def build_image_encoder(spec: ClipSpec) -> ImageEncoder:
-    """An image encoder of the given architecture with random weights, to load a checkpoint into."""
-    clip = load_clip(spec.name, None, stem=spec.stem, image_size=spec.image_size, stride=spec.stride)
-    if clip.spec.grid != spec.grid:
-        raise InputError(f"the checkpoint's grid {spec.grid} is not the grid {clip.spec.grid} of its image size")
-    return clip.image_encoder
+    """An image encoder of the given architecture with random weights, to load a checkpoint into.
+
+    Raises:
+        InputError: The model is unknown here, or its grid is another.
+    """
+    model, encoder, source = _random_model(_registered_name(spec.name), spec.stem, seed=0)
+    grid = set_grid(model.visual, source, spec.image_size, spec.stride)
+    if grid != spec.grid:
+        raise InputError(f"the checkpoint's grid {spec.grid} is not the grid {grid} of its image size")
+    return encoder
 
 
 def clip_state(clip: Clip) -> dict[str, Tensor]:

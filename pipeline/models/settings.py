@@ -1,30 +1,43 @@
 """Settings of the section ``model``: the CLIP that everything starts from."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipeline.settings import SettingsGroup
 
+LARGEST_SIDE = 4096
+"""Pixels of an image's side in the network; its positions alone would fill a GPU beyond it."""
+
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Divisor = Annotated[float, Field(gt=0)]
+
 
 class ModelSettings(SettingsGroup):
     """The CLIP that everything starts from."""
 
-    name: str = Field("ViT-B-16-quickgelu", description="open_clip model name, or path of an open_clip JSON config")
-    pretrained: str | None = Field(
-        "openai", description="open_clip tag, a weights file, or builtin:walker-clip; null: random weights"
+    name: str = Field(
+        "ViT-B-16-quickgelu", description="Name of an open_clip model, or path of an open_clip JSON configuration."
     )
-    stem: Literal["patch", "conv"] = Field("patch", description="patch embedding: one convolution, or a stack of 3x3")
-    image_size: tuple[int, int] = Field((256, 128), description="height and width in pixels")
+    pretrained: str | None = Field(
+        "openai", description="Weights: an open_clip tag, a file, or builtin:walker-clip; null: random weights."
+    )
+    stem: Literal["patch", "conv"] = Field(
+        "patch", description="Patch embedding: one convolution (patch), or a stack of 3x3 convolutions (conv)."
+    )
+    image_size: tuple[Side, Side] = Field(
+        (256, 128), description="Height and width of the input in pixels, at most 4096 each."
+    )
     stride: int | None = Field(
         None,
         ge=1,
-        description="pixels between two patches; less than the patch lets them overlap (12); null: the patch",
+        description="Pixels between the starts of two patches; fewer than the patch size (such as 12) lets "
+        "them overlap; null: the patch size.",
     )
     camera_embedding: float = Field(
-        0.0, ge=0, description="scale of an embedding a camera, added to the class token in stage 2; 0: none"
+        0.0, ge=0, description="Scale of a learned embedding per camera, added to the class token in stage 2; 0: none."
     )
     pixel_mean: tuple[float, float, float] = Field(
-        (0.5, 0.5, 0.5), description="taken off each channel in [0, 1]; CLIP-ReID's"
+        (0.5, 0.5, 0.5), description="Subtracted from each channel in [0, 1]; the default is CLIP-ReID's."
     )
-    pixel_std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="divisor of each channel")
+    pixel_std: tuple[Divisor, Divisor, Divisor] = Field((0.5, 0.5, 0.5), description="Each channel is divided by it.")

@@ -1,14 +1,42 @@
-"""How a network's parser works through images: in batches that leave no trace in the results."""
+"""What the parsers of networks share: images go through in batches that leave no trace in the results."""
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
+from pipeline.labels import LabelScheme
 from pipeline.parsing.parser import Parsing
+from pipeline.precision import PrecisionName, autocast, check_precision
+
+BatchSize: TypeAlias = Annotated[
+    int, Field(ge=1, description="images in one forward on a GPU; on a CPU they go one by one")
+]
+"""The setting ``batch_size`` of a network's parser."""
+
+NetworkPrecision: TypeAlias = Annotated[
+    PrecisionName,
+    Field(description="fp32, bf16 or fp16 (not on a CPU); the two short ones are automatic mixed precision"),
+]
+"""The setting ``precision`` of a network's parser."""
+
+ANY_DEVICE: Final[Mapping[str, Any]] = {"precision": "fp32"}
+"""The setting ``precision`` that every device can do."""
+
+
+def refuse_precision(device: str, settings: Mapping[str, Any]) -> None:
+    """Check that a device can do the setting ``precision``; the device is only named, not touched.
+
+    Raises:
+        InputError: It cannot.
+    """
+    check_precision(settings["precision"], device, "parse.settings.precision")
 
 
 def check_images(images: Sequence[RgbImage]) -> None:
@@ -63,3 +91,69 @@ def parse_in_batches(
         for row, place in enumerate(places):
             parsings[place] = label(logits[row], place)
     return [parsings[place] for place in range(len(inputs))]
+
+
+class NetworkParser(ABC):
+    """A parser whose network makes an image's logits from one input tensor.
+
+    Args:
+        scheme: Of its label maps.
+        device: Torch device string.
+        batch_size: Images in one forward on a device that is no CPU.
+        precision: The network's; label maps are always computed from float32 logits.
+        weights_sha256: Hash of the weights' file; empty for a network that was not read from one.
+
+    Raises:
+        InputError: The device cannot do this precision.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        scheme: LabelScheme,
+        device: str,
+        batch_size: int,
+        precision: PrecisionName = "fp32",
+        weights_sha256: str = "",
+    ) -> None:
+        refuse_precision(device, {"precision": precision})
+        self._scheme = scheme
+        self._device = torch.device(device)
+        self._batch_size = images_at_once(self._device, batch_size)
+        self._autocast = autocast(precision, self._device)
+        self._weights_sha256 = weights_sha256
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """The numbering of its label maps."""
+        return self._scheme
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights' file; empty for a network that was not read from one."""
+        return self._weights_sha256
+
+    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
+        """Parse RGB uint8 images of any sizes.
+
+        Raises:
+            ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
+        """
+        check_images(images)
+        inputs = [self._input(image) for image in images]
+        return parse_in_batches(
+            inputs, self._batch_size, self._logits, lambda logits, place: self._label(logits, *images[place].shape[:2])
+        )
+
+    @abstractmethod
+    def _input(self, image: RgbImage) -> Tensor:
+        """The network's input for one image, on the CPU; made alone, whatever comes along."""
+
+    @abstractmethod
+    def _logits(self, batch: Tensor) -> Tensor:
+        """Logits (batch, classes, rows, columns) of a batch of inputs; without gradients."""
+
+    @abstractmethod
+    def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
+        """The parse of an image of ``height`` x ``width`` pixels from its logits (classes, rows, columns)."""

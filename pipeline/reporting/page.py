@@ -15,6 +15,9 @@ from pipeline.reporting.ranked import RankedGalleries
 from pipeline.reporting.runs import Panel
 from pipeline.reporting.sheets import Sheet
 
+GENERATOR = 'content="ccaf-pipeline'
+"""The beginning of what a page of this program says of its origin."""
+
 _TEMPLATE = "report.html.j2"
 _BACKTICKS = re.compile(r"`([^`]+)`")
 

@@ -10,6 +10,7 @@ from pipeline.reporting.overview import make_overview
 from pipeline.reporting.page import Curves, Page, Recipe, Tile
 from pipeline.reporting.ranked import RankedGalleries, choose_protocol, make_galleries, rank_queries, read_per_query
 from pipeline.reporting.runs import Run, make_panels
+from pipeline.reporting.settings import ReportSettings
 from pipeline.reporting.sheets import make_sheet
 from pipeline.reporting.wording import ENCODER_CURVES, PROMPT_CURVES
 
@@ -77,9 +78,7 @@ def make_page(
     version: str,
     recipe: Recipe,
     no_person_ids: Collection[int] = (),
-    sheet_images: int = 12,
-    ranked_queries: int = 8,
-    ranked_depth: int = 8,
+    settings: ReportSettings,
     seed: int = 0,
 ) -> Page:
     """Make every part of a page.
@@ -91,9 +90,7 @@ def make_page(
         version: Of this program.
         recipe: How to make the artifacts again.
         no_person_ids: Person ids that stand for nobody.
-        sheet_images: Parsed images shown.
-        ranked_queries: Queries shown.
-        ranked_depth: Gallery items shown a query.
+        settings: How much is shown.
         seed: Decides what is drawn.
 
     Raises:
@@ -109,10 +106,10 @@ def make_page(
         ranked = Absent("Every protocol of the metrics draws its gallery at random.", "ccaf-pipeline evaluate")
     else:
         if isinstance(ranking, Path):
-            results = read_per_query(ranking, protocol.name, ranked_depth)
+            results = read_per_query(ranking, protocol.name, settings.ranked_depth)
         else:
-            results = rank_queries(ranking, protocol, ranked_depth)
-        ranked = make_galleries(inputs.reader, results, protocol, ranked_queries, seed)
+            results = rank_queries(ranking, protocol, settings.ranked_depth)
+        ranked = make_galleries(inputs.reader, results, protocol, settings.ranked_queries, seed)
     headline = protocol.name if protocol else inputs.metrics.scores[0].name
     return Page(
         title=title,
@@ -124,7 +121,7 @@ def make_page(
         curves=_curves(inputs.prompts, inputs.encoder),
         overview=overview,
         clothes=_clothes(inputs),
-        sheet=make_sheet(inputs.reader, sheet_images, seed),
+        sheet=make_sheet(inputs.reader, settings.sheet_images, seed),
         ranked=ranked,
         origin=provenance(inputs, version),
         recipe=recipe,

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, locked, sha256_of_value
 from pipeline.location import Location, Place, locate
+from pipeline.ownership import remove_listed
 from pipeline.shards.record import Record
 from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA
 from pipeline.storage import local_copy
@@ -49,8 +50,20 @@ def default_cache_folder(shards: Place) -> Path:
     return local.resolve().parent / ".cache"
 
 
+def _name(shards: Location) -> str:
+    return sha256_of_value(shards.identity)[:12]
+
+
 def _prefix(shards: Location) -> str:
-    return f"shards-{sha256_of_value(shards.identity)[:12]}-"
+    return f"shards-{_name(shards)}-"
+
+
+def remove_copies(shards: Place, folder: Path) -> None:
+    """Remove all local copies of a shard folder and of its decoded images; their names tell whose they are."""
+    beginnings = (_prefix(locate(shards)), f"pixels-{_name(locate(shards))}-")
+    if folder.is_dir() and not folder.is_symlink():
+        copies = [path.name for path in folder.iterdir() if path.name.lstrip(".").startswith(beginnings)]
+        remove_listed(folder, copies)
 
 
 def _write(paths: Sequence[Location], target: Path) -> None:

@@ -309,7 +309,7 @@ def _build(
 
 def _open_partial(files: PixelFiles, view: View, header: bytes, stack: ExitStack) -> int:
     """Open the unfinished file of a view with all its room reserved, so that a full disk shows at once."""
-    descriptor = os.open(_partial(files.path(view)), os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(_partial(files.path(view)), os.O_RDWR | os.O_CREAT, 0o666)
     stack.callback(os.close, descriptor)
     total = len(header) + files.bytes_of_view
     os.ftruncate(descriptor, total)

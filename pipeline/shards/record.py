@@ -1,6 +1,10 @@
 """The record of a finished shard folder: what it holds, what made it, every shard's hash. Written last.
 
 Two runs over the same images with the same parameters give records that differ in ``timings`` only.
+
+The record also remembers the facts of the data set (:class:`pipeline.datasets.catalog.DatasetFacts`), so that shards
+of a data set that only its owner's YAML file describes are enough for the later commands. They say nothing of the
+shards' content, which the record's hash identifies.
 """
 
 from collections import Counter
@@ -39,7 +43,8 @@ class Record:
         counts: ``images``, ``quarantined``, ``shards``, ``bytes``, and by kind ``splits``, ``flags``, ``reasons``.
         shards: Every shard, in order.
         timings: How the run went: seconds, workers, images a second.
-        sha256: Hash of everything but the timings: it identifies the content.
+        sha256: Hash of everything but the timings and the facts: it identifies the content.
+        facts: Of the data set, as they were when it was parsed; None in the records of earlier versions.
     """
 
     fingerprint: str
@@ -50,6 +55,7 @@ class Record:
     shards: tuple[ShardFile, ...]
     timings: dict[str, Any]
     sha256: str
+    facts: dict[str, Any] | None = None
 
 
 def _without(value: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -89,11 +95,12 @@ def write_record(
     versions: dict[str, str],
     entries: Sequence[ShardEntry],
     timings: dict[str, Any],
+    facts: dict[str, Any] | None = None,
 ) -> Record:
     """Write the record of a folder whose shards are all committed, and return it.
 
-    A record that is there already and differs in its timings only is left as it is, so that a run which found
-    nothing to do changes no byte of the folder.
+    A record of the same shards that is there already keeps its timings and versions, and only its facts are brought up
+    to date: a run which found nothing to do changes no byte of the folder.
     """
     value = {
         "fingerprint": fingerprint,
@@ -112,21 +119,29 @@ def write_record(
             for entry in entries
         ],
         "timings": timings,
+        **({} if facts is None else {"facts": facts}),
     }
     path = locate(folder) / RECORD_NAME
-    if is_file(path) and _same_content(path, value):
-        return read_record(folder)
-    write_json(path, value)
+    earlier = _earlier(path)
+    if earlier is not None and _content(earlier) == _content(value):
+        value = earlier | ({} if facts is None else {"facts": facts})
+    if value != earlier:
+        write_json(path, value)
     return read_record(folder)
 
 
-def _same_content(path: Place, value: dict[str, Any]) -> bool:
+def _earlier(path: Place) -> dict[str, Any] | None:
+    """The record that is there already, if it can be read."""
     try:
-        earlier = read_json(path, "record")
+        value = read_json(path, "record") if is_file(path) else None
     except InputError:
-        return False
-    changing = ("timings", "versions")  # those of a later run that made nothing say nothing of the shards
-    return isinstance(earlier, dict) and _without(earlier, *changing) == _without(value, *changing)
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _content(value: dict[str, Any]) -> dict[str, Any]:
+    """What two records of the same shards share: versions of a later run that made nothing say nothing of them."""
+    return _without(value, "timings", "versions", "facts")
 
 
 def read_record(folder: Place) -> Record:
@@ -146,7 +161,7 @@ def read_record(folder: Place) -> Record:
     try:
         return Record(
             **{**value, "shards": tuple(ShardFile(**item) for item in value["shards"])},
-            sha256=sha256_of_value(_without(value, "timings")),
+            sha256=sha256_of_value(_without(value, "timings", "facts")),
         )
     except (TypeError, KeyError) as error:
         raise InputError(f"shard record {path} is damaged ({error}): run ccaf-pipeline parse") from error

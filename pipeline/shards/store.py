@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from pipeline.progress import Progress
 from pipeline.shards.cache import default_cache_folder
 from pipeline.shards.pixels import ImageSource, PixelCache, PixelFiles, Planes, View, open_pixels, render
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.settings import LoadingSettings
 
-PixelPolicy = Literal["auto", "always", "never"]
+DEFAULT_LOADING = LoadingSettings()
 PAIR: tuple[View, View] = ("raw", "shielding")
 
 
@@ -103,10 +104,9 @@ def open_store(
     reader: ShardReader,
     rows: NDArray[np.int64],
     size: tuple[int, int],
+    loading: LoadingSettings = DEFAULT_LOADING,
     *,
     views: Sequence[View] = PAIR,
-    policy: PixelPolicy = "auto",
-    limit_gigabytes: float = 64.0,
     build: bool = True,
     folder: Path | None = None,
     threads: int = 0,
@@ -118,10 +118,9 @@ def open_store(
         reader: The shards.
         rows: Images that the decoded pixels are kept of; the store itself reads all images of the shards.
         size: Height and width in pixels.
+        loading: Whether decoded pixels are kept, and how much of them: ``auto`` decodes at each use where the disk
+            lacks room (:attr:`ImageStore.note` says so); ``always`` makes that an error; ``never`` keeps no pixels.
         views: Views that the decoded pixels are kept of; the store itself gives all views.
-        policy: ``auto`` decodes at each use where the disk lacks room (:attr:`ImageStore.note` says so); ``always``
-            makes that an error; ``never`` keeps no pixels.
-        limit_gigabytes: Most that is written for ``rows``, in 10^9 bytes.
         build: Whether ``auto`` may make missing files; images that are read once are not worth it.
         folder: Where the files are kept; None: ``$CCAF_CACHE`` if set, else ``.cache`` beside the shard folder.
         threads: Threads that decode; 0: one for each CPU of this process.
@@ -133,16 +132,16 @@ def open_store(
     """
     fill = reader.metadata.fill
     settings: dict[str, Any] = {"fill": fill} if not threads else {"fill": fill, "threads": threads}
-    if policy == "never":
+    if loading.pixels == "never":
         return ImageStore(reader, size, **settings)
     place = folder or default_cache_folder(reader.folder)
     files = PixelFiles(place, reader.folder, reader.record_sha256, np.unique(rows), size, fill)
     missing = files.missing(views)
-    if missing and policy == "auto" and not build:
+    if missing and loading.pixels == "auto" and not build:
         return ImageStore(reader, size, **settings)
-    lacking = files.lacking_room(views, limit_gigabytes * 1e9)
+    lacking = files.lacking_room(views, loading.gigabytes * 1e9)
     if lacking is not None:
-        if policy == "always":
+        if loading.pixels == "always":
             raise WorkError(f"{lacking}: free space, name another folder in $CCAF_CACHE, or set loading.pixels=auto")
         return ImageStore(reader, size, **settings, note=f"images are decoded at each use: {lacking}")
     with Progress(len(files.rows), "decode", "image", quiet or not missing) as progress:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters, build_parameters
+from pipeline.config.deciding import Kind, deciding
 from pipeline.datasets.catalog import load_facts
 from pipeline.datasets.walkers.oracle import OracleKind
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.studies.costs import estimate
 from pipeline.studies.rows import FROZEN, WALKERS, Base, Given, Plan, Row, Run, SweepRows
-from pipeline.studies.steps import Kind, Step, deciding
+from pipeline.studies.steps import Step
 from pipeline.studies.study import Study, dotted
 from pipeline.training.methods import METHODS, identity_images
 

@@ -1,7 +1,7 @@
 """Rough seconds of a step on one CPU core: they order the work and estimate the time left, and decide nothing else."""
 
 from pipeline.config import Parameters
-from pipeline.studies.steps import Kind
+from pipeline.config.deciding import Kind
 from pipeline.training.methods import METHODS
 
 _UNKNOWN_IMAGES = 20_000

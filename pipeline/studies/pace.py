@@ -3,8 +3,9 @@
 import heapq
 from collections.abc import Callable, Collection, Mapping
 
+from pipeline.config.deciding import Kind
 from pipeline.studies.schedule import Schedule
-from pipeline.studies.steps import Kind, Step
+from pipeline.studies.steps import Step
 
 Room = Callable[[Step], tuple[str, int]]
 """Which slots a step takes one of, by name, and how many of these there are."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.deciding import Kind
 from pipeline.datasets.walkers.oracle import OracleKind
 from pipeline.errors import InputError
 from pipeline.studies.builder import METHOD_KEY, Builder, method_changes
 from pipeline.studies.rows import FROZEN, Base, Given, Plan, Row, RowKind, SweepRows
-from pipeline.studies.steps import Kind
 from pipeline.studies.study import Study
 from pipeline.training.methods import METHODS
 

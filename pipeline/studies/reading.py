@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import InputError
+from pipeline.location import expand_home
 from pipeline.presets import packaged_files
 from pipeline.studies.study import Study, merged
-from pipeline.yaml_files import one_line
+from pipeline.yaml_files import read_yaml
 
 FOLDER = "studies"
 INHERITED = ("parameters", "clip_seed", "seeds", "protocols", "tuned", "quick", "tuning")
@@ -29,7 +29,8 @@ def study_name(name_or_path: str) -> str:
 def _study_file(name_or_path: str, beside: Path | None = None) -> Path:
     """The file of a study; a relative path is looked for beside the study that names it."""
     if name_or_path.endswith((".yaml", ".yml")):
-        return Path(name_or_path) if beside is None else beside.parent / name_or_path
+        path = Path(expand_home(name_or_path))
+        return path if beside is None else beside.parent / path
     files = packaged_files(FOLDER)
     if name_or_path not in files:
         raise InputError(
@@ -41,12 +42,7 @@ def _study_file(name_or_path: str, beside: Path | None = None) -> Path:
 
 def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """What a study file says, over what the study says that it is like."""
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"study file not found: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"study file {path} cannot be read as YAML: {one_line(error)}") from error
+    tree = expand_home(read_yaml(path, "study file"))
     if not isinstance(tree, dict):
         raise InputError(f"study file {path} must be a mapping of keys, not {type(tree).__name__}")
     like = tree.pop("like", None)
@@ -68,7 +64,7 @@ def runs_name(name_or_path: str) -> str:
     """
     path, name = _study_file(name_or_path), study_name(name_or_path)
     _read_tree(path)  # a chain that leads back to itself is refused
-    while (like := yaml.safe_load(path.read_text()).get("like")) is not None:
+    while (like := expand_home(read_yaml(path, "study file")).get("like")) is not None:
         path, name = _study_file(str(like), path), study_name(Path(str(like)).name)
     return name
 

@@ -16,9 +16,10 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.deciding import Kind
 from pipeline.errors import InputError
 from pipeline.files import read_json, write_json
-from pipeline.studies.steps import Kind, Step
+from pipeline.studies.steps import Step
 
 NOTE_SUFFIX = ".step.json"
 SCORING: frozenset[Kind] = frozenset({"features", "metrics"})

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from pipeline.errors import WorkError
+from pipeline.precision import Precision
 from pipeline.trainer.curves import TOTAL, CurveRow
 from pipeline.trainer.distributed import ALONE, Ranks
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.states import ResumeSettings
 from pipeline.trainer.timing import Timings
 

@@ -7,24 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.trainer.curves import CURVES_NAME, CurveRow, curves_as_csv
+from pipeline.trainer.curves import CurveRow
 from pipeline.trainer.engine import Engine
 from pipeline.trainer.gradients import weighted_sum
 from pipeline.trainer.loop import train
 from pipeline.trainer.schedule import RateAt
 from pipeline.trainer.states import ResumeSettings, StateFolder
 from pipeline.trainer.task import BatchT, Epoch, FeaturesT, LabelsT, Plan, Task
-
-__all__ = [
-    "CURVES_NAME",
-    "CurveRow",
-    "Epoch",
-    "ResumeSettings",
-    "curves_as_csv",
-    "forget_progress",
-    "has_state",
-    "run_epochs",
-]
 
 
 def run_epochs(
@@ -76,6 +65,15 @@ def has_state(folder: Path) -> bool:
     return StateFolder(folder, "").last() is not None
 
 
+def check_progress(folder: Path) -> None:
+    """Refuse a folder for states that holds more than trainings keep there.
+
+    Raises:
+        InputError: It does.
+    """
+    StateFolder(folder, "").check()
+
+
 def forget_progress(folder: Path) -> None:
-    """Remove the state of a run whose result is written."""
+    """Remove the state of a run whose result is written; what is no training's own stays."""
     StateFolder(folder, "").clear()

@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from pipeline.errors import InputError
+from pipeline.precision import Precision
 from pipeline.trainer.distributed import ALONE, Ranks, average_gradients, gather_rows, tensor_fields
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.task import BatchT, FeaturesT, LabelsT, Task, Weights
 
 RowsT = TypeVar("RowsT")

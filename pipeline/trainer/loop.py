@@ -17,7 +17,8 @@ from pipeline.trainer.curves import TOTAL, LossSums, loss_note
 from pipeline.trainer.distributed import share_weights
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import GradientMaker
-from pipeline.trainer.states import BEST_NAME, SavedState, StateFolder
+from pipeline.trainer.state_files import BEST_NAME
+from pipeline.trainer.states import SavedState, StateFolder
 from pipeline.trainer.task import BatchT, FeaturesT, LabelsT, Plan, Task
 from pipeline.trainer.timing import PhaseTimer, Timings
 

@@ -20,22 +20,30 @@ class TrainerSettings(SettingsGroup):
     """How a training runs: numbers, memory, states to go on from."""
 
     precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="numbers of the networks; weights and losses stay fp32; fp16 needs CUDA"
+        "fp32", description="Numbers that the networks compute with; weights and losses stay fp32; fp16 needs CUDA."
     )
     tf32: bool = Field(
-        False, description="CUDA: products of fp32 may round to TF32, 10 bits; faster; false: full fp32, as on a CPU"
+        False,
+        description="On CUDA, let products of fp32 round to TF32 (10 bits), which is faster; "
+        "false: full fp32, as on a CPU.",
     )
     deterministic: bool = Field(
-        False, description="CUDA: only algorithms that repeat every bit; slower; changes nothing on a CPU"
+        False, description="On CUDA, use only algorithms that repeat every bit; slower. Changes nothing on a CPU."
     )
     recompute_activations: bool = Field(
-        False, description="gradient checkpointing of stage 2: less memory, a third more time, equal gradients"
+        False, description="Gradient checkpointing in stage 2: less memory, about a third more time, equal gradients."
     )
     accumulation: int = Field(
-        1, ge=1, description="parts in which a batch of stage 2 goes through the encoders; the losses see it whole"
+        1,
+        ge=1,
+        description="Parts in which a batch of stage 2 goes through the encoders; the losses see the whole batch.",
     )
-    clip_gradients: float | None = Field(None, gt=0, description="largest norm of all gradients together; null: any")
-    save_minutes: float = Field(5.0, gt=0, description="time between two states to go on from")
-    save_steps: int = Field(0, ge=0, description="steps between two states; 0: by time only")
-    max_failures: int = Field(3, ge=0, description="how often workers may die before the run fails")
-    tensorboard: bool = Field(False, description="also write curves for TensorBoard, to <out>-tensorboard")
+    clip_gradients: float | None = Field(
+        None, gt=0, description="Largest norm of all gradients together; null: not clipped."
+    )
+    save_minutes: float = Field(
+        5.0, gt=0, description="Minutes between two saved states from which an interrupted run goes on."
+    )
+    save_steps: int = Field(0, ge=0, description="Steps between two saved states; 0: by time only.")
+    max_failures: int = Field(3, ge=0, description="How often workers may die before the run fails.")
+    tensorboard: bool = Field(False, description="Also write curves for TensorBoard, into <out>-tensorboard.")

@@ -18,16 +18,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.errors import InputError, WorkError
-from pipeline.files import atomic_folder, read_json, sha256_of_file, write_json
+from pipeline.files import DiskError, atomic_folder, read_json, sha256_of_file, write_json
+from pipeline.models.checkpoint import check_floats
+from pipeline.ownership import refuse_foreign, remove_listed
 from pipeline.trainer.distributed import ALONE, Ranks, first_rank_says
+from pipeline.trainer.state_files import (
+    BEST_NAME,
+    OPTIMIZER_NAME,
+    PREFIX,
+    STATE_NAME,
+    WEIGHTS_NAME,
+    half_written,
+    own_files,
+    state_files,
+    state_folders,
+)
 from pipeline.trainer.task import Weights
 
-WEIGHTS_NAME = "weights.safetensors"
-OPTIMIZER_NAME = "optimizer.safetensors"
-STATE_NAME = "state.json"
-BEST_NAME = "best.safetensors"
 FORMAT = 1
-PREFIX = "step-"
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class StateFolder:
     """Saves and finds the states of a run.
 
     Args:
-        folder: Its own folder: everything in it may be removed.
+        folder: Its own folder; what is no training's own in it is never touched.
         fingerprint: States of another one are refused.
         config: See :class:`ResumeSettings`.
     """
@@ -120,7 +128,7 @@ class StateFolder:
         self._config = json.loads(json.dumps(dict(config or {})))  # tuples become lists, as on disk
 
     def _states(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob(f"{PREFIX}*") if path.is_dir())
+        return state_folders(self.folder)
 
     def save(
         self,
@@ -149,14 +157,15 @@ class StateFolder:
         before = self._states()
         target = self.folder / f"{PREFIX}{step:09d}"
         try:
-            with atomic_folder(target) as temporary:
+            with atomic_folder(target, state_files) as temporary:
                 self._write(temporary, module, optimizer, values, best)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, WorkError) as error:
             kept = f"{before[-1].name} is kept" if before else "there is none before it"
-            raise WorkError(f"the training state {target} cannot be written: {error}; {kept}") from error
+            reason = error.reason if isinstance(error, DiskError) else error
+            raise WorkError(f"the training state {target} cannot be written: {reason}; {kept}") from error
         for old in before:
             if old != target:
-                shutil.rmtree(old, ignore_errors=True)
+                remove_listed(old, state_files(old))
         return target
 
     def _write(
@@ -192,8 +201,9 @@ class StateFolder:
             InputError: It is damaged, of another format, or of other parameters or inputs.
         """
         if ranks.first:
-            for left in self.folder.glob(f".{PREFIX}*"):
-                shutil.rmtree(left, ignore_errors=True)
+            left = half_written(self.folder)
+            if left:
+                remove_listed(self.folder, left)
         name = first_rank_says(self.last(), ranks)
         if name is None:
             return None
@@ -225,14 +235,24 @@ class StateFolder:
             InputError: They do not fit.
         """
         try:
-            module.load_state_dict(load_file(state.folder / WEIGHTS_NAME), strict=True)
+            weights = load_file(state.folder / WEIGHTS_NAME)
+            check_floats(module.state_dict(), weights, f"training state {state.folder}")
+            module.load_state_dict(weights, strict=True)
             load_optimizer_tensors(module, optimizer, load_file(state.folder / OPTIMIZER_NAME))
         except (OSError, RuntimeError, SafetensorError) as error:
             raise InputError(f"training state {state.folder} does not load: {error}; {self._start_anew()}") from error
 
+    def check(self) -> None:
+        """Refuse a folder that holds more than trainings keep there: it is somebody's own.
+
+        Raises:
+            InputError: It does.
+        """
+        refuse_foreign(self.folder, own_files(self.folder))
+
     def clear(self) -> None:
-        """Remove everything: the result is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove everything that is a training's own: the result is written."""
+        remove_listed(self.folder, own_files(self.folder))
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

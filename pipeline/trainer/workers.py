@@ -19,11 +19,8 @@ from pipeline.files import read_json, write_json
 from pipeline.progress import Progress
 from pipeline.ray_session import Resources, ray_session
 from pipeline.trainer.distributed import Ranks, current_ranks
+from pipeline.trainer.state_files import HALF_PROGRESS_NAME, NOTES_NAME, PROGRESS_NAME, RESULT_NAME, STOPPED_NAME
 
-NOTES_NAME: Final = "ray"
-STOPPED_NAME: Final = "stopped.json"
-RESULT_NAME: Final = "result.json"
-PROGRESS_NAME: Final = "progress.json"
 WATCH_SECONDS: Final = 1.0
 
 _ENVIRONMENT = {
@@ -89,7 +86,7 @@ class WorkerReport:
     def _write(self) -> None:
         self._written = time.monotonic()
         if self._ranks.first:
-            temporary = self._folder / f".{PROGRESS_NAME}"
+            temporary = self._folder / HALF_PROGRESS_NAME
             temporary.write_text(json.dumps({**self._latest, "said": self._said}))
             temporary.replace(self._folder / PROGRESS_NAME)
 

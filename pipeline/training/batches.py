@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pipeline.buffers import Buffers
+from pipeline.overlap import prefetch
 from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import PAIR, ImageStore
-from pipeline.trainer.prefetch import prefetch
 from pipeline.trainer.task import Epoch
 from pipeline.training.classes import NO_CLASS, Labels
 from pipeline.training.sampler import IdentitySampler

@@ -17,6 +17,7 @@ from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage, decode_image
 from pipeline.models.preprocess import normalise, resize_image
 from pipeline.trainer.task import Epoch
+from pipeline.training.settings import PretrainSettings
 from pipeline.training.views import crop_and_flip, draw_geometry
 
 CAPTION_KINDS = ("caption_identity", "caption_clothes", "caption_full")
@@ -158,9 +159,8 @@ class PretrainBatches:
 
     Attributes:
         data: The images to train on.
-        batch_size: Images in a batch; the last one of an epoch is dropped if it is not full.
-        caption_every: Steps between two batches with captions.
-        grey_box_probability: Share of the images that get grey boxes.
+        settings: Images in a batch (the last one of an epoch is dropped if it is not full), steps between two batches
+            with captions, and the share of the images that get grey boxes.
         mean: See :func:`normalise`.
         std: See :func:`normalise`.
         seed: Of order and augmentation.
@@ -169,9 +169,7 @@ class PretrainBatches:
     """
 
     data: CaptionedImages
-    batch_size: int
-    caption_every: int
-    grey_box_probability: float
+    settings: PretrainSettings
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     seed: int
@@ -181,7 +179,7 @@ class PretrainBatches:
     def epoch(self, number: int) -> Epoch[PretrainBatch]:
         """Batches by a random permutation of all images."""
         order = np.random.default_rng([self.seed, number]).permutation(len(self.data))
-        size = min(self.batch_size, len(order))
+        size = min(self.settings.batch_size, len(order))
         steps = len(order) // size
         return Epoch(steps, self._batches(number, order[: steps * size].reshape(steps, size)))
 
@@ -190,12 +188,12 @@ class PretrainBatches:
             generator = np.random.default_rng([self.seed, number, step])
             index = torch.from_numpy(rows)
             images = _shift_and_flip(self.data.images[index], generator, self.pad)
-            cover_with_boxes(images, generator, self.grey_box_probability)
+            cover_with_boxes(images, generator, self.settings.grey_box_probability)
             done = number * len(parts) + step
             captions = None
-            if done % self.caption_every == 0:
+            if done % self.settings.caption_every == 0:
                 # One kind a batch: in a mixed batch the easiest kind, the clothes, would be all that is learned.
-                kind = CAPTION_KINDS[done // self.caption_every % len(CAPTION_KINDS)]
+                kind = CAPTION_KINDS[done // self.settings.caption_every % len(CAPTION_KINDS)]
                 captions = [self.data.captions[kind][row] for row in rows]
             yield PretrainBatch(
                 normalise(images.to(self.device), self.mean, self.std),

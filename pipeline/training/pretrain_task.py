@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.clip import Clip
 from pipeline.models.preprocess import normalise
-from pipeline.trainer.epochs import CurveRow, ResumeSettings, run_epochs
+from pipeline.trainer.curves import CurveRow
+from pipeline.trainer.epochs import run_epochs
 from pipeline.trainer.schedule import cosine_rate
+from pipeline.trainer.states import ResumeSettings
 from pipeline.training.guides import Guides, start_positions
 from pipeline.training.pretrain_data import CaptionedImages, FactorPhrases, PretrainBatch, PretrainBatches
 from pipeline.training.settings import PretrainSettings

@@ -5,32 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.arithmetic import uses_cuda
-from pipeline.config import Parameters
 from pipeline.files import sha256_of_value, write_json
 from pipeline.trainer.engine import TrainingRun
 from pipeline.trainer.record import hardware, timings_summary, versions
-from pipeline.trainer.settings import CHANGE_NO_RESULT, OF_CUDA
+from pipeline.trainer.settings import TrainerSettings
 from pipeline.trainer.states import ResumeSettings
 from pipeline.trainer.tensorboard import EventWriter
-
-
-def unusual_on_cuda(parameters: Parameters) -> tuple[str, ...]:
-    """The parameters of CUDA's arithmetic that are not as usual.
-
-    Usual ones are left out of what decides a result, so that a training may go on from a CPU to a GPU and back.
-    """
-    return tuple(sorted(name for name in OF_CUDA if getattr(parameters.training, name)))
-
-
-def deciding(parameters: Parameters, section: str, device: str) -> dict[str, Any]:
-    """The parameters that decide the result of a stage on a device."""
-    training = parameters.training.model_dump(mode="json")
-    chosen: dict[str, Any] = getattr(parameters, section).model_dump(mode="json")
-    used = {"precision", "clip_gradients"} if section == "prompts" else training.keys() - CHANGE_NO_RESULT - OF_CUDA
-    if uses_cuda(device):
-        used = {*used, *unusual_on_cuda(parameters)}
-    return {"parameters": chosen, "training": {name: training[name] for name in sorted(used)}, "seed": parameters.seed}
 
 
 def state_folder(out: Path) -> Path:
@@ -38,47 +18,42 @@ def state_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def state_settings(parameters: Parameters, out: Path, made_of: Mapping[str, Any]) -> ResumeSettings:
+def state_settings(settings: TrainerSettings, out: Path, made_of: Mapping[str, Any]) -> ResumeSettings:
     """States of a training that writes ``out``; ``made_of`` decides its result."""
     return ResumeSettings(
         state_folder(out),
         sha256_of_value(made_of),
-        seconds=60.0 * parameters.training.save_minutes,
-        steps=parameters.training.save_steps,
+        seconds=60.0 * settings.save_minutes,
+        steps=settings.save_steps,
         config=made_of,
     )
 
 
-def epoch_hook(parameters: Parameters, out: Path, epochs: int) -> Callable[[TrainingRun], None]:
+def epoch_hook(settings: TrainerSettings, out: Path, epochs: int) -> Callable[[TrainingRun], None]:
     """What is done after each epoch: TensorBoard's curves, if wanted.
 
     Raises:
         InputError: They are wanted and cannot be written.
     """
-    if not parameters.training.tensorboard:
+    if not settings.tensorboard:
         return lambda _: None
     return EventWriter(out.with_name(f"{out.name}-tensorboard"), epochs)
 
 
 def record_text(
-    parameters: Parameters,
-    section: str,
-    made_of: Mapping[str, Any],
-    counts: Mapping[str, Any],
-    device: str,
-    workers: int,
+    parameters: Mapping[str, Any], made_of: Mapping[str, Any], counts: Mapping[str, Any], device: str, workers: int
 ) -> str:
-    """The record of a run as JSON text."""
+    """The record of a run as JSON text.
+
+    Args:
+        parameters: Those of the run, JSON-like; see :func:`pipeline.config.deciding.recorded`.
+        made_of: What decides the result.
+        counts: Of images, identities and classes.
+        device: That the networks ran on.
+        workers: Processes.
+    """
     record = {
-        "parameters": {
-            "device": parameters.device,
-            "threads": parameters.threads,
-            "seed": parameters.seed,
-            **{
-                name: getattr(parameters, name).model_dump(mode="json")
-                for name in ("data", "model", section, "training")
-            },
-        },
+        "parameters": dict(parameters),
         "made_of": dict(made_of),
         "counts": dict(counts),
         "workers": workers,
@@ -88,6 +63,11 @@ def record_text(
     return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
 
+def timings_place(out: Path) -> Path:
+    """Where the timings of a training that writes ``out`` are put."""
+    return out.with_name(f"{out.name}-timings.json")
+
+
 def write_timings(out: Path, run: TrainingRun, images_per_step: int, device: str) -> None:
     """Write where the time went beside ``out``, not into it: equal runs give equal checkpoints."""
-    write_json(out.with_name(f"{out.name}-timings.json"), timings_summary(run.timings, images_per_step, device))
+    write_json(timings_place(out), timings_summary(run.timings, images_per_step, device))

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import InputError
+from pipeline.overlap import prefetch
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.store import ImageStore, PixelPolicy, open_store
-from pipeline.trainer.prefetch import prefetch
+from pipeline.shards.settings import LoadingSettings, PixelPolicy
+from pipeline.shards.store import ImageStore, open_store
 from pipeline.training.classes import index_classes
 from pipeline.training.sampler import IdentitySampler, Indices, Spread
 
@@ -135,4 +136,4 @@ def open_samples(
     """
     reader = ShardReader(folder, cache)
     rows = np.arange(len(reader), dtype=np.int64) if split is None else reader.select(split)
-    return Samples(reader, open_store(reader, rows, size, policy=policy, folder=cache), rows)
+    return Samples(reader, open_store(reader, rows, size, LoadingSettings(pixels=policy), folder=cache), rows)

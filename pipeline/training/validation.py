@@ -4,26 +4,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import Parameters
-from pipeline.datasets.catalog import load_facts
+from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import evaluate_selected
-from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select
-from pipeline.features.extraction import encode_images, retrieval_feature
-from pipeline.features.feature_set import FeatureSet
+from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select, why_no_good_items
+from pipeline.features.builder import FeatureImages, build_features, images_of_shards
 from pipeline.features.rows import FeatureRows, feature_rows
+from pipeline.features.settings import FeatureSettings
 from pipeline.models.clip import ClipSpec
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.trainer.engine import Validation
+from pipeline.training.settings import ValidationSettings
 from pipeline.training.training_data import TrainingData
-from stages.device_use import fitting_features
 
 FIGURES = ("mAP", "mINP", "rank1")
 
 
-def _choose_protocol(parameters: Parameters) -> Protocol:
-    names = load_facts(parameters.data.dataset).protocols
-    chosen = parameters.training.evaluate_protocol
+def _choose_protocol(settings: ValidationSettings, facts: DatasetFacts) -> Protocol:
+    names = facts.protocols
+    chosen = settings.evaluate_protocol
     if chosen is None:
         chosen = next((name for name in names if name.rpartition(":")[2] == "cc"), names[0])
     return find_protocols(chosen)[0]
@@ -39,10 +38,10 @@ def _split_validation(rows: FeatureRows, data: TrainingData, protocol: Protocol)
     return FeatureRows(rows.index, role)
 
 
-def _choose_rows(parameters: Parameters, data: TrainingData, protocol: Protocol) -> FeatureRows:
-    if parameters.training.evaluate_split == "val":
-        return _split_validation(feature_rows(data.reader, parameters.data.dataset, ["val"]), data, protocol)
-    return feature_rows(data.reader, parameters.data.dataset, ["query", "gallery"])
+def _choose_rows(settings: ValidationSettings, data: TrainingData, protocol: Protocol) -> FeatureRows:
+    if settings.evaluate_split == "val":
+        return _split_validation(feature_rows(data.reader, data.facts, ["val"]), data, protocol)
+    return feature_rows(data.reader, data.facts)
 
 
 @dataclass
@@ -51,77 +50,70 @@ class _Checker:
 
     encoder: ImageEncoder
     spec: ClipSpec
-    data: TrainingData
-    rows: FeatureRows
+    images: FeatureImages
     protocol: Protocol
-    parameters: Parameters
+    settings: FeatureSettings
+    seed: int
     device: str
 
-    def items(self, features: "np.ndarray[tuple[int, int], np.dtype[np.float32]]") -> FeatureSet:
-        ids, index = self.data.reader.ids, self.rows.index
-        return FeatureSet(
-            features=features,
-            image_id=np.asarray(ids.image_id[index], dtype=np.str_),
-            role=np.asarray(self.rows.role, dtype=np.str_),
-            person_id=ids.person_id[index],
-            camera_id=ids.camera_id[index].astype(np.int64),
-            clothes_id=ids.clothes_id[index],
-            tracklet_id=ids.tracklet_id[index],
-        )
-
-    def check(self) -> None:
+    def check(self, split: str) -> None:
         """Refuse before the training what could not be scored after hours.
 
         Raises:
             InputError: The split has no query, no gallery, or no query with a good item.
         """
-        stand_in = np.zeros((len(self.rows.index), 1), dtype=np.float32)
+        stand_in = np.zeros((len(self.images), 1), dtype=np.float32)
         try:
-            possible = has_good_items(*select(self.items(stand_in), self.protocol), self.protocol)
+            query, gallery = select(self.images.with_features(stand_in), self.protocol)
         except InputError as error:
             raise InputError(f"training.evaluate_every: {error}") from None
-        if not possible:
+        if not has_good_items(query, gallery, self.protocol):
             raise InputError(
-                f"training.evaluate_every: no query has a good item under protocol {self.protocol.name} in split "
-                f"{self.parameters.training.evaluate_split}; set training.evaluate_protocol or training.evaluate_split"
+                f"training.evaluate_every: split {split}, protocol "
+                f"{self.protocol.name}: {why_no_good_items(query, gallery, self.protocol)}; "
+                f"set training.evaluate_protocol or training.evaluate_split"
             )
 
     def __call__(self) -> dict[str, float]:
-        settings = self.parameters.evaluate
-        with fitting_features(self.parameters, self.device):
-            features = encode_images(
-                self.encoder,
-                self.data.store.raw,
-                self.rows.index.tolist(),
-                lambda item: retrieval_feature(item, settings.feature),
-                mean=self.spec.pixel_mean,
-                std=self.spec.pixel_std,
-                batch_size=settings.batch_size,
-                device=self.device,
-                quiet=True,
-            )
-        query, gallery = select(self.items(features.numpy()), self.protocol)
-        entry, _ = evaluate_selected(query, gallery, self.protocol, 0, self.parameters.seed)
+        items = build_features(self.encoder, self.spec, self.images, self.settings, device=self.device)
+        query, gallery = select(items.normalised(), self.protocol)
+        entry, _ = evaluate_selected(query, gallery, self.protocol, 0, self.seed)
         return {name: float(entry[name]) for name in FIGURES}
 
 
 def make_validation(
-    parameters: Parameters, data: TrainingData, encoder: ImageEncoder, spec: ClipSpec, device: str
+    settings: ValidationSettings,
+    features: FeatureSettings,
+    data: TrainingData,
+    encoder: ImageEncoder,
+    spec: ClipSpec,
+    *,
+    seed: int,
+    device: str,
 ) -> tuple[Validation | None, dict[str, str]]:
-    """The checks that the parameters ask for, and what chose the best weights, for the record.
+    """The checks that the settings ask for, and what chose the best weights, for the record.
+
+    Args:
+        settings: When and on which images, by which protocol and figure.
+        features: How features are made: as extract makes those that are evaluated in the end.
+        data: The training images, of whose shards the checked ones are.
+        encoder: That is trained.
+        spec: Its architecture.
+        seed: Of protocols that draw their gallery.
+        device: Where the encoder is.
 
     Raises:
         InputError: The data set has no such split or protocol, or nothing in it can be scored.
     """
-    training = parameters.training
-    if training.evaluate_every == 0:
+    if settings.evaluate_every == 0:
         return None, {}
     try:
-        protocol = _choose_protocol(parameters)
-        rows = _choose_rows(parameters, data, protocol)
+        protocol = _choose_protocol(settings, data.facts)
+        rows = _choose_rows(settings, data, protocol)
     except InputError as error:
         raise InputError(f"training.evaluate_protocol, training.evaluate_split: {error}") from None
-    checker = _Checker(encoder, spec, data, rows, protocol, parameters, device)
-    checker.check()
-    chosen_by = {"protocol": protocol.name, "split": training.evaluate_split, "metric": training.evaluate_metric}
-    return Validation(training.evaluate_every, checker, training.evaluate_metric), chosen_by
+    images = images_of_shards(data.reader, rows, data.store)
+    checker = _Checker(encoder, spec, images, protocol, features, seed, device)
+    checker.check(settings.evaluate_split)
+    chosen_by = {"protocol": protocol.name, "split": settings.evaluate_split, "metric": settings.evaluate_metric}
+    return Validation(settings.evaluate_every, checker, settings.evaluate_metric), chosen_by

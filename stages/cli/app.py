@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from pipeline import __version__
 from pipeline.device_faults import describe_fault, is_device_fault, is_out_of_memory
 from pipeline.errors import PipelineError, WorkError
+from pipeline.files import full_disk
 from stages.cli import (
     ablate,
     datasets,
@@ -135,15 +136,24 @@ def run(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="ccaf-pipeline", standalone_mode=False)
+        sys.stdout.flush()
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        _let_go_of_output()  # whoever read the output has seen enough
+        return WorkError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED  # the command-line library itself turns some interruptions into this code
     except Exception as error:
         if is_device_fault(error):
             what = "out of memory" if is_out_of_memory(error) else "the device failed"
             print(f"error: {what}: {describe_fault(error)}; run the same command again to go on", file=sys.stderr)
+            return WorkError.exit_code
+        full = full_disk(error)
+        if full is not None or isinstance(error, OSError):
+            print(f"error: {_machine_fault(error, full)}; run the same command again to go on", file=sys.stderr)
+            _let_go_of_output()
             return WorkError.exit_code
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
@@ -153,6 +163,21 @@ def run(arguments: list[str] | None = None) -> int:
     if code == EXIT_INTERRUPTED:
         print("interrupted; run the same command again to go on", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _machine_fault(error: Exception, full: str | None) -> str:
+    """What the machine refused: the file where it is known, and the reason in the system's words."""
+    reason = full or getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    place = getattr(error, "filename", None)
+    return reason if place is None else f"{place}: {reason}"
+
+
+def _let_go_of_output() -> None:
+    """What could not be written to standard output is not tried again when Python ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:

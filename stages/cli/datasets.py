@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.columns import as_columns
+from pipeline.location import expand_home
 from stages.cli.options import Context, shared_options
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def command(context: Context) -> None:
     from pipeline.datasets.presence import find_presence
 
     base = context.parameters.data.root or os.environ.get(DATA_VARIABLE)
-    top = None if not base else Path(base).expanduser()
+    top = None if not base else Path(expand_home(base))
     names = dataset_names() if context.dataset is None else [context.dataset]
     known = [(facts, find_presence(facts, top)) for facts in map(load_facts, names)]
     if top is None:

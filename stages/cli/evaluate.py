@@ -11,7 +11,7 @@ from stages.cli.options import Context, shared_options
 COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 
 
-@shared_options("dataset", "seed")
+@shared_options("dataset", "shards", "seed")
 def command(
     context: Context,
     features: Annotated[
@@ -32,7 +32,7 @@ def command(
         ),
     ] = None,
     rerank: Annotated[
-        bool, typer.Option("--rerank", help="Score the k-reciprocal re-ranking as well, told apart in the results.")
+        bool, typer.Option("--rerank", help="Also score the k-reciprocal re-ranking; the results tell the two apart.")
     ] = False,
     per_query: Annotated[
         Path | None,
@@ -62,6 +62,7 @@ def command(
         evaluate.Scored(features, query, gallery, train_features),
         target,
         dataset=dataset,
+        shards=context.shards,
         protocols=protocols,
         rerank=rerank,
         per_query=per_query,
@@ -70,7 +71,7 @@ def command(
     context.console.say(f"metrics -> {target}")
     if per_query is not None:
         context.console.say(f"results of each query -> {per_query}")
-    context.say_next("report")
+    context.say_next("report", *context.shards_words)
 
 
 def metrics_beside(features: Path) -> Path:

@@ -9,12 +9,9 @@ from stages.cli.evaluate import metrics_beside, score_table
 from stages.cli.options import Context, shared_options
 
 
-@shared_options("dataset", "seed")
+@shared_options("dataset", "shards", "seed")
 def command(
     context: Context,
-    shards: Annotated[
-        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
-    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
     ] = None,
@@ -43,10 +40,13 @@ def command(
 
     workspace = context.workspace
     target = out or (workspace.frozen_features if frozen else workspace.features)
+    metrics = metrics_beside(target)
+    if score:
+        evaluate.check_outputs(metrics, inputs=[target])
     result = extract.run(
         context.parameters,
         context.console,
-        shards or workspace.shards,
+        context.shards or workspace.shards,
         None if frozen else checkpoint or workspace.encoder,
         target,
         roles,
@@ -54,11 +54,11 @@ def command(
     text = f"{target}: {result['images']} rows"
     if not score:
         context.console.result(result, text)
-        context.say_next("evaluate", "--features", str(target))
+        context.say_next("evaluate", "--features", str(target), *context.shards_words)
         return
-    metrics = metrics_beside(target)
     scored = evaluate.Scored(features=target)
-    scores = evaluate.run(context.parameters, context.console, scored, metrics, dataset=context.parameters.data.dataset)
+    dataset = context.parameters.data.dataset
+    scores = evaluate.run(context.parameters, context.console, scored, metrics, dataset=dataset, shards=context.shards)
     context.console.result({**result, "metrics": scores}, f"{text}\n{score_table(scores)}")
     context.console.say(f"metrics -> {metrics}")
-    context.say_next("report")
+    context.say_next("report", *context.shards_words)

@@ -11,7 +11,7 @@ NOBODY = "none"
 FROZEN = "frozen"
 
 
-@shared_options("dataset", "seed")
+@shared_options("dataset", "shards", "seed")
 def command(
     context: Context,
     checkpoint: Annotated[
@@ -43,9 +43,6 @@ def command(
         list[int] | None,
         typer.Option("--identity", help="Person id on the map. Repeatable. Default: those with the most images."),
     ] = None,
-    shards: Annotated[
-        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
-    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the figures. Default: artifacts/<data set>/figures.")
     ] = None,
@@ -68,7 +65,12 @@ def command(
         identities=tuple(identities or ()),
     )
     summary = recipe.run(
-        context.parameters, context.console, workspace, asked, shards or workspace.shards, out or workspace.figures
+        context.parameters,
+        context.console,
+        workspace,
+        asked,
+        context.shards or workspace.shards,
+        out or workspace.figures,
     )
     context.console.say("open it in a browser")
     context.console.result(summary, f"{summary['page']}: {', '.join(summary['figures'])}")

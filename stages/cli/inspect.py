@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 @shared_options("dataset", "seed")
 def command(
     context: Context,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[SHARDS]", help="The same as --shards.", show_default=False)
+    ] = None,
     shards: Annotated[
-        Path | None, typer.Argument(help="Shards of parse. Default: artifacts/<data set>/shards.", show_default=False)
+        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -39,6 +42,9 @@ def command(
 
     The page loads nothing from elsewhere. Mind that it shows images of the data set.
     """
+    if folder is not None and shards is not None:
+        raise InputError(f"give the shards once: {folder} or --shards {shards}")
+    shards = shards or folder
     if shards is not None and context.dataset is not None:
         raise InputError(f"give either the folder {shards} or --dataset: the shards say which data set they are of")
     from pipeline.reporting.inspection import Selection

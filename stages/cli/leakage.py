@@ -9,7 +9,7 @@ from pipeline.columns import as_columns
 from stages.cli.options import Context, shared_options
 
 
-@shared_options("dataset", "root", "seed")
+@shared_options("dataset", "root", "shards", "seed")
 def command(
     context: Context,
     features: Annotated[
@@ -28,7 +28,8 @@ def command(
     from stages import leakage
 
     source = features or context.workspace.features
-    result = leakage.run(context.parameters, context.console, source, out or _default_target(source))
+    target = out or _default_target(source)
+    result = leakage.run(context.parameters, context.console, source, target, context.shards)
     context.console.result(result, _as_text(result))
 
 

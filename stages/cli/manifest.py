@@ -32,7 +32,7 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Write the manifest of a data set: one row an image with its split, person, camera, clothes and tracklet.
+    """Write the manifest of a data set: one row per image with its split, person, camera, clothes and tracklet.
 
     What training and evaluation will need of the labels is checked too: identities for a batch, outfits and cameras
     where a parameter asks for them, a good gallery image under each protocol, and no query in the gallery under a

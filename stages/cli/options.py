@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.errors import InputError
+from pipeline.location import expand_home
 from stages.console import Console
 
 if TYPE_CHECKING:
@@ -32,6 +34,22 @@ _SHARED: dict[str, tuple[Any, Any]] = {
         Annotated[
             Path | None,
             typer.Option("--root", help="Folder that holds the data sets. Default: data.root, else $CCAF_DATA."),
+        ],
+        None,
+    ),
+    "shards": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--shards",
+                help="Shards of parse, which also say what their data set is. Default: artifacts/<data set>/shards.",
+            ),
+        ],
+        None,
+    ),
+    "no_root": (
+        Annotated[
+            Path | None, typer.Option("--root", hidden=True, help="Not for this command; refused with a reason.")
         ],
         None,
     ),
@@ -100,6 +118,8 @@ class Context:
         seed: In the place of the parameter.
         dataset: In the place of data.dataset.
         root: In the place of data.root.
+        shards: Of the data set; None: at their usual place.
+        no_root: What was given as a root to a command that has no use for it.
         parser: In the place of parse.parser.
         trust: Whether the parser may read files that execute code.
         quiet: No progress and no remarks.
@@ -111,6 +131,8 @@ class Context:
     seed: int | None = None
     dataset: str | None = None
     root: Path | None = None
+    shards: Path | None = None
+    no_root: Path | None = None
     parser: str | None = None
     trust: bool = False
     quiet: bool = False
@@ -125,8 +147,10 @@ class Context:
     def parameters(self) -> "Parameters":
         """The parameters of the file with all options applied; read when first asked for.
 
+        Where neither file nor option names a data set, it is that of the shards which were named.
+
         Raises:
-            InputError: The file or a value is wrong.
+            InputError: The file or a value is wrong, or there are no such shards.
         """
         from pipeline.config import load_parameters
 
@@ -138,11 +162,13 @@ class Context:
             "seed": self.seed, "data.dataset": self.dataset, "data.root": self.root, "parse.parser": self.parser
         }  # fmt: skip
         changes += [f"{key}={_quoted(value)}" for key, value in given.items() if value is not None]
-        if not self.trust:
-            return load_parameters(params, changes)
-        parameters = load_parameters(params, [*changes, "parse.settings.trust=true"])
-        _check_trust(parameters.parse.parser)
-        return parameters
+        changes += ["parse.settings.trust=true"] if self.trust else []
+        parameters = load_parameters(params, changes)
+        if self.trust:
+            _check_trust(parameters.parse.parser)
+        if self.shards is None or "dataset" in parameters.data.model_fields_set:
+            return parameters
+        return load_parameters(params, [*changes, f"data.dataset={_quoted(_dataset_of(self.shards))}"])
 
     @cached_property
     def workspace(self) -> "Workspace":
@@ -151,14 +177,19 @@ class Context:
         Raises:
             InputError: The data set is not known, or names a protocol that does not exist.
         """
-        from pipeline.datasets.catalog import load_facts
         from pipeline.evaluation.protocols import find_protocols
+        from pipeline.shards.dataset import find_facts
         from pipeline.workspace import Workspace
 
-        facts = load_facts(self.parameters.data.dataset)
+        facts = find_facts(self.parameters.data.dataset, self.shards)
         for name in facts.protocols:
             find_protocols(name)  # a wrong name must not come out after hours of parsing and training
         return Workspace.of(facts.name)
+
+    @property
+    def shards_words(self) -> list[str]:
+        """The option that names the shards, for the next command, if it was given."""
+        return [] if self.shards is None else ["--shards", str(self.shards)]
 
     def say_next(self, *words: str) -> None:
         """Tell which command usually comes next, with the data set and parameter file of this one."""
@@ -167,13 +198,36 @@ class Context:
         self.console.say(f"next: ccaf-pipeline {shlex.join([*words, *given])}")
 
 
+def _dataset_of(shards: Path) -> str:
+    """Name of the data set that shards are of.
+
+    Raises:
+        InputError: There are no finished shards.
+    """
+    from pipeline.shards.record import read_record
+
+    return read_record(shards).dataset
+
+
+def _check_root(context: Context) -> None:
+    """Refuse ``--root`` where nothing is read from the data root, and say what to give.
+
+    Raises:
+        InputError: It was given.
+    """
+    if context.no_root is not None:
+        raise InputError(
+            f"--root {context.no_root}: this command reads nothing there, for the shards of parse hold images and "
+            "labels; say by --dataset which data set's, or name what it reads by its own option"
+        )
+
+
 def _check_trust(parser: str) -> None:
     """Refuse ``--trust`` for a parser that reads nothing that executes code.
 
     Raises:
         InputError: It is one.
     """
-    from pipeline.errors import InputError
     from pipeline.parsing.backends import load_backends
     from pipeline.parsing.parser import parser_settings
 
@@ -191,12 +245,14 @@ def shared_options(*names: str) -> Callable[[Callable[..., None]], Callable[...,
     """Give a command, besides its own options, ``--params``, ``--set``, ``--quiet``, ``--json`` and those named.
 
     Args:
-        names: Of ``dataset``, ``root``, ``parser``, ``trust``, ``seed``.
+        names: Of ``dataset``, ``root``, ``shards``, ``parser``, ``trust``, ``seed``. A command with ``dataset`` that
+            has no ``root`` answers to ``--root`` by saying what to give instead.
 
     Returns:
         A decorator of a function whose first argument is the :class:`Context`.
     """
-    chosen = [name for name in _SHARED if name in (*names, *_EVERY_COMMAND)]
+    refused = ["no_root"] if "dataset" in names and "root" not in names else []
+    chosen = [name for name in _SHARED if name in (*names, *refused, *_EVERY_COMMAND)]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function).parameters.values())[1:]
@@ -208,7 +264,10 @@ def shared_options(*names: str) -> Callable[[Callable[..., None]], Callable[...,
 
         @functools.wraps(function)
         def command(**values: Any) -> None:
+            # for every option, so that none is forgotten; a value of --set is expanded with the parameters
+            values = {name: expand_home(value) for name, value in values.items()}
             context = Context(**{name: values.pop(name) for name in chosen})
+            _check_root(context)
             function(context, **values)
 
         parameters = [

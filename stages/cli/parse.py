@@ -45,7 +45,7 @@ def command(
         bool, typer.Option("--parsers", help="Only list the parsers, each with its settings, defaults and meaning.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Parse only so many images, spread over the data set.")
+        int | None, typer.Option("--limit", min=1, help="Parse only this many images, spread over the data set.")
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Worker processes. 0: as many as there are CPUs (or GPUs).")
@@ -66,8 +66,8 @@ def command(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace shards that were made with other parameters, once the new ones are complete. "
-            "Shards of the same parameters and images are reused all the same.",
+            help="Replace shards that were made with other parameters or by another version of the program, once the "
+            "new ones are complete. Others are reused all the same.",
         ),
     ] = False,
     max_bad: Annotated[
@@ -108,12 +108,12 @@ def command(
     if images is not None and manifest is None:
         raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
     source = parse.read_images(context.parameters, context.console, manifest, images, limit)
-    settings = parse.parse_settings(context.parameters.parse)
+    settings = context.parameters.parse
     how = parse.run_settings(context.parameters, workers, threads, address or default_address())
     if plan:
         from stages.cli.parse_plan import show_plan
 
-        show_plan(context.console, source.dataset, source.manifest, settings, how, place)
+        show_plan(context.console, source.facts.name, source.manifest, settings, how, place)
         return
     result = parse.parse_source(context.console, source, settings, how, place, overwrite)
     _conclude(context, result, ["--shards", out] if out else [])
@@ -137,6 +137,8 @@ def _verify(context: Context, out: "Location", workers: int) -> None:
 
 def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
     """Say what was done and what to do next; too many bad images are a failure, after everything was written."""
+    from stages.parse import check_bad, quarantine_examples
+
     console, record, timings = context.console, result.record, result.timings
     counts = record.counts
     bad, total = counts["quarantined"], counts["images"] + counts["quarantined"]
@@ -151,6 +153,10 @@ def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
         )
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["reasons"].items()))
     lines.append(f"quarantined {bad} ({100 * share:.2f}%)" + (f": {reasons}" if bad else ""))
+    examples = quarantine_examples(result.folder) if bad else {}
+    for reason, (image_id, detail) in examples.items():
+        number = counts["reasons"][reason]
+        lines.append(f"  {reason}: {number} image{'s' if number > 1 else ''}, such as {image_id}: {detail}")
     flags = ", ".join(f"{flag} {number}" for flag, number in sorted(counts["flags"].items()))
     lines.append(f"flagged: {flags or 'none'}")
     console.result(
@@ -158,13 +164,12 @@ def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
             "out": str(result.folder),
             "fingerprint": record.fingerprint,
             "counts": counts,
+            "quarantine_examples": examples,
             "timings": {**asdict(timings), "images_per_second": timings.images_per_second},
         },
         "\n".join(lines),
     )
     console.say(f"shards, quarantine.parquet and _record.json -> {result.folder}")
-    from stages.parse import check_bad
-
     check_bad(context.parameters, result)
     console.say(f"look at the masks: ccaf-pipeline inspect {shlex.quote(str(result.folder))}")
     context.say_next("train", *shards)

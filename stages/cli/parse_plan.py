@@ -9,8 +9,9 @@ from pipeline.ray_session import local_resources
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.estimate import RunEstimate, estimate_run
 from pipeline.shards.making.folder import bound_fingerprint
-from pipeline.shards.making.plan import ParseSettings, check_image_ids, plan_shards
+from pipeline.shards.making.plan import check_image_ids, plan_shards
 from pipeline.shards.making.run import Placement, RunSettings, choose_workers, least_cpus
+from pipeline.shards.making.settings import ShardSettings
 from pipeline.shards.making.worker import check_parser_device, identify
 from pipeline.shards.schema import SHARD_PATTERN
 from pipeline.storage import list_names
@@ -20,7 +21,7 @@ OTHER_CONTENT = "of other content, which only --overwrite replaces, are"
 
 
 def show_plan(
-    console: Console, name: str, table: pa.Table, settings: ParseSettings, run: RunSettings, out: Location
+    console: Console, name: str, table: pa.Table, settings: ShardSettings, run: RunSettings, out: Location
 ) -> None:
     """Resolve all that a run would resolve first, and show it; Ray is not started.
 
@@ -64,7 +65,7 @@ def show_plan(
                 f"shards    {estimate.shards:,} of {estimate.smallest} to {estimate.largest} images, in {out}"
                 + (f" ({present} {'are' if matches else OTHER_CONTENT} there already)" if present else ""),
                 f"workers   {_workers(estimate, run, placement)}, {run.threads} thread(s) each, "
-                f"batches of {run.batch_size}",
+                f"batches of {run.work.batch_size}",
                 f"memory    about {estimate.megabytes_per_worker:,} MB a worker for images of 256 x 128 pixels"
                 + (f", {estimate.workers * estimate.megabytes_per_worker:,} MB in all" if estimate.workers else ""),
             ]
@@ -73,7 +74,7 @@ def show_plan(
     console.say("nothing was done (--plan)")
 
 
-def _place(images: int, settings: ParseSettings, run: RunSettings) -> Placement | None:
+def _place(images: int, settings: ShardSettings, run: RunSettings) -> Placement | None:
     """Where the workers of a run on this machine would be, decided as the run itself does; None: a cluster decides."""
     if run.address is not None:
         return None
@@ -92,4 +93,4 @@ def _workers(estimate: RunEstimate, run: RunSettings, placement: Placement | Non
     if placement is None or placement.device == "cpu":
         return f"{estimate.workers} (by the CPUs of this machine)"
     where = "GPUs of this machine" if placement.device == "cuda" else f"device {placement.device}"
-    return f"{estimate.workers} (by the {where}, {run.gpus_per_worker:g} GPU each)"
+    return f"{estimate.workers} (by the {where}, {run.work.gpus_per_worker:g} GPU each)"

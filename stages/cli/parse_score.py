@@ -17,7 +17,9 @@ def command(
     images: Annotated[Path, typer.Option("--images", help="Folder of images; its subfolders count too.")],
     labels: Annotated[
         Path,
-        typer.Option("--labels", help="Folder of label maps, PNG or .npy, of the images' paths but for the suffix."),
+        typer.Option(
+            "--labels", help="Folder of label maps, PNG or .npy, with the paths of the images except for the suffix."
+        ),
     ],
     labels_scheme: Annotated[
         str | None,
@@ -41,7 +43,8 @@ def command(
     held_out: Annotated[
         bool,
         typer.Option(
-            "--held-out", help="Only images whose name is a number divisible by 5: of CCP, those lite never saw."
+            "--held-out",
+            help="Only images whose name is a number divisible by 5; in CCP these are the ones that lite never saw.",
         ),
     ] = False,
     view: Annotated[
@@ -53,11 +56,11 @@ def command(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Score only so many images, spread over the folder.")
+        int | None, typer.Option("--limit", min=1, help="Score only this many images, spread over the folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")] = None,
 ) -> None:
-    """Score a parser: IoU of each class and of the clothes mask, pixel accuracy, time an image.
+    """Score a parser: IoU of each class and of the clothes mask, pixel accuracy, time per image.
 
     Where the label maps have another scheme than the parser, the clothes masks are compared all the same, and those
     classes that both schemes have. The parser's settings are the parameters parse.settings, its clothes

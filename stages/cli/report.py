@@ -8,17 +8,15 @@ import typer
 from stages.cli.options import Context, shared_options
 
 
-@shared_options("dataset", "seed")
+@shared_options("dataset", "shards", "seed")
 def command(
     context: Context,
-    shards: Annotated[
-        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
-    ] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="Prompts checkpoint. Default: artifacts/<data set>/prompts.")
     ] = None,
     encoder: Annotated[
-        Path | None, typer.Option("--encoder", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
+        Path | None,
+        typer.Option("--checkpoint", "--encoder", help="Encoder checkpoint. Default: artifacts/<data set>/encoder."),
     ] = None,
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help="Metrics. Default: artifacts/<data set>/metrics.json.")
@@ -55,7 +53,7 @@ def command(
     """
     from stages import report
 
-    given = report.Given(shards, prompts, encoder, metrics, frozen_metrics, features, per_query)
+    given = report.Given(context.shards, prompts, encoder, metrics, frozen_metrics, features, per_query)
     summary = report.run(context.parameters, context.console, context.workspace, given, out)
     context.console.say("open it in a browser")
     context.console.result(summary, f"{summary['out']}: {summary['bytes']:,} bytes")

@@ -45,7 +45,7 @@ def command(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Rendering processes. Default: one a core.", show_default=False),
+        typer.Option("--workers", min=1, help="Rendering processes. Default: one per core.", show_default=False),
     ] = None,
 ) -> None:
     """Render walkers: pedestrians who change clothes, with exact label maps; the same seed gives the same files.

@@ -1,11 +1,14 @@
 """``ccaf-pipeline train``: stage 1 (prompts), stage 2 (encoder), or both."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.errors import InputError
 from pipeline.ray_session import default_address
 from stages.cli.options import Context, shared_options
 
@@ -18,13 +21,10 @@ class Stage(StrEnum):
     ALL = "all"
 
 
-@shared_options("dataset", "seed")
+@shared_options("dataset", "shards", "seed")
 def command(
     context: Context,
     stage: Annotated[Stage, typer.Option("--stage", help="prompts (stage 1), encoder (stage 2), or both.")] = Stage.ALL,
-    shards: Annotated[
-        Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
-    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option("--prompts", help="Prompts checkpoint, written or read. Default: artifacts/<data set>/prompts."),
@@ -45,7 +45,7 @@ def command(
         ),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Throw away what an interrupted training of these stages left.")
+        bool, typer.Option("--restart", help="Discard what an interrupted training of these stages left behind.")
     ] = False,
 ) -> None:
     """Learn prompts on shielding and clothes images (stage 1), then train the encoders against them (stage 2).
@@ -61,43 +61,68 @@ def command(
     from stages.preflight import check_shards
 
     workspace = context.workspace
-    shards_words = [] if shards is None else ["--shards", str(shards)]
     prompts_words = [] if prompts is None else ["--prompts", str(prompts)]
     checkpoint_words = [] if out is None else ["--checkpoint", str(out)]
-    shards = shards or workspace.shards
+    shards = context.shards or workspace.shards
     prompts = prompts or workspace.prompts
     out = out or workspace.encoder
     result: dict[str, Any] = {}
-    _prepare(stage, prompts, out, restart)
-    obstacles = check_shards(context.parameters, shards, workers)
-    for sentence in obstacles.evaluation:
-        context.console.say(f"warning: ccaf-pipeline evaluate will be refused: {sentence}")
-    Obstacles(obstacles.training, ()).refuse()
-    if stage in (Stage.PROMPTS, Stage.ALL):
-        going_on = stage is Stage.ALL and has_state(state_folder(out))
-        result["prompts"] = prompts_recipe.run(context.parameters, context.console, shards, prompts, keep=going_on)
-    if stage in (Stage.ENCODER, Stage.ALL):
-        cluster = None
-        if workers > 1 or address is not None:
-            cluster = encoder_recipe.Cluster(workers, address or default_address())
-        result["encoder"] = encoder_recipe.run(context.parameters, context.console, shards, prompts, out, cluster)
+    with _held(stage, prompts, out):
+        obstacles = check_shards(context.parameters, shards, workers)
+        for sentence in obstacles.evaluation:
+            context.console.say(f"warning: ccaf-pipeline evaluate will be refused: {sentence}")
+        Obstacles(obstacles.training, ()).refuse()
+        _prepare(stage, prompts, out, restart)
+        if stage in (Stage.PROMPTS, Stage.ALL):
+            going_on = stage is Stage.ALL and has_state(state_folder(out))
+            result["prompts"] = prompts_recipe.run(context.parameters, context.console, shards, prompts, keep=going_on)
+        if stage in (Stage.ENCODER, Stage.ALL):
+            cluster = None
+            if workers > 1 or address is not None:
+                cluster = encoder_recipe.Cluster(workers, address or default_address())
+            result["encoder"] = encoder_recipe.run(context.parameters, context.console, shards, prompts, out, cluster)
     context.console.result(
         result, "\n".join(f"{name}: loss {part['loss']:.4f}, {part['out']}" for name, part in result.items())
     )
     if stage is Stage.PROMPTS:
-        context.say_next("train", "--stage", "encoder", *shards_words, *prompts_words)
+        context.say_next("train", "--stage", "encoder", *context.shards_words, *prompts_words)
     else:
-        context.say_next("extract", *shards_words, *checkpoint_words)
+        context.say_next("extract", *context.shards_words, *checkpoint_words)
+
+
+@contextmanager
+def _held(stage: Stage, prompts: Path, out: Path) -> Iterator[None]:
+    """Keep other runs away from what this one writes, and from changing the prompts that it reads.
+
+    Raises:
+        InputError: Another run has one of them, or one cannot be written.
+    """
+    from pipeline.locks import hold
+    from pipeline.outputs import check_writable
+
+    if prompts.resolve() == out.resolve():
+        raise InputError(f"--prompts and --out are both {out}: give each checkpoint a place of its own")
+    with ExitStack() as stack:
+        if stage is not Stage.ENCODER:
+            check_writable(prompts)
+        stack.enter_context(hold(prompts, shared=stage is Stage.ENCODER))
+        if stage is not Stage.PROMPTS:
+            check_writable(out)
+            stack.enter_context(hold(out))
+        yield
 
 
 def _prepare(stage: Stage, prompts: Path, out: Path, restart: bool) -> None:
     """Refuse places that hold other things before any work is done; with ``restart`` forget unfinished trainings."""
     from pipeline.models.checkpoint import check_replaceable
-    from pipeline.trainer.epochs import forget_progress
-    from pipeline.training.run_record import state_folder
+    from pipeline.outputs import check_output
+    from pipeline.trainer.epochs import check_progress, forget_progress
+    from pipeline.training.run_record import state_folder, timings_place
 
     for part, folder in ((Stage.PROMPTS, prompts), (Stage.ENCODER, out)):
         if stage in (part, Stage.ALL):
             check_replaceable(folder, part.value)
             if restart:
                 forget_progress(state_folder(folder))
+            check_progress(state_folder(folder))
+            check_output(timings_place(folder), "json", ["milliseconds_per_step"])

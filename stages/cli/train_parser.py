@@ -31,31 +31,36 @@ def command(
         typer.Option("--init", help="Start: imagenet, random, or weights of an earlier train-parser."),
     ] = "imagenet",
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photographs.")] = 72,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images in a step.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images per step.")] = 16,
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", min=1e-7, help="Peak of the learning rate's one cycle.")
+        float, typer.Option("--learning-rate", min=1e-7, help="Peak learning rate of the schedule.")
     ] = 2e-3,
     walkers_share: Annotated[
         float, typer.Option("--walkers-share", min=0.0, max=0.9, help="Share of walkers among an epoch's images.")
     ] = 0.12,
     small_share: Annotated[
         float,
-        typer.Option("--small-share", min=0.0, max=1.0, help="Share of epochs at three quarters of the size."),
+        typer.Option(
+            "--small-share", min=0.0, max=1.0, help="Share of the epochs that train at three quarters of the size."
+        ),
     ] = 0.7,
     height: Annotated[
         int, typer.Option("--height", min=64, max=512, help="Input height in pixels, a multiple of 64; width is half.")
     ] = 256,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="Of the arithmetic. Which is faster depends on the processor.")
+        Precision,
+        typer.Option("--precision", help="Arithmetic of the training; which is faster depends on the processor."),
     ] = Precision.FLOAT32,
     score_every: Annotated[
         int, typer.Option("--score-every", min=0, help="Epochs between two scores on held-out photographs; 0: none.")
     ] = 10,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Read only so many photographs and walkers, to try it out.")
+        int | None, typer.Option("--limit", min=1, help="Read only this many photographs and walkers, to try it out.")
     ] = None,
 ) -> None:
-    """Train the embedded parser `lite` on photographs and walkers; photographs divisible by 5 are held out.
+    """Train the embedded parser `lite` on photographs and walkers.
+
+    Photographs whose number is divisible by 5 are held out for validation.
 
     Interrupted training goes on from its last finished epoch when the same command is run again.
     """

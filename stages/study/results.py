@@ -1,7 +1,7 @@
 """Runs the plan of a study and writes what comes of it: the table, or the values that tuning chose."""
 
 import json
-import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,15 @@ import yaml
 
 from pipeline import __version__
 from pipeline.columns import as_columns
+from pipeline.config.deciding import Kind
+from pipeline.config.program import program_digests
 from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file, read_json, write_json
+from pipeline.outputs import check_output
+from pipeline.shards.cache import remove_copies
 from pipeline.studies.blocks import make_blocks
+from pipeline.studies.builder import common_parameters
 from pipeline.studies.finished import describe_run
 from pipeline.studies.formats import FORMATS, write_table
 from pipeline.studies.plan import make_plan, make_tuning_plan
@@ -23,10 +28,14 @@ from pipeline.studies.tuning import choose, scores_of, tuning_as_json, tuning_as
 from stages.console import Console
 from stages.study.plan import Resolved
 from stages.study.run import Machines, run_plan
-from stages.study.work import code_digests
 
 TABLE, INCOMPLETE = "table", "table-incomplete"
 TUNING, TUNING_INCOMPLETE = "tuning", "tuning-incomplete"
+
+
+def _program(resolved: Resolved) -> Mapping[Kind, str]:
+    """Digests of the program that makes the steps, by kind; the parser is the same for all methods."""
+    return program_digests(common_parameters(resolved.study, resolved.base).parse.parser)
 
 
 def _failures(schedule: Schedule) -> list[str]:
@@ -47,11 +56,24 @@ def _remove_caches(plan: Plan) -> None:
     """Decoded images beside rendered shards: they are needed for training only, and made again in seconds."""
     for step in plan.steps.values():
         if step.kind == "shards" and "data" in step.inputs:
-            shutil.rmtree(step.out.parent / ".cache", ignore_errors=True)
+            remove_copies(step.out, step.out.parent / ".cache")
+
+
+def _check_own(folder: Path, stem: str, endings: Sequence[str]) -> None:
+    """Refuse files of these names that no study has written: they would be replaced or removed.
+
+    Raises:
+        InputError: There are some, or nothing can be written there.
+    """
+    paths = [folder / f"{stem}.{ending}" for ending in endings]
+    check_output(paths[0], "json", ["study", "complete"])
+    for path in paths[1:]:
+        if path.exists() and not paths[0].exists():
+            raise InputError(f"{path} is there and no study has written it: move it elsewhere, or give another --out")
 
 
 def _remove(folder: Path, stem: str) -> None:
-    for ending in FORMATS:
+    for ending in reversed(FORMATS):  # the JSON, which says whose they are, last
         (folder / f"{stem}.{ending}").unlink(missing_ok=True)
 
 
@@ -83,9 +105,10 @@ def make_table(resolved: Resolved, machines: Machines, console: Console) -> None
         InputError: A parameter is wrong, or the cluster does not answer.
         WorkError: Something failed; the table is written as incomplete.
     """
-    plan = make_plan(resolved.study, resolved.folder, resolved.base, resolved.given, code_digests())
+    plan = make_plan(resolved.study, resolved.folder, resolved.base, resolved.given, _program(resolved))
     console.say(f"study {resolved.name}: {len(plan.runs)} runs, {len(plan.steps)} steps, in {resolved.folder}")
-    resolved.tables.mkdir(parents=True, exist_ok=True)
+    for stem in (TABLE, INCOMPLETE):
+        _check_own(resolved.tables, stem, FORMATS)
 
     def on_run(schedule: Schedule, metrics: str) -> str:
         unfinished = sum(name not in schedule.notes for name in plan.runs)
@@ -140,23 +163,24 @@ def make_tuning(resolved: Resolved, machines: Machines, console: Console) -> Non
     known = load_facts(WALKERS).protocols
     if study.tuning is not None and study.tuning.protocol not in known:
         raise InputError(f"tuning.protocol {study.tuning.protocol} is not among {', '.join(known)}")
-    plan, points = make_tuning_plan(study, resolved.folder, resolved.base, code_digests())
+    plan, points = make_tuning_plan(study, resolved.folder, resolved.base, _program(resolved))
     assert study.tuning is not None
     console.say(
         f"tuning of {resolved.name}: {len(points)} points on seeds {', '.join(map(str, study.tuning.seeds))}, "
         f"{len(plan.steps)} steps, in {resolved.folder}"
     )
+    for stem in (TUNING, TUNING_INCOMPLETE):
+        _check_own(resolved.tables, stem, ("json", "md"))
     schedule = run_plan(plan, machines, console, lambda _, metrics: describe_run(study, plan, metrics))
     failures = _failures(schedule)
     scores = scores_of(plan, points, schedule.notes, study.tuning)
     chosen = choose(scores)
     stem, other = (TUNING_INCOMPLETE, TUNING) if failures else (TUNING, TUNING_INCOMPLETE)
     value = tuning_as_json(resolved.name, study, scores, chosen, failures)
-    resolved.tables.mkdir(parents=True, exist_ok=True)
     write_json(resolved.tables / f"{stem}.json", value)
     with atomic_file(resolved.tables / f"{stem}.md") as temporary:
         temporary.write_text(tuning_as_markdown(study, scores, chosen, failures), encoding="utf-8")
-    for ending in ("json", "md"):
+    for ending in ("md", "json"):
         (resolved.tables / f"{other}.{ending}").unlink(missing_ok=True)
     plain = json.loads(json.dumps({"tuned": chosen}))
     console.result(value, yaml.safe_dump(plain, sort_keys=False).rstrip("\n"))

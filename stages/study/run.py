@@ -4,17 +4,18 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
 import stages
+from pipeline.config.deciding import Kind
 from pipeline.errors import InputError
-from pipeline.ray_session import Resources, ray_session, terminable
+from pipeline.locks import hold
+from pipeline.ray_session import Resources, check_alive, check_reachable, ray_session
 from pipeline.studies.progress import StudyProgress
 from pipeline.studies.rows import Plan
 from pipeline.studies.schedule import Schedule
-from pipeline.studies.steps import Kind, Step
+from pipeline.studies.steps import Step
 from stages.console import Console
 from stages.study.work import Outcome, Task, do_task, identify
 
@@ -50,17 +51,7 @@ def study_lock(folder: Path) -> Iterator[None]:
     Raises:
         InputError: One is at work there, or nothing can be written there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / LOCK_NAME).open("a")
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}; give another --out") from error
-    with stream:
-        try:
-            flock(stream, LOCK_EX | LOCK_NB)
-        except OSError:
-            message = f"another ccaf-pipeline ablate is at work in {folder}: wait for it, or give --out"
-            raise InputError(message) from None
+    with hold(folder, lock=folder / LOCK_NAME, advice="wait for it, or give another --out"):
         yield
 
 
@@ -151,13 +142,13 @@ def run_plan(
         )
     if schedule.over:
         return schedule
+    check_reachable(machines.address)
     threads = plan.parameters.threads or 1
     cpus = max(1, machines.workers) * threads
     modules = (str(Path(stages.__file__).parent),)
     with (
         StudyProgress(schedule, plan, quiet=console.quiet) as progress,
         ray_session(machines.address, cpus, modules) as resources,
-        terminable(),
     ):
         slots = _find_slots(resources, machines, threads, plan.parameters.device)
         schedule.slots = slots.gpu or slots.cpu
@@ -198,6 +189,8 @@ def _work(
                 options = {**_demand(step, slots, threads, machines), "max_retries": CRASHES}
                 running[remote.options(**options).remote(task)] = step
             done, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
+            if not done:
+                check_alive()
             for ref in done:
                 step = running.pop(ref)
                 slots.free(step)

@@ -1,100 +1,34 @@
 """One step of a study: the stage that does it, what its artifact is, and the process on Ray that runs it."""
 
 import os
-import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import pipeline
-import stages
+from pipeline.config.deciding import Kind
+from pipeline.datasets.walkers.writer import PRETRAIN_NAME, render_pretraining, render_walkers
 from pipeline.errors import InputError, PipelineError
 from pipeline.files import locked, sha256_of_file, sha256_of_value, write_json
-from pipeline.studies.code import source_digest
+from pipeline.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME
+from pipeline.shards.record import read_record
 from pipeline.studies.rows import WALKERS
-from pipeline.studies.steps import Kind, Step
+from pipeline.studies.steps import Step
+from pipeline.trainer.epochs import forget_progress
+from pipeline.training.run_record import state_folder
+from stages import encoder_run, evaluate, extract, leakage, oracle, parse, pretrain_clip, prompts
 from stages.console import Console
-
-_MODULES: Mapping[Kind, tuple[str, ...]] = {
-    "population": ("pipeline.datasets.walkers.writer",),
-    "data": ("pipeline.datasets.walkers.writer",),
-    "clip": ("stages.pretrain_clip",),
-    "shards": ("stages.parse", "pipeline.parsing.lite.backend", "pipeline.parsing.precomputed.backend"),
-    "prompts": ("stages.prompts",),
-    "encoder": ("stages.encoder_run",),
-    "features": ("stages.extract",),
-    "metrics": ("stages.evaluate",),
-    "leakage": ("stages.leakage",),
-    "oracle": ("stages.oracle",),
-}
-"""The modules that do a step; what they import decides it too."""
-
-_FILES: Mapping[Kind, tuple[str, ...]] = {
-    "clip": ("pipeline/models/configs/walker-clip.json",),
-    "shards": ("pipeline/parsing/lite/weights/lite.safetensors",),
-}
-"""Files of the package that are no modules and decide a step."""
-
-_DECIDE_NOTHING = (
-    "pipeline.config",
-    "pipeline.device_faults",
-    "pipeline.errors",
-    "pipeline.files",
-    "pipeline.location",
-    "pipeline.presets",
-    "pipeline.progress",
-    "pipeline.storage",
-    "pipeline.ray_session",
-    "pipeline.shards.making.pool",
-    "pipeline.shards.making.queue",
-    "pipeline.trainer.record",
-    "pipeline.trainer.tensorboard",
-    "pipeline.trainer.timing",
-    "pipeline.trainer.workers",
-    "pipeline.studies",
-    "stages.console",
-    "stages.cli",
-    "pipeline.workspace",
-    "pipeline.training.run_record",
-    "stages.synth",
-)
-"""Modules that pass values and files on, speak, or run processes."""
-
-
-@cache
-def code_digests() -> Mapping[Kind, str]:
-    """Digest of the program by kind of step."""
-    packages = {module.__name__: Path(str(module.__file__)).parent for module in (pipeline, stages)}
-    top = packages["pipeline"].parent
-    return {
-        kind: sha256_of_value(
-            [
-                source_digest(modules, packages, _DECIDE_NOTHING),
-                [sha256_of_file(top / name) for name in _FILES.get(kind, ())],
-            ]
-        )
-        for kind, modules in _MODULES.items()
-    }
 
 
 def _population(step: Step, console: Console) -> None:
-    from pipeline.datasets.walkers.population import WalkerSettings
-    from pipeline.datasets.walkers.writer import render_pretraining
-
-    render_pretraining(step.out, WalkerSettings(seed=step.parameters.seed, **step.parameters.synth.model_dump()))
+    render_pretraining(step.out, step.parameters.synth, step.parameters.seed)
 
 
 def _data(step: Step, console: Console) -> None:
-    from pipeline.datasets.walkers.population import WalkerSettings
-    from pipeline.datasets.walkers.writer import render_walkers
-
-    settings = WalkerSettings(seed=step.parameters.seed, **step.parameters.synth.model_dump())
-    render_walkers(step.out / WALKERS, settings)
+    render_walkers(step.out / WALKERS, step.parameters.synth, step.parameters.seed)
 
 
 def _is_rendered(step: Step) -> bool:
@@ -103,52 +37,36 @@ def _is_rendered(step: Step) -> bool:
 
 
 def _clip(step: Step, console: Console) -> None:
-    from stages import pretrain_clip
-
     pretrain_clip.run(step.parameters, console, step.places["population"], step.out)
 
 
 def _shards(step: Step, console: Console) -> None:
-    from stages import parse
-
     own = _is_rendered(step)
     parse.run(step.parameters, console, step.out, workers=1 if own else 0, overwrite=own)
 
 
 def _prompts(step: Step, console: Console) -> None:
-    from stages import prompts
-
     prompts.run(step.parameters, console, step.places["shards"], step.out, keep=True)
 
 
 def _encoder(step: Step, console: Console) -> None:
-    from stages import encoder_run
-
     encoder_run.run(step.parameters, console, step.places["shards"], step.places["prompts"], step.out)
 
 
 def _features(step: Step, console: Console) -> None:
-    from stages import extract
-
     extract.run(step.parameters, console, step.places["shards"], step.places.get("encoder"), step.out)
 
 
 def _metrics(step: Step, console: Console) -> None:
-    from stages import evaluate
-
     scored = evaluate.Scored(features=step.places["features"])
     evaluate.run(step.parameters, console, scored, step.out, dataset=step.parameters.data.dataset)
 
 
 def _oracle(step: Step, console: Console) -> None:
-    from stages import oracle
-
     oracle.run(step.parameters, console, str(step.made_of["oracle"]), step.out)
 
 
 def _leakage(step: Step, console: Console) -> None:
-    from stages import leakage
-
     try:
         leakage.run(step.parameters, console, step.places["features"], step.out)
     except InputError as error:
@@ -180,10 +98,6 @@ def _of_folder(folder: Path) -> str | None:
 
 def identify(step: Step) -> str | None:
     """Hash of a step's artifact as it is on disk; None if there is none, or it is not whole."""
-    from pipeline.datasets.walkers.writer import PRETRAIN_NAME
-    from pipeline.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME
-    from pipeline.shards.record import read_record
-
     try:
         if step.kind == "data":
             return _of_folder(step.out / WALKERS)
@@ -252,8 +166,10 @@ def forget_others_work(task: Task) -> None:
     That is the state of an unfinished training, and prompts and shards, whose stages keep what they made of the same
     parameters and do not know which program made it.
     """
-    from pipeline.trainer.epochs import forget_progress
-    from pipeline.training.run_record import state_folder
+    from pipeline.location import locate
+    from pipeline.models.checkpoint import CONFIG_NAME, checkpoint_files
+    from pipeline.ownership import remove_listed
+    from pipeline.shards.making.folder import remove_own
 
     step = task.step
     mark = task.state.with_name(f"{task.state.name}.begun")
@@ -261,8 +177,10 @@ def forget_others_work(task: Task) -> None:
     if mark.is_file() and mark.read_text() == own:
         return
     forget_progress(state_folder(step.out))
-    if step.kind == "prompts" or (step.kind == "shards" and _is_rendered(step)):
-        shutil.rmtree(step.out, ignore_errors=True)
+    if step.kind == "prompts" and (step.out / CONFIG_NAME).is_file():
+        remove_listed(step.out, checkpoint_files(step.out))
+    elif step.kind == "shards" and _is_rendered(step):
+        remove_own(locate(step.out))
     mark.write_text(own)
 
 

@@ -18,6 +18,7 @@ from pipeline.datasets.catalog import DatasetFacts, DatasetListing, load_facts, 
 from pipeline.datasets.manifest import read_manifest, write_manifest
 from pipeline.datasets.readers.custom import _number_texts, _whole_number
 from pipeline.errors import InputError
+from pipeline.yaml_files import parse_yaml
 
 HEADER = "path,split,person_id,camera_id,clothes_id,tracklet_id\n"
 COLUMNS = ("path", "split", "person_id", "camera_id", "clothes_id", "tracklet_id")
@@ -287,3 +288,50 @@ def test_pku_reid_74_as_it_is(real_images: Path) -> None:
     assert Counter(table["split"].to_pylist()) == {"train": 992, "query": 96, "gallery": 96}
     assert table["clothes_id"].null_count == table["tracklet_id"].null_count == 1184
     assert (listing.problems, listing.unmatched, listing.others) == ((), (), ())
+
+
+@pytest.mark.parametrize(("separator", "name", "written"), [
+    ("\t", "the tab", r'"\t"'), (";", "the semicolon", '";"'), ("|", "the bar", '"|"'),
+])  # fmt: skip
+def test_another_separator_is_named_and_as_the_message_writes_it_it_works(
+    separator: str, name: str, written: str, tmp_path: Path
+) -> None:
+    text = HEADER + "a.jpg,train,1,2,3,4\nb.jpg,query,2,2,3,5\n"
+    other = text.replace(",", separator)
+    (message,) = refusal(tmp_path, other, ["a.jpg", "b.jpg"])
+    assert f"its separator seems to be {name}: write settings: {{delimiter: {written}}}" in message
+    advised = parse_yaml(message.partition("write settings: ")[2])
+    expected = rows(read_csv(tmp_path, text, ["a.jpg", "b.jpg"]))
+    assert rows(read_csv(tmp_path, other, ["a.jpg", "b.jpg"], **advised)) == expected
+    (message,) = refusal(tmp_path, text, ["a.jpg", "b.jpg"], delimiter=separator)
+    assert "its separator seems to be the comma" in message
+
+
+def test_a_table_whose_rows_have_commas_in_another_number_than_its_header_is_told_its_separator(tmp_path: Path) -> None:
+    (message,) = refusal(tmp_path, "path;split;person_id;score\na.jpg;train;1;0,5\n", ["a.jpg"])
+    assert "the semicolon" in message
+
+
+def test_a_table_that_lacks_a_column_is_still_told_which(tmp_path: Path) -> None:
+    (message,) = refusal(tmp_path, "path;x,split\na.jpg,train\n")
+    assert "lacks the columns path, person_id; it has path;x, split" in message
+
+
+def test_backslashes_are_separators_where_no_file_has_the_literal_name(tmp_path: Path) -> None:
+    text = "path,split,person_id\ncam1\\a.jpg,train,1\nx\\b.jpg,query,2\n"
+    listing = read_csv(tmp_path, text, ["cam1/a.jpg", "x\\b.jpg", "x/b.jpg"])
+    assert column(listing, "person_id") == {"cam1/a.jpg": 1, "x\\b.jpg": 2}
+    text += "cam1/a.jpg,train,1\ny\\no.jpg,query,2\n"
+    _, *lines = refusal(tmp_path, text, [])
+    assert lines == ["row 3: train/cam1/a.jpg stands in row 1 already", "row 4: no file at y/no.jpg"]
+
+
+def test_paths_that_are_relative_to_a_folder_above_or_below_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "a.jpg").touch()
+    header = "path,split,person_id\n"
+    for path, base in (("mine/images/a.jpg", tmp_path), ("a.jpg", folder / "images")):
+        _, line, other = refusal(folder, f"{header}{path},train,1\nnowhere.jpg,query,2\n", [])
+        assert line == f"row 1: no file at {path}; it is below {base}, but paths are relative to {folder}"
+        assert other == "row 2: no file at nowhere.jpg"

@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.evaluation import cost
 from pipeline.evaluation.protocols import GENERAL, PROTOCOLS, select
-from pipeline.evaluation.rerank import Reranking
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.evaluation.similarity import BLOCK_ROWS
 from pipeline.features.feature_set import FeatureSet, normalise_rows
 
@@ -60,7 +60,7 @@ def test_a_long_ranking_is_told_beforehand(monkeypatch, seconds, rerank, said):
 def test_memory_is_checked_for_the_items_that_are_ranked():
     items = sides(10, 4000, "test_c", "test_a")
     single, multi = PROTOCOLS["prcc:cc:single-shot"], PROTOCOLS["prcc:cc:multi-shot"]
-    limit = Reranking(gigabytes=0.01)
+    limit = RerankSettings(rerank_gigabytes=0.01)
     cost.check_reranking(items, [single], limit)  # one of 20 people each
     with pytest.raises(InputError, match="re-ranking 10 queries and 4000 gallery items may need"):
         cost.check_reranking(items, [single, multi], limit)

@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import METRICS, evaluate, evaluate_selected
 from pipeline.evaluation.protocols import GENERAL, PROTOCOLS, find_protocols, select
-from pipeline.evaluation.rerank import Reranking
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.features.feature_set import FeatureSet, concatenate, normalise_rows
 
 
@@ -98,7 +98,9 @@ def test_a_reranked_entry_says_so():
     gallery = items("gallery", persons, np.ones(36), centres[persons - 1] + 0.3 * rng.standard_normal((36, 5)))
     sides = select(concatenate([query, gallery]), GENERAL)
     plain, _ = evaluate_selected(*sides, GENERAL, 10)
-    entry, _ = evaluate_selected(*sides, GENERAL, 10, reranking=Reranking(5, 2, 0.3))
+    entry, _ = evaluate_selected(
+        *sides, GENERAL, 10, reranking=RerankSettings(rerank_neighbours=5, rerank_averaged=2, rerank_lambda=0.3)
+    )
     assert entry["reranking"] == {"k1": 5, "k2": 2, "lambda": 0.3}
     assert "k-reciprocal" in entry["distance"]
     assert entry["meaning"].endswith("re-ranked")

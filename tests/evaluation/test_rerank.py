@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.evaluation.rerank import Reranking, bytes_needed, reranked_blocks
+from pipeline.evaluation.rerank import bytes_needed, reranked_blocks
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.features.feature_set import normalise_rows
 
 
@@ -65,20 +66,23 @@ def clustered(rng, count, identities=5, dimension=6):
 def test_equal_to_the_dense_calculation(seed, counts, k1, k2, share):
     rng = np.random.default_rng(seed)
     query, gallery = clustered(rng, counts[0]), clustered(rng, counts[1])
-    found = reranked(query, gallery, Reranking(k1, k2, share))
+    method = RerankSettings(rerank_neighbours=k1, rerank_averaged=k2, rerank_lambda=share)
+    found = reranked(query, gallery, method)
     np.testing.assert_allclose(found, dense(query, gallery, k1, k2, share), atol=2e-5)
 
 
 def test_many_small_parts_change_nothing(monkeypatch):
     rng = np.random.default_rng(1)
     query, gallery = clustered(rng, 6), clustered(rng, 50)
-    whole = reranked(query, gallery, Reranking())
+    whole = reranked(query, gallery, RerankSettings())
     monkeypatch.setattr("pipeline.evaluation.rerank.ROWS_AT_ONCE", 7)
-    np.testing.assert_allclose(reranked(query, gallery, Reranking()), whole, atol=1e-7)
+    np.testing.assert_allclose(reranked(query, gallery, RerankSettings()), whole, atol=1e-7)
 
 
 def test_too_large_sets_are_refused_before_any_work():
     query, gallery = np.zeros((2, 4), dtype=np.float32), np.zeros((30, 4), dtype=np.float32)
     with pytest.raises(InputError, match=r"2 queries and 30 gallery items may need .*rerank_gigabytes is 1e-06"):
-        next(iter(reranked_blocks(query, gallery, Reranking(gigabytes=1e-6))))
-    assert bytes_needed(10_176, 125_353, 1280, Reranking()) > 4e9 > bytes_needed(493, 7_050, 1280, Reranking())
+        next(iter(reranked_blocks(query, gallery, RerankSettings(rerank_gigabytes=1e-6))))
+    assert (
+        bytes_needed(10_176, 125_353, 1280, RerankSettings()) > 4e9 > bytes_needed(493, 7_050, 1280, RerankSettings())
+    )

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.rerank import Reranking, reranked_blocks
+from pipeline.evaluation.rerank import reranked_blocks
+from pipeline.evaluation.settings import RerankSettings
 from pipeline.evaluation.similarity import BLOCK_ROWS, TILE_ITEMS, block_rows, similarity_blocks
 from pipeline.features.feature_set import normalise_rows
 
@@ -105,10 +106,10 @@ def test_the_number_of_threads_is_restored_after_an_error_and_between_blocks():
 def test_reranked_distances_do_not_depend_on_threads():
     rng = np.random.default_rng(4)
     query, gallery = unit(rng, 30, 96), unit(rng, 200, 96)
-    found = all_rows(query, gallery, lambda *sets: reranked_blocks(*sets, Reranking()))
+    found = all_rows(query, gallery, lambda *sets: reranked_blocks(*sets, RerankSettings()))
     with threads(3):
         np.testing.assert_array_equal(
-            all_rows(query, gallery, lambda *sets: reranked_blocks(*sets, Reranking())), found
+            all_rows(query, gallery, lambda *sets: reranked_blocks(*sets, RerankSettings())), found
         )
 
 

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from clips import make_clip
 from torch import Tensor, nn
 
-from pipeline.models.clip import Clip, load_clip
+from pipeline.models.clip import Clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.recompute import recompute_activations
+from pipeline.precision import Precision
 from pipeline.trainer.gradients import GradientMaker, weighted_sum
-from pipeline.trainer.precision import Precision
 from pipeline.training.batches import EncoderBatch
 from pipeline.training.encoder_task import EncoderTask, use_fast_layout
 from pipeline.training.methods import term_weights
@@ -134,8 +135,8 @@ def need_cuda(device: str, precision: str) -> None:
 def reference_clip(small: bool) -> Clip:
     """Random weights: ViT-B/16 at 256x128, or the project's small CLIP."""
     if small:
-        return load_clip("walker-clip", None, image_size=(64, 32))
-    return load_clip("ViT-B-16-quickgelu", None, image_size=(256, 128))
+        return make_clip("walker-clip", None, image_size=(64, 32))
+    return make_clip("ViT-B-16-quickgelu", None, image_size=(256, 128))
 
 
 def step_of(task: nn.Module, batch: object, precision: Precision, parts: int = 1) -> Step:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline.config import load_parameters
-from pipeline.datasets.walkers.population import WalkerSettings
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import render_pretraining
 from pipeline.errors import InputError
 from pipeline.models.builtin import WEIGHTS_FOLDER, builtin_weights, portable_name, weights_on_disk
@@ -27,8 +27,7 @@ def parameters():
 
 
 def load(parameters, pretrained):
-    model = parameters.model
-    return load_clip(model.name, pretrained, stem=model.stem, image_size=model.image_size).freeze()
+    return load_clip(parameters.model.model_copy(update={"pretrained": pretrained})).freeze()
 
 
 def test_the_demo_names_the_weights_as_a_file(parameters):
@@ -61,7 +60,7 @@ def test_the_card_names_the_hash_and_the_commands_of_the_stages():
 
 
 def test_phrases_are_found_on_people_whom_the_weights_never_saw(parameters, tmp_path):
-    render_pretraining(tmp_path / "people", WalkerSettings(seed=987, pretrain_images=200))
+    render_pretraining(tmp_path / "people", SynthSettings(pretrain_images=200), seed=987)
     model = parameters.model
     images = read_captioned_images(tmp_path / "people", model.image_size)
 

@@ -2,16 +2,17 @@
 
 import pytest
 import torch
+from clips import make_clip
 
 from pipeline.errors import InputError
 from pipeline.models.checkpoint import load_strictly
-from pipeline.models.clip import build_image_encoder, load_clip
+from pipeline.models.clip import build_image_encoder
 
 CAMERAS = torch.tensor([2, 5, 9])
 
 
 def encoder_with_cameras(config, scale: float = 2.0):
-    encoder = load_clip(str(config), image_size=(64, 32)).freeze().image_encoder
+    encoder = make_clip(config, image_size=(64, 32)).freeze().image_encoder
     encoder.add_cameras(CAMERAS, scale, torch.Generator().manual_seed(0))
     return encoder.eval()
 
@@ -33,7 +34,7 @@ def test_the_vector_is_added_to_the_class_token_before_the_first_norm(tiny_clip_
 def test_without_cameras_it_is_the_bare_encoder(tiny_clip_config):
     encoder = encoder_with_cameras(tiny_clip_config)
     torch.testing.assert_close(encoder(images(2)).projected, encoder.tower(images(2)))
-    bare = load_clip(str(tiny_clip_config), image_size=(64, 32)).freeze().image_encoder
+    bare = make_clip(tiny_clip_config, image_size=(64, 32)).freeze().image_encoder
     torch.testing.assert_close(bare(images(2), torch.tensor([2, 5])), bare(images(2)))
 
 
@@ -47,7 +48,7 @@ def test_a_camera_that_was_not_trained_on_has_the_mean_vector(tiny_clip_config):
 
 def test_it_is_part_of_the_encoders_weights(tiny_clip_config):
     encoder = encoder_with_cameras(tiny_clip_config)
-    spec = load_clip(str(tiny_clip_config), image_size=(64, 32)).spec
+    spec = make_clip(tiny_clip_config, image_size=(64, 32)).spec
     again = build_image_encoder(spec).eval()
     again.add_cameras(encoder.state_dict()["camera_embedding.cameras"], 2.0)
     load_strictly(again, encoder.state_dict(), "the test")
@@ -56,6 +57,6 @@ def test_it_is_part_of_the_encoders_weights(tiny_clip_config):
 
 
 def test_a_resnet_has_no_class_token_for_it():
-    encoder = load_clip("RN50-quickgelu", image_size=(64, 32)).image_encoder
+    encoder = make_clip("RN50-quickgelu", image_size=(64, 32)).image_encoder
     with pytest.raises(InputError, match="needs a vision transformer"):
         encoder.add_cameras(CAMERAS, 1.0)

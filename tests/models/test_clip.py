@@ -5,11 +5,12 @@ import json
 import open_clip
 import pytest
 import torch
+from clips import make_clip
 from safetensors.torch import save_file
 
 from pipeline.errors import InputError
 from pipeline.models.checkpoint import load_strictly
-from pipeline.models.clip import ClipSpec, build_image_encoder, clip_state, load_clip
+from pipeline.models.clip import ClipSpec, build_image_encoder, clip_state
 from pipeline.models.grids import native_grid, set_grid
 from pipeline.models.image_encoder import wrap_image_tower
 from pipeline.models.text_encoder import TextEncoder
@@ -20,7 +21,7 @@ def seeded_images(*shape: int) -> torch.Tensor:
 
 
 def test_features_are_the_towers_own(tiny_clip_config):
-    clip = load_clip(str(tiny_clip_config), image_size=(64, 32)).freeze()
+    clip = make_clip(tiny_clip_config, image_size=(64, 32)).freeze()
     images = seeded_images(3, 3, 64, 32)
     features = clip.image_encoder(images)
     assert clip.spec.grid == (4, 2)
@@ -54,7 +55,7 @@ def test_large_models_have_the_published_sizes(name, grid, dimensions):
     ("RN50-quickgelu", (8, 4), (1024, 2048, 1024)),
 ])  # fmt: skip
 def test_public_models_take_a_256x128_input(name, grid, dimensions):
-    clip = load_clip(name, image_size=(256, 128)).freeze()
+    clip = make_clip(name, image_size=(256, 128)).freeze()
     assert clip.spec.grid == grid
     images = seeded_images(1, 3, 256, 128)
     features = clip.image_encoder(images)
@@ -65,16 +66,16 @@ def test_public_models_take_a_256x128_input(name, grid, dimensions):
 
 
 def test_text_features_are_the_towers_own(tiny_clip_config):
-    clip = load_clip(str(tiny_clip_config), image_size=(64, 32)).freeze()
+    clip = make_clip(tiny_clip_config, image_size=(64, 32)).freeze()
     tokens = clip.tokenizer(["a photo of a person", "clothes"])
     torch.testing.assert_close(clip.text_encoder.encode_tokens(tokens), clip.text_encoder.tower(tokens))
 
 
 def test_saved_weights_load_again_and_plain_open_clip_reads_them(tiny_clip_config, tmp_path):
-    clip = load_clip(str(tiny_clip_config), image_size=(64, 32), seed=3).freeze()
+    clip = make_clip(tiny_clip_config, image_size=(64, 32), seed=3).freeze()
     path = tmp_path / "weights.safetensors"
     save_file(clip_state(clip), path, metadata={"grid": "4x2"})
-    again = load_clip(str(tiny_clip_config), str(path), image_size=(64, 32), seed=4).freeze()
+    again = make_clip(tiny_clip_config, path, image_size=(64, 32), seed=4).freeze()
     images = seeded_images(2, 3, 64, 32)
     torch.testing.assert_close(again.image_encoder(images), clip.image_encoder(images))
     assert len(again.weights_sha256) == 64
@@ -84,7 +85,7 @@ def test_saved_weights_load_again_and_plain_open_clip_reads_them(tiny_clip_confi
 
 def test_seed_decides_random_weights_and_leaves_the_global_generator_alone(tiny_clip_config):
     before = torch.random.get_rng_state()
-    first, same, other = (load_clip(str(tiny_clip_config), image_size=(64, 32), seed=seed) for seed in (1, 1, 2))
+    first, same, other = (make_clip(tiny_clip_config, image_size=(64, 32), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), before)
     key = "visual.conv1.weight"
     assert torch.equal(clip_state(first)[key], clip_state(same)[key])
@@ -92,45 +93,45 @@ def test_seed_decides_random_weights_and_leaves_the_global_generator_alone(tiny_
 
 
 def test_conv_stem_keeps_the_grid_and_is_part_of_the_weights(tiny_clip_config, tmp_path):
-    clip = load_clip(str(tiny_clip_config), stem="conv", image_size=(64, 32)).freeze()
+    clip = make_clip(tiny_clip_config, stem="conv", image_size=(64, 32)).freeze()
     assert clip.image_encoder(seeded_images(2, 3, 64, 32)).projected.shape == (2, 24)
     path = tmp_path / "weights.safetensors"
     save_file(clip_state(clip), path)
-    load_clip(str(tiny_clip_config), str(path), stem="conv", image_size=(64, 32))
+    make_clip(tiny_clip_config, path, stem="conv", image_size=(64, 32))
     with pytest.raises(InputError, match=r"visual\.conv1.weight is missing; visual\.conv1\.layers\.0"):
-        load_clip(str(tiny_clip_config), str(path), stem="patch", image_size=(64, 32))
+        make_clip(tiny_clip_config, path, stem="patch", image_size=(64, 32))
 
 
 def test_weights_with_another_number_of_positions_are_refused_and_not_resized_in_silence(tiny_clip_config, tmp_path):
-    clip = load_clip(str(tiny_clip_config), image_size=(128, 64))
+    clip = make_clip(tiny_clip_config, image_size=(128, 64))
     path = tmp_path / "weights.safetensors"
     save_file(clip_state(clip), path)
     reason = r"positional_embedding is \(33, 32\) in the file and \(9, 32\) in the model"
     with pytest.raises(InputError, match=reason):
-        load_clip(str(tiny_clip_config), str(path), image_size=(128, 64))
+        make_clip(tiny_clip_config, path, image_size=(128, 64))
 
 
 def test_a_long_list_of_keys_is_cut(tiny_clip_config, tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file({"nothing.of.this": torch.zeros(1)}, path)
     with pytest.raises(InputError, match=r"are of another model: logit_scale is missing;.*; and \d+ more$"):
-        load_clip(str(tiny_clip_config), str(path), image_size=(64, 32))
+        make_clip(tiny_clip_config, path, image_size=(64, 32))
 
 
 def test_plain_layout_and_a_logit_scale_of_one_number_load(tiny_clip_config, tmp_path):
-    clip = load_clip(str(tiny_clip_config), image_size=(64, 32), seed=3).freeze()
+    clip = make_clip(tiny_clip_config, image_size=(64, 32), seed=3).freeze()
     plain = {key.removeprefix("text."): value for key, value in clip_state(clip).items()}
     plain["logit_scale"] = plain["logit_scale"].reshape(1)
     path = tmp_path / "weights.safetensors"
     save_file(plain, path)
-    again = load_clip(str(tiny_clip_config), str(path), image_size=(64, 32), seed=4).freeze()
+    again = make_clip(tiny_clip_config, path, image_size=(64, 32), seed=4).freeze()
     images = seeded_images(2, 3, 64, 32)
     torch.testing.assert_close(again.image_encoder(images), clip.image_encoder(images))
 
 
 def test_overlapping_patches_have_the_published_grid_and_see_the_same_pixels(tiny_clip_config):
-    plain = load_clip(str(tiny_clip_config), image_size=(256, 128)).freeze()
-    clip = load_clip(str(tiny_clip_config), image_size=(256, 128), stride=12).freeze()
+    plain = make_clip(tiny_clip_config, image_size=(256, 128)).freeze()
+    clip = make_clip(tiny_clip_config, image_size=(256, 128), stride=12).freeze()
     assert clip.spec.grid == (21, 10)
     images = seeded_images(1, 3, 256, 128)
     torch.testing.assert_close(clip.image_encoder(images).projected, clip.image_encoder.tower(images))
@@ -143,31 +144,31 @@ def test_overlapping_patches_have_the_published_grid_and_see_the_same_pixels(tin
 
 
 def test_a_dense_resnet_has_four_times_the_positions_and_the_same_weights():
-    clip = load_clip("RN50-quickgelu", image_size=(64, 64), stride=16).freeze()
+    clip = make_clip("RN50-quickgelu", image_size=(64, 64), stride=16).freeze()
     assert clip.spec.grid == (4, 4)
     images = seeded_images(1, 3, 64, 64)
     assert clip.image_encoder.tower.layer4(torch.zeros(1, 1024, 4, 4)).shape[2:] == (4, 4)
     torch.testing.assert_close(clip.image_encoder(images).projected, clip.image_encoder.tower(images))
-    plain = load_clip("RN50-quickgelu", image_size=(64, 64))
+    plain = make_clip("RN50-quickgelu", image_size=(64, 64))
     assert clip.image_encoder.state_dict().keys() == plain.image_encoder.state_dict().keys()
 
 
 def test_a_grid_of_the_right_count_but_other_shape_is_refused(tiny_clip_config, tmp_path):
-    clip = load_clip(str(tiny_clip_config), image_size=(64, 32))
+    clip = make_clip(tiny_clip_config, image_size=(64, 32))
     path = tmp_path / "weights.safetensors"
     save_file(clip_state(clip), path, metadata={"grid": "2x4"})
     with pytest.raises(InputError, match="holds a 2x4 position grid, the model configuration has 4x2"):
-        load_clip(str(tiny_clip_config), str(path), image_size=(64, 32))
+        make_clip(tiny_clip_config, path, image_size=(64, 32))
 
 
 def test_position_grid_follows_the_image_size(tiny_clip_config):
-    clip = load_clip(str(tiny_clip_config), image_size=(128, 64))
+    clip = make_clip(tiny_clip_config, image_size=(128, 64))
     assert clip.spec.grid == (8, 4)
     assert clip.image_encoder(seeded_images(1, 3, 128, 64)).projected.shape == (1, 24)
 
 
 def test_spec_rebuilds_the_encoder_through_json(tiny_clip_config):
-    clip = load_clip(str(tiny_clip_config), image_size=(128, 64)).freeze()
+    clip = make_clip(tiny_clip_config, image_size=(128, 64)).freeze()
     spec = ClipSpec.from_dict(json.loads(json.dumps(clip.spec.to_dict())))
     assert spec == clip.spec
     encoder = build_image_encoder(spec).eval()
@@ -192,11 +193,11 @@ def test_spec_rebuilds_the_encoder_through_json(tiny_clip_config):
 ])  # fmt: skip
 def test_wrong_models_are_input_errors(arguments, message):
     with pytest.raises(InputError, match=message):
-        load_clip(**arguments)
+        make_clip(**arguments)
 
 
 def test_a_damaged_weights_file_is_an_input_error(tiny_clip_config, tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"not weights")
     with pytest.raises(InputError, match="do not load into the model"):
-        load_clip(str(tiny_clip_config), str(path), image_size=(64, 32))
+        make_clip(tiny_clip_config, path, image_size=(64, 32))

@@ -5,10 +5,11 @@ import json
 import open_clip
 import pytest
 import torch
+from clips import make_clip
 from safetensors.torch import save_file
 
 from pipeline.models.checkpoint import load_strictly
-from pipeline.models.clip import ClipSpec, build_image_encoder, clip_state, load_clip
+from pipeline.models.clip import ClipSpec, build_image_encoder, clip_state
 
 TINY_EVA_CONFIG = {
     "embed_dim": 24,
@@ -36,7 +37,7 @@ def seeded_images(*shape: int) -> torch.Tensor:
 
 
 def test_at_its_own_size_the_features_are_plain_open_clips(config, tmp_path):
-    clip = load_clip(str(config), image_size=(224, 224), seed=3).freeze()
+    clip = make_clip(config, image_size=(224, 224), seed=3).freeze()
     assert clip.spec.grid == (16, 16)
     path = tmp_path / "weights.safetensors"
     save_file(clip_state(clip), path)
@@ -52,7 +53,7 @@ def test_at_its_own_size_the_features_are_plain_open_clips(config, tmp_path):
 
 @pytest.mark.parametrize(("stride", "grid"), [(None, (18, 9)), (10, (25, 12))])
 def test_a_256x128_input_has_its_own_grid_of_both_positions(config, stride, grid):
-    clip = load_clip(str(config), image_size=(256, 128), stride=stride).freeze()
+    clip = make_clip(config, image_size=(256, 128), stride=stride).freeze()
     assert clip.spec.grid == grid
     trunk = clip.image_encoder.tower.trunk
     assert trunk.pos_embed.shape[1] == 1 + grid[0] * grid[1]
@@ -67,13 +68,13 @@ def test_a_256x128_input_has_its_own_grid_of_both_positions(config, stride, grid
 
 def test_rotary_positions_run_from_edge_to_edge_of_the_trained_grid(config):
     """A square patch of a 32 x 16 grid lies where the patch of the 16 x 16 grid lay that covers the same share."""
-    square = load_clip(str(config), image_size=(224, 224)).image_encoder.tower.trunk.rope.pos_embed.reshape(16, 16, -1)
-    tall = load_clip(str(config), image_size=(448, 224)).image_encoder.tower.trunk.rope.pos_embed.reshape(32, 16, -1)
+    square = make_clip(config, image_size=(224, 224)).image_encoder.tower.trunk.rope.pos_embed.reshape(16, 16, -1)
+    tall = make_clip(config, image_size=(448, 224)).image_encoder.tower.trunk.rope.pos_embed.reshape(32, 16, -1)
     torch.testing.assert_close(tall[::2], square)
 
 
 def test_all_of_it_trains(config):
-    clip = load_clip(str(config), image_size=(70, 42))
+    clip = make_clip(config, image_size=(70, 42))
     clip.image_encoder.add_cameras(torch.tensor([1, 4]), 1.0)
     features = clip.image_encoder(seeded_images(2, 3, 70, 42), torch.tensor([4, 1]))
     (features.projected.sum() + features.hidden.sum() + features.earlier.sum()).backward()

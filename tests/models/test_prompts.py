@@ -2,15 +2,15 @@
 
 import pytest
 import torch
+from clips import make_clip
 
 from pipeline.errors import InputError
-from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 
 
 @pytest.fixture(scope="module")
 def clip(tiny_clip_config):
-    return load_clip(str(tiny_clip_config), image_size=(64, 32)).freeze()
+    return make_clip(tiny_clip_config, image_size=(64, 32)).freeze()
 
 
 def make_prompts(clip, template: str, classes: int, tokens: int) -> PromptLearner:

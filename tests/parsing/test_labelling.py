@@ -7,10 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from pipeline.errors import InputError
 from pipeline.parsing import labelling
 from pipeline.parsing.labelling import label_map, scaling_taps, taps_at
-from pipeline.parsing.precision import mixed_precision
 
 
 def random_logits(classes, height, width, seed=0):
@@ -57,16 +55,3 @@ def test_positions_beyond_the_edges_repeat_them():
     assert taps.first.tolist() == [0, 0, 1, 1]
     assert taps.second.tolist() == [1, 1, 1, 1]
     assert taps.weight.tolist() == [0.0, 0.25, 0.0, 0.0]
-
-
-@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_precision_is_what_products_are_computed_in(precision, expected):
-    context = mixed_precision(torch.device("cpu"), precision)
-    for _ in range(2):  # it can be entered again
-        with context:
-            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
-
-
-def test_fp16_is_refused_on_a_cpu():
-    with pytest.raises(InputError, match="precision fp16 needs a GPU"):
-        mixed_precision(torch.device("cpu"), "fp16")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import encode_image, encode_label_map, encode_mask
+from pipeline.datasets.manifest import ManifestRow
 from pipeline.labels import LIP
-from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.shards.making.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
+from pipeline.parsing.masks import clothes_mask
+from pipeline.parsing.quality import Quality
+from pipeline.shards.making.rows import make_row, write_rows
+from pipeline.shards.making.writer import QuarantineRow, ShardRow
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.record import write_record
-from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
 
 HEIGHT, WIDTH = 48, 24
 QUARANTINE = [
@@ -33,26 +33,11 @@ def shard_row(split: str, person: int, outfit: int, camera: int) -> ShardRow:
     labels = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     labels[4:16, 6:18], labels[16:40, 4:20] = 13, 5
     mask = clothes_mask(labels, LIP.clothes)
-    path = f"{person}_{outfit}_c{camera}.png"
-    return ShardRow(
-        image_id=f"{split}/{path}",
-        path=path,
-        split=split,
-        person_id=person,
-        camera_id=camera or None,
-        clothes_id=None if split == "train" and outfit == 2 else 10 * person + outfit,
-        tracklet_id=None,
-        width=WIDTH,
-        height=HEIGHT,
-        image=encode_image(image),
-        label_map=encode_label_map(labels),
-        clothes_mask=encode_mask(mask),
-        shielded_image=encode_image(shielding_image(image, mask)),
-        clothes_fraction=float(mask.mean()),
-        person_fraction=0.4,
-        confidence=round(0.99 - 0.01 * person - 0.1 * (camera == 2), 4),
-        flags=(("low_confidence",) if camera == 2 else ()) + (("odd_flag",) if person == 1 else ()),
-    )
+    clothes = None if split == "train" and outfit == 2 else 10 * person + outfit
+    row = ManifestRow(f"{person}_{outfit}_c{camera}.png", split, person, camera or None, clothes)
+    flags = (("low_confidence",) if camera == 2 else ()) + (("odd_flag",) if person == 1 else ())
+    confidence = round(0.99 - 0.01 * person - 0.1 * (camera == 2), 4)
+    return make_row(row, image, labels, mask, Quality(0.4, float(mask.mean()), confidence, flags))
 
 
 def all_rows() -> list[ShardRow]:
@@ -74,32 +59,10 @@ def people_rows() -> list[ShardRow]:
 def people(tmp_path_factory: pytest.TempPathFactory, people_rows: list[ShardRow]) -> ShardReader:
     """Reader of the shard folder."""
     folder: Path = tmp_path_factory.mktemp("people") / "shards"
-    folder.mkdir()
-    provenance = Provenance(
-        schema_version=SCHEMA_VERSION,
-        dataset="people",
-        parser="truth",
-        parser_settings={"size": 3},
-        weights_sha256="a" * 64,
-        label_scheme="lip",
-        labels=LIP.labels,
-        clothes_labels=tuple(LIP.labels[number] for number in sorted(LIP.clothes)),
-        fill="white",
-        dilate=0,
-        fill_holes=False,
-        fingerprint="f" * 64,
-    )
-    path = folder / shard_name(0, 1)
-    with open_shard(path, provenance, row_group_rows=8) as writer:
-        for bad in QUARANTINE:
-            writer.add(bad)
-        for row in people_rows:
-            writer.add(row)
-        writer.finish(sources_sha256="5" * 64)
-    write_quarantine(folder, QUARANTINE)
-    write_record(
-        folder, "f" * 64, "people", {"fill": "white"}, {"numpy": "2"}, [describe_shard(path)], {"seconds": 1.0}
-    )
+    write_rows(
+        folder, "people", people_rows, QUARANTINE, parser="truth", parser_settings={"size": 3},
+        weights_sha256="a" * 64, fingerprint="f" * 64, versions={"numpy": "2"}, row_group_rows=8,
+    )  # fmt: skip
     return ShardReader(folder)
 
 

@@ -13,6 +13,7 @@ from pipeline.reporting.numbers import METRICS, Absent, Figure, Metrics, Score
 from pipeline.reporting.origin import Inputs
 from pipeline.reporting.page import Page, Recipe, render_page, write_page
 from pipeline.reporting.report import make_page
+from pipeline.reporting.settings import ReportSettings
 
 HOSTILE = '<script>alert("x")</script>'
 ABSENT = Absent("There is none.", "ccaf-pipeline make --it")
@@ -68,7 +69,8 @@ def page(people) -> Page:
     )  # fmt: skip
     inputs = Inputs(people, Metrics(Path("m"), {}, (score,)), ABSENT, ABSENT, ABSENT, {})
     recipe = Recipe("p.yaml", "seed: 0\n", "Ask the authors.", ("ccaf-pipeline parse",))
-    return make_page(inputs, features, title="People", version="9.9", recipe=recipe, sheet_images=8, ranked_queries=4)
+    settings = ReportSettings(sheet_images=8, ranked_queries=4)
+    return make_page(inputs, features, title="People", version="9.9", recipe=recipe, settings=settings)
 
 
 def test_the_page_is_whole_and_loads_nothing(page):

@@ -6,7 +6,7 @@ import torch
 from pipeline.errors import InputError
 from pipeline.models.checkpoint import save_checkpoint
 from pipeline.reporting.runs import make_panels, read_run
-from pipeline.trainer.epochs import curves_as_csv
+from pipeline.trainer.curves import curves_as_csv
 
 ROWS = [
     {"epoch": 0, "learning_rate": 1e-4, "total": 3.5, "i2t": 2.0, "new": 1.5, "seconds": 7.0},

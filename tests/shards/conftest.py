@@ -14,78 +14,40 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets.manifest import ManifestRow, build_manifest
-from pipeline.images import encode_image, encode_label_map, encode_mask
 from pipeline.labels import LIP
-from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.shards.making.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
-from pipeline.shards.record import write_record
-from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
-
-PROVENANCE = Provenance(
-    schema_version=SCHEMA_VERSION,
-    dataset="tiny",
-    parser="none",
-    parser_settings={"level": 3},
-    weights_sha256="",
-    label_scheme="lip",
-    labels=LIP.labels,
-    clothes_labels=tuple(LIP.labels[number] for number in sorted(LIP.clothes)),
-    fill="white",
-    dilate=0,
-    fill_holes=False,
-    fingerprint="f" * 64,
-)
+from pipeline.parsing.masks import clothes_mask
+from pipeline.parsing.quality import Quality
+from pipeline.shards.making.rows import make_row, write_rows
+from pipeline.shards.making.writer import QuarantineRow, ShardRow
 
 
-def make_row(index: int, rng: np.random.Generator) -> ShardRow:
+def noise_row(index: int, rng: np.random.Generator) -> ShardRow:
     """A row whose pictures are noise of a size of its own."""
     height, width = int(rng.integers(5, 20)), int(rng.integers(3, 12))
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     label_map = rng.integers(0, 20, (height, width), dtype=np.uint8)
     mask = clothes_mask(label_map, LIP.clothes)
     split = ("gallery", "query", "train")[index % 3]
-    return ShardRow(
-        image_id=f"{split}/{index:03d}.png",
-        path=f"{split}/{index:03d}.png",
-        split=split,
-        person_id=1000 + index // 2,
-        camera_id=None if index % 4 == 0 else index,
-        clothes_id=None if index % 5 == 0 else 10 * index,
-        tracklet_id=None,
-        width=width,
-        height=height,
-        image=encode_image(image),
-        label_map=encode_label_map(label_map),
-        clothes_mask=encode_mask(mask),
-        shielded_image=encode_image(shielding_image(image, mask)),
-        clothes_fraction=float(mask.mean()),
-        person_fraction=0.5,
-        confidence=0.25 * (index % 4),
-        flags=("no_person", "fragmented")[: index % 3],
+    row = ManifestRow(
+        f"{index:03d}.png", split, 1000 + index // 2, index if index % 4 else None, 10 * index if index % 5 else None
     )
+    quality = Quality(0.5, float(mask.mean()), 0.25 * (index % 4), ("no_person", "fragmented")[: index % 3])
+    return make_row(row, image, label_map, mask, quality)
 
 
 def write_folder(folder: Path, rows: list[ShardRow], shards: int, quarantine: list[QuarantineRow]) -> None:
     """A finished folder of ``rows`` in equal shards; the quarantined are the first shard's."""
     folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for number, part in enumerate(np.array_split(np.arange(len(rows)), shards)):
-        path = folder / shard_name(number, shards)
-        with open_shard(path, PROVENANCE, row_group_rows=4) as writer:
-            for bad in quarantine if number == 0 else []:
-                writer.add(bad)
-            for index in part:
-                writer.add(rows[index])
-            writer.finish(sources_sha256="5" * 64)
-        entries.append(describe_shard(path))
-    write_quarantine(folder, quarantine)
-    write_record(folder, PROVENANCE.fingerprint, "tiny", {"fill": "white"}, {"test": "1"}, entries, {"seconds": 1.0})
+    write_rows(
+        folder, "tiny", rows, quarantine, parser_settings={"level": 3}, fingerprint="f" * 64, versions={"test": "1"},
+        shards=shards, row_group_rows=4,
+    )  # fmt: skip
 
 
 @pytest.fixture
 def sample_rows() -> list[ShardRow]:
     rng = np.random.default_rng(5)
-    return sorted((make_row(index, rng) for index in range(23)), key=lambda row: row.image_id)
+    return sorted((noise_row(index, rng) for index in range(23)), key=lambda row: row.image_id)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pipeline.parsing.masks import clothes_image, shielding_image
 from pipeline.shards import pixels
 from pipeline.shards.pixels import PixelFiles, open_pixels
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import ImageStore, open_store
 
 SIZE = (32, 16)
@@ -29,7 +30,7 @@ def stores(reader: ShardReader, folder: Path) -> dict[str, ImageStore]:
     return {
         "pixels": open_store(reader, rows, SIZE, folder=folder),
         "all views": open_store(reader, rows, SIZE, views=("raw", "shielding", "clothes"), folder=folder),
-        "decoding": open_store(reader, rows, SIZE, policy="never", folder=folder),
+        "decoding": open_store(reader, rows, SIZE, LoadingSettings(pixels="never"), folder=folder),
     }
 
 
@@ -75,12 +76,12 @@ def test_batches_are_the_callers_own(reader, tmp_path):
 
 def test_where_the_disk_lacks_room_images_are_decoded_or_the_run_is_refused(reader, tmp_path):
     rows = reader.select("train")
-    store = open_store(reader, rows, SIZE, limit_gigabytes=1e-6, folder=tmp_path)
+    store = open_store(reader, rows, SIZE, LoadingSettings(gigabytes=1e-6), folder=tmp_path)
     assert "images are decoded at each use: 24 decoded images at 32x16" in store.note
     assert not list(tmp_path.iterdir())
-    assert torch.equal(store.raw(rows), open_store(reader, rows, SIZE, policy="never").raw(rows))
+    assert torch.equal(store.raw(rows), open_store(reader, rows, SIZE, LoadingSettings(pixels="never")).raw(rows))
     with pytest.raises(WorkError, match=r"loading\.gigabytes allows 0\.0.*loading\.pixels=auto"):
-        open_store(reader, rows, SIZE, policy="always", limit_gigabytes=1e-6, folder=tmp_path)
+        open_store(reader, rows, SIZE, LoadingSettings(pixels="always", gigabytes=1e-6), folder=tmp_path)
 
 
 def test_without_build_only_files_that_are_there_are_used(reader, tmp_path, monkeypatch):
@@ -96,7 +97,7 @@ def test_without_build_only_files_that_are_there_are_used(reader, tmp_path, monk
 @pytest.mark.parametrize("policy", ["auto", "never"])
 def test_many_threads_and_another_process_read_the_same(reader, tmp_path, policy):
     rows = reader.select("train")
-    store = open_store(reader, rows, SIZE, policy=policy, folder=tmp_path)
+    store = open_store(reader, rows, SIZE, LoadingSettings(pixels=policy), folder=tmp_path)
     expected = store.raw(rows)
     again = pickle.loads(pickle.dumps(store))
     assert len(pickle.dumps(store)) < 3000

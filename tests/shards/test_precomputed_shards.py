@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ from pipeline.datasets.manifest import ManifestRow, build_manifest
 from pipeline.errors import InputError
 from pipeline.images import encode_image, encode_label_map
 from pipeline.shards.making.job import JobResult, run_job
-from pipeline.shards.making.plan import ParseSettings
 from pipeline.shards.making.run import RunSettings
+from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.reader import ShardReader
 
 IMAGES = 8
-SETTINGS = ParseSettings("precomputed", {}, None, "white", 0, False, 2, 2, 10_000, 0.02, 0.5)
-RUN = RunSettings(workers=1, io_threads=1, batch_size=4)
+SETTINGS = ShardSettings(parser="precomputed", shard_rows=2, row_group_rows=2, max_pixels=10_000)
+RUN = RunSettings(workers=1, work=WorkSettings(io_threads=1, batch_size=4))
 VALUES = {"0": "background", "5": "upper-clothes", "9": "pants", "13": "face"}
 LABELS = np.array([[0, 5, 5], [0, 13, 9]], np.uint8)
 
@@ -49,7 +48,7 @@ def parse(folder: Path, **settings: object) -> JobResult:
     manifest = build_manifest(
         [ManifestRow(f"c1/{index}.png", "train", index, 1, None, None) for index in range(IMAGES)]
     )
-    with_root = replace(SETTINGS, parser_settings={"root": str(folder / "labels"), **settings})
+    with_root = SETTINGS.model_copy(update={"settings": {"root": str(folder / "labels"), **settings}})
     return run_job("mine", manifest, folder / "images", folder / "shards", with_root, RUN, quiet=True)
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.images import encode_image, encode_label_map, encode_mask
+from pipeline.datasets.manifest import ManifestRow
+from pipeline.images import encode_mask
 from pipeline.labels import LIP
-from pipeline.parsing.masks import clothes_mask, shielding_image
-from pipeline.shards.making.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
-from pipeline.shards.record import write_record
-from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
+from pipeline.parsing.masks import clothes_mask
+from pipeline.parsing.quality import Quality
+from pipeline.shards.making.rows import make_row, write_rows
+from pipeline.shards.making.writer import QuarantineRow, ShardRow
 
 SIZE = (64, 32)
 NOTHING = encode_mask(np.zeros(SIZE, dtype=np.bool_))
@@ -34,54 +35,9 @@ def shard_row(split: str, person: int, outfit: int | None, camera: int, take: in
     """The row of one figure; ``outfit`` None leaves the clothes id out."""
     image, labels = figure(person, outfit or person, camera, take)
     mask = clothes_mask(labels, LIP.clothes)
-    path = f"{person:03d}_{outfit or 0}_c{camera}_{take}.png"
-    return ShardRow(
-        image_id=f"{split}/{path}",
-        path=path,
-        split=split,
-        person_id=person,
-        camera_id=camera,
-        clothes_id=None if outfit is None else 1000 * person + outfit,
-        tracklet_id=None,
-        width=SIZE[1],
-        height=SIZE[0],
-        image=encode_image(image),
-        label_map=encode_label_map(labels),
-        clothes_mask=encode_mask(mask),
-        shielded_image=encode_image(shielding_image(image, mask)),
-        clothes_fraction=float(mask.mean()),
-        person_fraction=float((labels > 0).mean()),
-        confidence=0.9,
-        flags=(),
-    )
-
-
-def write_shards(folder: Path, dataset: str, rows: list[ShardRow]) -> None:
-    """A finished shard folder of one shard."""
-    provenance = Provenance(
-        schema_version=SCHEMA_VERSION,
-        dataset=dataset,
-        parser="truth",
-        parser_settings={},
-        weights_sha256="",
-        label_scheme="lip",
-        labels=LIP.labels,
-        clothes_labels=tuple(LIP.labels[number] for number in sorted(LIP.clothes)),
-        fill="white",
-        dilate=0,
-        fill_holes=False,
-        fingerprint="0" * 64,
-    )
-    folder.mkdir(parents=True)
-    path = folder / shard_name(0, 1)
-    bad = QuarantineRow("train/bad.png", "bad.png", "missing", "no file")
-    with open_shard(path, provenance, row_group_rows=16) as writer:
-        writer.add(bad)
-        for row in sorted(rows, key=lambda row: row.image_id):
-            writer.add(row)
-        writer.finish(sources_sha256="0" * 64)
-    write_quarantine(folder, [bad])
-    write_record(folder, "0" * 64, dataset, {}, {}, [describe_shard(path)], {"seconds": 1.0})
+    clothes = None if outfit is None else 1000 * person + outfit
+    row = ManifestRow(f"{person:03d}_{outfit or 0}_c{camera}_{take}.png", split, person, camera, clothes)
+    return make_row(row, image, labels, mask, Quality(float((labels > 0).mean()), float(mask.mean()), 0.9, ()))
 
 
 @dataclass(frozen=True)
@@ -115,7 +71,9 @@ def make_dataset(folder: Path, config: Path, with_clothes: bool, bare: int = 0) 
     if not with_clothes:  # takes of two outfits would have the same name
         rows = list({row.image_id: row for row in rows}.values())
     bare_rows = [replace(row, clothes_fraction=0.0, clothes_mask=NOTHING) for row in rows[:bare]]
-    write_shards(folder / "shards", name, bare_rows + rows[bare:])
+    (folder / "shards").mkdir(parents=True)
+    bad = QuarantineRow("train/bad.png", "bad.png", "missing", "no file")
+    write_rows(folder / "shards", name, bare_rows + rows[bare:], [bad], parser="truth", row_group_rows=16)
     facts = {
         "name": name,
         "title": "Coloured figures",

@@ -15,14 +15,15 @@ from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.images import encode_image
 from pipeline.location import Place, locate
 from pipeline.shards.making.binding import bind_content
-from pipeline.shards.making.plan import ParseSettings, plan_shards, rows_of
+from pipeline.shards.making.plan import plan_shards, rows_of
+from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.worker import ShardTask, ShardWorker, WorkerSetup, build_parser
 from pipeline.storage import list_names
 
 PLUGIN = Path(__file__).parent.parent / "shards" / "plugin"
 REPOSITORY = Path(__file__).parent.parent.parent
 SLOW = {"seconds": 0.04}
-SETTINGS = ParseSettings("tiles", SLOW, None, "white", 0, False, 3, 2, 64_000_000, 0.02, 0.5)
+SETTINGS = ShardSettings(parser="tiles", settings=SLOW, shard_rows=3, row_group_rows=2)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def make_in_this_process(dataset: Dataset, folder: Path) -> None:
     """What the shards should be: every shard made by one worker, without Ray."""
     listing = read_dataset(load_facts(str(dataset.facts)), dataset.root / "little")
     _, provenance = bind_content("little", listing.manifest, SETTINGS, build_parser(SETTINGS, "cpu"))
-    worker = ShardWorker(WorkerSetup(SETTINGS, provenance, locate(dataset.root / "little"), locate(folder), 1, 1, 5))
+    work = WorkSettings(io_threads=1, batch_size=5)
+    worker = ShardWorker(WorkerSetup(SETTINGS, provenance, locate(dataset.root / "little"), locate(folder), 1, work))
     for spec in plan_shards(listing.manifest.num_rows, SETTINGS.shard_rows, SETTINGS.row_group_rows):
         worker.make(ShardTask(spec.name, tuple(rows_of(listing.manifest, spec))))
 

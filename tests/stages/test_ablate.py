@@ -267,4 +267,6 @@ def test_two_commands_do_not_work_in_one_folder(study_file, tmp_path, capsys):
 
     with study_lock(tmp_path / "out"):
         assert ablate(study_file, tmp_path / "out") == 2
-    assert "another ccaf-pipeline ablate is at work in" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"another run is using {tmp_path / 'out'} (process {os.getpid()} on " in error
+    assert "wait for it, or give another --out" in error

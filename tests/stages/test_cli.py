@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from pipeline import __version__
 from stages.cli import app, run
+from stages.cli.app import GROUPS
 
 COMMANDS = sorted(command.name for command in app.registered_commands)
 
@@ -56,3 +58,43 @@ def test_the_entry_point_is_installed():
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_the_help_lists_every_command_in_its_group_on_one_line(capsys):
+    assert run(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(name for commands in GROUPS.values() for name in commands) == COMMANDS
+    for group, commands in GROUPS.items():
+        start = lines.index(f"{group}:")
+        for line, (name, command) in zip(lines[start + 1 :], commands.items(), strict=False):
+            assert line.split(maxsplit=1) == [name, command.summary]  # not cut, not wrapped
+            assert len(line) < 80
+
+
+def test_the_version_is_told(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"ccaf-pipeline {__version__}"
+
+
+def test_a_shell_can_complete_commands(monkeypatch, capsys):
+    monkeypatch.setenv("_CCAF_PIPELINE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "ccaf-pipeline ev")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setattr(sys, "argv", ["ccaf-pipeline"])
+    with pytest.raises(SystemExit):
+        app(prog_name="ccaf-pipeline")
+    assert capsys.readouterr().out.split() == ["evaluate"]
+
+
+def test_an_option_has_one_meaning_in_all_commands():
+    """The same words for the same thing. What a command writes or limits is its own; artifacts may be made or read."""
+    group = typer.main.get_command(app)
+    own = {"--out", "--workers", "--limit", "--images", "--gallery", "--query", "--help"}
+    texts: dict[str, set[str]] = {}
+    for name in COMMANDS:
+        for option in group.commands[name].params:
+            for word in option.opts:
+                if word.startswith("--") and word not in own:
+                    texts.setdefault(word, set()).add(option.help.partition(". ")[0].partition(", ")[0])
+    apart = {word: found for word, found in texts.items() if len(found) > 1}
+    assert apart.keys() <= {"--prompts", "--checkpoint", "--shards", "--features", "--metrics", "--per-query"}, apart

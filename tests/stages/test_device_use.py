@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from pipeline.config import Parameters
+from pipeline.device_faults import fitting
 from pipeline.errors import InputError, WorkError
+from pipeline.features import builder
 from pipeline.files import read_json
 from pipeline.trainer.gradients import GradientMaker
 from pipeline.trainer.workers import _stopped, _worker_loop
-from pipeline.training import validation
-from pipeline.training.run_record import deciding
 from stages import encoder_run, prompts
 from stages.cli import run
-from stages.device_use import fitting, fitting_encoder, fitting_features, fitting_figures, fitting_pretrain
+from stages.device_use import fitting_encoder, fitting_figures, fitting_pretrain
 
 MEMORY = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB.\n"
@@ -69,16 +69,19 @@ def test_stage_2_out_of_memory(figures, learned, monkeypatch, capsys):
 
 
 def test_a_check_between_epochs_out_of_memory_names_its_own_setting(figures, learned, monkeypatch, capsys):
-    monkeypatch.setattr(validation, "encode_images", lacks_memory)
+    monkeypatch.setattr(builder, "encode_images", lacks_memory)
     assert train(figures, learned, "--stage", "encoder", "--restart", "--set", "training.evaluate_every=1") == 1
     assert only_line(capsys).endswith("less is needed with evaluate.batch_size=64")
 
 
 def test_extract_out_of_memory(figures, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pipeline.features.encoders.encode_images", lacks_memory)
+    monkeypatch.setattr(builder, "encode_images", lacks_memory)
     words = ["extract", "--frozen", "--params", str(figures.params), "--shards", str(figures.shards), "--quiet"]
     assert run([*words, "--out", str(tmp_path / "features.parquet")]) == 1
-    assert only_line(capsys).endswith("less is needed with evaluate.batch_size=64")
+    line = only_line(capsys)
+    assert "out of memory: features by " in line
+    assert "at 64x32, evaluate.batch_size=128: 2.50 GiB more were asked for" in line
+    assert line.endswith("less is needed with evaluate.batch_size=64")
     assert not (tmp_path / "features.parquet").exists()
 
 
@@ -87,7 +90,6 @@ def test_extract_out_of_memory(figures, tmp_path, monkeypatch, capsys):
     [
         (fitting_figures, ["figures.batch_size=8", "evaluate.batch_size=64"]),
         (fitting_pretrain, ["pretrain.batch_size=24"]),
-        (fitting_features, ["evaluate.batch_size=64"]),
     ],
 )
 def test_other_work_names_its_settings(work, settings):
@@ -144,17 +146,6 @@ def test_a_device_that_fails_is_one_line(figures, tmp_path, monkeypatch, capsys)
         "error: the device failed: CUDA error: an illegal memory access was encountered; "
         "run the same command again to go on"
     )
-
-
-def test_cudas_arithmetic_decides_on_cuda_and_only_where_it_is_not_as_usual():
-    usual = Parameters()
-    unusual = Parameters.model_validate({"training": {"tf32": True, "deterministic": True}})
-    for section in ("prompts", "encoder"):
-        expected = deciding(usual, section, "cpu")
-        assert not {"tf32", "deterministic"} & expected["training"].keys()
-        assert deciding(unusual, section, "cpu") == deciding(usual, section, "cuda") == expected
-        found = deciding(unusual, section, "cuda:1")["training"]
-        assert found == {**expected["training"], "tf32": True, "deterministic": True}
 
 
 def test_on_a_cpu_they_change_no_byte_but_in_the_record(figures, learned, tmp_path):

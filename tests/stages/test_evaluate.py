@@ -66,7 +66,8 @@ def test_the_file_has_the_same_bytes_for_any_number_of_threads(tmp_path):
 def test_default_protocols_follow_the_ids_and_what_is_left_out_is_told(one_file, tmp_path, capsys):
     result, said = evaluated(capsys, "--features", one_file)
     assert set(result["protocols"]) == {"general", "cc"}  # nobody keeps the clothes
-    assert "protocol sc: no query has a good gallery item; left out" in said
+    assert "protocol sc: no query has a good gallery item: 3 identities are on both sides, but in another" in said
+    assert "none of them wears the same clothes; left out" in said
     assert result == json.loads(one_file.with_name("metrics.json").read_text())
     assert result["protocols"]["cc"]["rank1"] == 100.0
     assert result["protocols"]["cc"]["rank1_interval"] == [100.0, 100.0]

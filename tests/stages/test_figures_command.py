@@ -10,12 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from pipeline.config import load_parameters
+from pipeline.datasets.catalog import load_facts
 from pipeline.evaluation.protocols import find_protocols
+from pipeline.features.encoders import frozen_encoder
 from pipeline.features.feature_set import read_features
+from pipeline.features.rows import feature_rows
+from pipeline.files import sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
+from pipeline.models.clip import clip_state, load_model
 from pipeline.reporting.figures.page import FIGURES
+from pipeline.reporting.figures.subjects import stored_features
 from pipeline.reporting.ranked import rank_queries
+from pipeline.shards.reader import ShardReader
 from stages.cli import run
 
 FAST = (
@@ -154,6 +163,34 @@ def test_features_of_extract_are_used_and_give_what_encoding_gives(place, figure
     one = numbers["figures"]["feature-distances"]["encoder (ccaf)"]["distances"]["different"]
     other = found["feature-distances"]["encoder (ccaf)"]["distances"]["different"]
     assert one == pytest.approx(other, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "used"),
+    [
+        ((), True),
+        (("evaluate.batch_size=3",), True),
+        (("evaluate.flip=true",), False),
+        (("evaluate.feature=projected",), False),
+        (("model.pixel_mean=[0.1,0.5,0.9]",), False),
+        (("model.image_size=[32,32]",), False),
+    ],
+)
+def test_features_of_extract_are_used_only_where_they_are_what_would_be_made(figures, tmp_path, change, used):
+    """The weights have the same hash in all cases."""
+    reader = ShardReader(figures.shards)
+    facts = load_facts(str(figures.facts))
+    weights = tmp_path / "clip.safetensors"
+    given = [f"model.pretrained={weights}"]
+    save_file(clip_state(load_model(load_parameters(figures.params).model, seed=3)), weights)
+    kept = tmp_path / "frozen.parquet"
+    options = ["--params", str(figures.params), "--set", given[0], "--shards", str(figures.shards), "--quiet"]
+    assert run(["extract", "--frozen", *options, "--out", str(kept)]) == 0
+    parameters = load_parameters(figures.params, [*given, *change])
+    chosen = frozen_encoder(parameters.model, parameters.seed)
+    assert chosen.sha256 == sha256_of_file(weights)
+    found = stored_features(kept, chosen, reader, feature_rows(reader, facts), parameters.evaluate)
+    assert (found is not None) == used
 
 
 def test_equal_runs_give_equal_bytes_and_replace_each_other(place, figures):

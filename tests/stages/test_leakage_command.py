@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import Parameters
 from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.datasets.walkers.factors import FACTORS
-from pipeline.datasets.walkers.population import WalkerSettings
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import render_walkers
 from pipeline.evaluation.leakage.settings import LeakageSettings
 from pipeline.features.feature_set import read_features
@@ -20,15 +20,15 @@ from stages import leakage, oracle
 from stages.cli import run
 from stages.console import Console
 
-SETTINGS = WalkerSettings(seed=1, height=64, train_identities=2, test_identities=30)
-FEWER = WalkerSettings(seed=2, height=64, train_identities=2, test_identities=3)
+SETTINGS = SynthSettings(height=64, train_identities=2, test_identities=30)
+FEWER = SynthSettings(height=64, train_identities=2, test_identities=3)
 SILENT = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rendered")
-    render_walkers(folder / "walkers", SETTINGS)
+    render_walkers(folder / "walkers", SETTINGS, seed=1)
     return folder
 
 
@@ -151,7 +151,7 @@ def test_training_rows_take_no_part(parameters, oracles, tmp_path):
 
 
 def test_features_of_another_rendering_are_refused(root, oracles, tmp_path, capsys):
-    render_walkers(tmp_path / "walkers", FEWER)
+    render_walkers(tmp_path / "walkers", FEWER, seed=2)
     arguments = ["leakage", "--dataset", "walkers", "--features", str(oracles["clothes"]), "--out", str(tmp_path / "l")]
 
     def refused(*more: str) -> str:

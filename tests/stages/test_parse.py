@@ -14,6 +14,7 @@ import pytest
 import torch
 from parse_job import PLUGIN, Dataset, make_in_this_process, wait_for_shards, write_dataset
 
+from pipeline.config.program import program_digest
 from pipeline.datasets.catalog import load_facts, read_dataset
 from pipeline.datasets.manifest import write_manifest
 from pipeline.shards.reader import ShardReader
@@ -111,6 +112,8 @@ def test_too_many_bad_images_fail_after_everything_was_written(
     captured = capsys.readouterr()
     assert "28 images in 15 shards" in captured.out
     assert "quarantined 2 (6.67%): empty 1, not_an_image 1" in captured.out
+    assert "  empty: 1 image, such as query/29.png: the file has no bytes\n" in captured.out
+    assert "  not_an_image: 1 image, such as train/04.png: no known image format\n" in captured.out
     assert "2 of 30 images were quarantined (6.7%; the limit parse.max_bad is 6%)" in captured.err
     assert "next:" not in captured.err
     assert (out / "_record.json").is_file()
@@ -206,6 +209,22 @@ def test_the_plan_names_the_fingerprint_and_what_is_there(
     assert (plan["present"], plan["present_match"]) == (15, True)
     assert run(dataset.arguments(tmp_path / "out", "--plan", "--set", "parse.fill=black")) == 0
     assert "(15 of other content, which only --overwrite replaces, are there already)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("plugin")
+def test_overwrite_replaces_shards_of_another_version_of_the_parser(
+    dataset: Dataset, cluster_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = dataset.arguments(tmp_path / "out", "--workers", "1", "--limit", "8", "--address", cluster_address)
+    path = tmp_path / "out" / "_plan.json"
+    assert run(arguments) == 0
+    plan = json.loads(path.read_text())
+    assert plan["program"] == program_digest("shards", plan["content"]["parser"])
+    path.write_text(json.dumps({**plan, "program": "of an earlier version"}))
+    capsys.readouterr()
+    assert run([*arguments, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["timings"]["shards_reused"] == 0
+    assert json.loads(path.read_text()) == plan
 
 
 @pytest.mark.usefixtures("plugin")

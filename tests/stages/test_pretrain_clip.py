@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 import typer
+from clips import make_clip
 from typer.testing import CliRunner
 
-from pipeline.datasets.walkers.population import WalkerSettings
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import render_pretraining
 from pipeline.models.checkpoint import read_checkpoint
-from pipeline.models.clip import clip_state, load_clip
+from pipeline.models.clip import clip_state
 from stages.cli.pretrain_clip import command
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "walkers-pretrain"
-    render_pretraining(folder, WalkerSettings(seed=0, height=64, pretrain_images=60))
+    render_pretraining(folder, SynthSettings(height=64, pretrain_images=60), seed=0)
     return folder
 
 
@@ -48,7 +49,7 @@ def test_writes_a_checkpoint_that_loads(images: Path, tiny_clip_config: Path, tm
     checkpoint = read_checkpoint(out, "clip", "ccaf-pipeline pretrain-clip")
     assert checkpoint.config["model"]["grid"] == [4, 2]
     assert checkpoint.config["parameters"]["epochs"] == 2
-    clip = load_clip(str(tiny_clip_config), result["weights"], stem="conv", image_size=(64, 32))
+    clip = make_clip(tiny_clip_config, result["weights"], stem="conv", image_size=(64, 32))
     assert clip.weights_sha256 == checkpoint.sha256
     assert all((clip_state(clip)[name] == value).all() for name, value in checkpoint.tensors.items())
     lines = (out / "curves.csv").read_text().splitlines()
@@ -94,13 +95,13 @@ def test_words_that_were_never_seen_are_zeros_if_wanted_and_nothing_else_changes
     assert (packed[key][kept] == plain[key][kept]).all()
     assert "words_seen" not in found["plain"].config
     # what a gradient reached is what was kept: random rows were only scaled by weight decay
-    random = load_clip(str(tiny_clip_config), None, stem="conv", image_size=(64, 32)).text_encoder.tower
+    random = make_clip(tiny_clip_config, None, stem="conv", image_size=(64, 32)).text_encoder.tower
     ratio = plain[key] / random.token_embedding.weight.detach()
     trained = (ratio.amax(dim=1) - ratio.amin(dim=1)) > 1e-3
     assert trained.any()
     assert not (trained & ~kept).any()
     weights = [str(tmp_path / name / "weights.safetensors") for name in ("plain", "packed")]
-    before, after = (load_clip(str(tiny_clip_config), path, stem="conv", image_size=(64, 32)) for path in weights)
+    before, after = (make_clip(tiny_clip_config, path, stem="conv", image_size=(64, 32)) for path in weights)
     for text in ("A photo of a person.", "A photo of clothes.", "a photo of a person with black hair."):
         tokens = before.tokenizer([text])
         assert (before.text_encoder.encode_tokens(tokens) == after.text_encoder.encode_tokens(tokens)).all()

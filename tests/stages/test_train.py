@@ -9,13 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pipeline.config import load_parameters
 from pipeline.files import read_json, sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint
 from pipeline.shards.reader import ShardReader
 from pipeline.trainer import gradients
 from pipeline.trainer import loop as trainer
+from pipeline.training.validation import FIGURES
 from stages import prompts as prompts_stage
 from stages.cli import run
+from stages.console import Console
+from stages.encoder import Places, read_inputs
 
 
 def train(dataset, folder, *more: str) -> int:
@@ -32,6 +36,11 @@ def files_of(folder):
 
 def interrupt(*_):
     raise KeyboardInterrupt
+
+
+def made_of_stage_2(parameters, places):
+    """What decides a training of stage 2, as its record holds it."""
+    return json.loads(json.dumps(read_inputs(parameters, Console(quiet=True), places, "cpu").made_of))
 
 
 @pytest.fixture(scope="module")
@@ -154,21 +163,53 @@ def test_record_says_what_made_the_checkpoint_and_times_are_beside_it(trained, f
     assert sum(timings["share_of_step"].values()) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_checks_between_epochs_keep_the_best_weights(trained, figures, tmp_path):
-    assert train(figures, tmp_path, "--stage", "prompts") == 0
+@pytest.mark.parametrize(
+    "features",
+    [
+        (),
+        ("model.camera_embedding=2.0",),
+        ("evaluate.flip=true",),
+        ("model.camera_embedding=2.0", "evaluate.flip=true", "evaluate.feature=projected"),
+    ],
+    ids=["plain", "cameras", "flip", "all"],
+)
+def test_checks_between_epochs_keep_the_best_weights_by_the_features_that_extract_writes(
+    trained, figures, tmp_path, features
+):
+    sets = [word for value in features for word in ("--set", value)]
+    shutil.copytree(trained / "prompts", tmp_path / "prompts")
     every = ("--stage", "encoder", "--set", "training.evaluate_every=1", "--set", "encoder.epochs=3")
-    assert train(figures, tmp_path, *every, "--set", "encoder.learning_rate=0.01") == 0
+    assert train(figures, tmp_path, *every, "--set", "encoder.learning_rate=0.01", *sets) == 0
     rows = list(csv.DictReader((tmp_path / "encoder" / "validations.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
-    best = read_checkpoint(tmp_path / "encoder" / "best", "encoder", "")
-    assert best.config["best"]["mAP"] == pytest.approx(max(float(row["mAP"]) for row in rows))
-    assert best.config["best_chosen_by"] == {"protocol": "cc", "split": "test", "metric": "mAP"}
-    features, metrics = tmp_path / "f.parquet", tmp_path / "m.json"
-    common = ("--params", str(figures.params), "--quiet")
-    extract = ("extract", *common, "--shards", str(figures.shards), "--checkpoint", str(best.folder))
-    assert run([*extract, "--out", str(features)]) == 0
-    assert run(["evaluate", *common, "--features", str(features), "--protocol", "cc", "--out", str(metrics)]) == 0
-    assert read_json(metrics, "metrics")["protocols"]["cc"]["mAP"] == pytest.approx(best.config["best"]["mAP"])
+    best = read_checkpoint(tmp_path / "encoder" / "best", "encoder", "").config
+    assert best["best"]["mAP"] == pytest.approx(max(float(row["mAP"]) for row in rows))
+    assert best["best_chosen_by"] == {"protocol": "cc", "split": "test", "metric": "mAP"}
+    out, metrics = tmp_path / "f.parquet", tmp_path / "m.json"
+    common = ("--params", str(figures.params), "--quiet", *sets)
+    extract = ("extract", *common, "--shards", str(figures.shards), "--checkpoint", str(tmp_path / "encoder" / "best"))
+    assert run([*extract, "--out", str(out)]) == 0
+    assert run(["evaluate", *common, "--features", str(out), "--protocol", "cc", "--out", str(metrics)]) == 0
+    scored = read_json(metrics, "metrics")["protocols"]["cc"]
+    assert {name: scored[name] for name in FIGURES} == {name: best["best"][name] for name in FIGURES}  # to the last bit
+    assert pq.read_table(out).schema.metadata.get(b"camera_embedding") == (
+        b"2.0" if "camera" in str(features) else None
+    )
+
+
+def test_what_chooses_the_best_weights_decides_the_result_only_where_checks_are_on(trained, figures, tmp_path):
+    """Flipping leaves trainings without checks, and checks without flipping, what they were to their states."""
+    made_of = read_json(trained / "encoder" / "record.json", "record")["made_of"]
+    assert not made_of.keys() & {"evaluate_feature", "evaluate_flip"}
+    parameters = load_parameters(figures.params, ["training.evaluate_every=1"])
+    flipped = load_parameters(figures.params, ["training.evaluate_every=1", "evaluate.flip=true"])
+    places = Places(figures.shards, trained / "prompts", tmp_path / "encoder")
+    with_checks, with_flip = (made_of_stage_2(given, places) for given in (parameters, flipped))
+    training = {**made_of["training"], "evaluate_every": 1}
+    assert with_checks == {**made_of, "training": training, "evaluate_feature": "concat"}
+    assert with_flip == {**with_checks, "evaluate_flip": True}
+    without = load_parameters(figures.params, ["evaluate.flip=true"])
+    assert made_of_stage_2(without, places) == made_of
 
 
 def test_training_with_checks_that_is_interrupted_ends_with_the_same_bytes(trained, figures, tmp_path):

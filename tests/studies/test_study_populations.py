@@ -4,7 +4,8 @@ from dataclasses import astuple
 
 import pytest
 
-from pipeline.datasets.walkers.population import WalkerSettings, plan_pretraining, plan_walkers
+from pipeline.datasets.walkers.population import plan_pretraining, plan_walkers
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.studies.reading import load_study
 
 
@@ -14,12 +15,11 @@ def populations():
     study = load_study("walkers")
     found: dict[str, list] = {}
     for seed in (*study.seeds, *study.tuning.seeds):
-        shots = plan_walkers(WalkerSettings(seed=seed, train_identities=30, test_identities=30))
+        shots = plan_walkers(SynthSettings(train_identities=30, test_identities=30), seed)
         for split in ("train", "test"):
             people = {s.person_id: s.identity for s in shots if (s.split == "train") == (split == "train")}
             found[f"seed {seed} {split}"] = list(people.values())
-    settings = WalkerSettings(seed=study.clip_seed)
-    found["CLIP"] = [plan_pretraining(settings, index).identity for index in range(300)]
+    found["CLIP"] = [plan_pretraining(study.clip_seed, index).identity for index in range(300)]
     return found
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.losses.triplet import batch_hard_triplet
+from pipeline.precision import Precision
 from pipeline.trainer.gradients import GradientMaker, weighted_sum
-from pipeline.trainer.precision import Precision
 
 
 @dataclass(frozen=True)

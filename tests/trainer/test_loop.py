@@ -10,12 +10,12 @@ from torch import nn
 
 from pipeline.errors import InputError, WorkError
 from pipeline.files import read_json
+from pipeline.precision import Precision
 from pipeline.trainer import loop as trainer
-from pipeline.trainer.curves import loss_note
+from pipeline.trainer.curves import curves_as_csv, loss_note
 from pipeline.trainer.engine import Engine, Validation
-from pipeline.trainer.epochs import curves_as_csv, run_epochs
+from pipeline.trainer.epochs import run_epochs
 from pipeline.trainer.loop import train
-from pipeline.trainer.precision import Precision
 from pipeline.trainer.states import ResumeSettings
 from pipeline.trainer.task import Epoch, Plan
 

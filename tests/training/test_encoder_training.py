@@ -6,11 +6,11 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from clips import make_clip
 
 from pipeline.errors import InputError, WorkError
 from pipeline.losses.identity import identity_loss
 from pipeline.losses.registry import TERMS
-from pipeline.models.clip import load_clip
 from pipeline.shards.store import ImageStore
 from pipeline.trainer.engine import Engine
 from pipeline.trainer.gradients import weighted_sum
@@ -32,7 +32,7 @@ CLOTHES = np.where(np.arange(16) % 4 == 3, NO_CLASS, np.arange(16) // 2)
 
 def make_task(config, method: str = "ccaf", **settings) -> EncoderTask:
     """A task of the method on a tiny CLIP: 4 identities, 8 clothes classes."""
-    clip = load_clip(str(config), image_size=(64, 32))
+    clip = make_clip(config, image_size=(64, 32))
     texts = torch.randn(12, 24, generator=torch.Generator().manual_seed(0))
     chosen = AllEncoderSettings(**{name: settings.pop(name) for name in SETTINGS if name in settings})
     weights = settings.pop("weights", None) or term_weights(method, chosen)

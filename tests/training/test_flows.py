@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from clips import make_clip
 
 from pipeline.features.extraction import encode_images, retrieval_feature
-from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.shards.store import ImageStore
 from pipeline.trainer.engine import Engine
@@ -66,7 +66,7 @@ def make_prompts(clip, template: str, classes: int) -> PromptLearner:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_stage_2_leaves_prompts_and_text_encoder_alone_and_never_sees_clothes_images(tiny_clip_config, method):
-    clip = load_clip(str(tiny_clip_config), image_size=SIZE)
+    clip = make_clip(tiny_clip_config, image_size=SIZE)
     learners = make_prompts(clip, IDENTITY_TEMPLATE, 4), make_prompts(clip, CLOTHES_TEMPLATE, 8)
     frozen = [clip.text_encoder, *learners]
     before = [{key: value.clone() for key, value in module.state_dict().items()} for module in frozen]
@@ -121,7 +121,7 @@ def count_calls(module: torch.nn.Module, run) -> Counter[str]:
 
 
 def test_inference_reads_no_mask_and_calls_what_the_bare_tower_calls(tiny_clip_config):
-    clip = load_clip(str(tiny_clip_config), image_size=SIZE).freeze()
+    clip = make_clip(tiny_clip_config, image_size=SIZE).freeze()
     source = Photographs()
     store = ImageStore(source, SIZE)
     encoder, tower = clip.image_encoder, clip.image_encoder.tower
@@ -142,7 +142,7 @@ def test_inference_reads_no_mask_and_calls_what_the_bare_tower_calls(tiny_clip_c
 
 
 def test_flip_averaging_is_of_the_features_of_both_images(tiny_clip_config):
-    clip = load_clip(str(tiny_clip_config), image_size=SIZE).freeze()
+    clip = make_clip(tiny_clip_config, image_size=SIZE).freeze()
     store = ImageStore(Photographs(), SIZE)
 
     def extract(load, **settings):

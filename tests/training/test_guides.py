@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips import make_clip
 
-from pipeline.models.clip import Clip, clip_state, load_clip
+from pipeline.models.clip import Clip, clip_state
 from pipeline.models.positions import waves
 from pipeline.training.guides import Guides, start_positions
 from pipeline.training.pretrain_data import FactorPhrases
@@ -15,7 +16,7 @@ FACTORS = (FactorPhrases("hair", False, ("red", "green", "blue")), FactorPhrases
 
 @pytest.fixture
 def clip(tiny_clip_config: Path) -> Clip:
-    return load_clip(str(tiny_clip_config), stem="conv", image_size=(64, 32), seed=1)
+    return make_clip(tiny_clip_config, stem="conv", image_size=(64, 32), seed=1)
 
 
 def test_guides_see_the_feature_and_the_patches_row_by_row(clip: Clip) -> None:

@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
+from clips import make_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets.walkers.population import WalkerSettings
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME, render_pretraining
 from pipeline.errors import InputError
-from pipeline.models.clip import Clip, clip_state, load_clip
-from pipeline.trainer.epochs import ResumeSettings
+from pipeline.models.clip import Clip, clip_state
+from pipeline.trainer.states import ResumeSettings
 from pipeline.training.pretrain_data import (
     CAPTION_KINDS,
     CaptionedImages,
@@ -37,13 +38,13 @@ SIZE = (64, 32)
 
 @pytest.fixture
 def clip(tiny_clip_config: Path) -> Clip:
-    return load_clip(str(tiny_clip_config), stem="conv", image_size=SIZE, seed=1)
+    return make_clip(tiny_clip_config, stem="conv", image_size=SIZE, seed=1)
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "pretrain"
-    render_pretraining(folder, WalkerSettings(seed=1, height=64, pretrain_images=24))
+    render_pretraining(folder, SynthSettings(height=64, pretrain_images=24), seed=1)
     return folder
 
 
@@ -69,16 +70,8 @@ def coloured_images(count: int) -> CaptionedImages:
 
 
 def make_batches(data: CaptionedImages, batch_size: int = 16, caption_every: int = 2) -> PretrainBatches:
-    return PretrainBatches(
-        data,
-        batch_size=batch_size,
-        caption_every=caption_every,
-        grey_box_probability=0.3,
-        mean=HALF,
-        std=HALF,
-        seed=5,
-        pad=2,
-    )
+    settings = PretrainSettings(batch_size=batch_size, caption_every=caption_every)
+    return PretrainBatches(data, settings, mean=HALF, std=HALF, seed=5, pad=2)
 
 
 def test_losses_agree_with_naive_loops(clip: Clip) -> None:
@@ -199,7 +192,7 @@ def test_interrupted_training_ends_with_the_same_weights(tiny_clip_config: Path,
     data = coloured_images(32)
 
     def train(epochs: int, folder: Path | None) -> dict[str, torch.Tensor]:
-        clip = load_clip(str(tiny_clip_config), stem="conv", image_size=SIZE, seed=1)
+        clip = make_clip(tiny_clip_config, stem="conv", image_size=SIZE, seed=1)
         resume = ResumeSettings(folder, "same", seconds=0.0) if folder else None
         batches = make_batches(data)
         if epochs < 3:
@@ -263,11 +256,11 @@ def test_captions_fit_into_the_small_clip() -> None:
     from pipeline.datasets.walkers.captions import captions
     from pipeline.datasets.walkers.population import plan_pretraining
 
-    clip = load_clip("walker-clip", stem="conv", image_size=(128, 64))
+    clip = make_clip("walker-clip", stem="conv", image_size=(128, 64))
     assert clip.spec.grid == (8, 4)
     texts: list[str] = []
     for index in range(300):
-        shot = plan_pretraining(WalkerSettings(seed=0), index)
+        shot = plan_pretraining(0, index)
         texts += captions({**shot.identity.values(), **shot.outfit.values()}).values()
     tokens = clip.tokenizer(texts)
     assert (tokens == 0).any(dim=1).all()  # a padding zero behind every text: none was cut

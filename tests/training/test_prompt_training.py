@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from clips import make_clip
 from open_clip.transformer import TextTransformer
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pipeline.losses.supervised_contrastive import supervised_contrastive
-from pipeline.models.clip import load_clip
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.text_encoder import TextEncoder
+from pipeline.precision import Precision
 from pipeline.trainer.engine import Engine
-from pipeline.trainer.epochs import ResumeSettings
 from pipeline.trainer.gradients import GradientMaker
-from pipeline.trainer.precision import Precision
+from pipeline.trainer.states import ResumeSettings
 from pipeline.training.classes import NO_CLASS
 from pipeline.training.prompt_task import PromptBatch, PromptData, PromptTask, train_prompts
 from pipeline.training.settings import PromptSettings
@@ -26,7 +26,7 @@ QUIET = Engine(quiet=True)
 
 @pytest.fixture(scope="module")
 def clip(tiny_clip_config):
-    return load_clip(str(tiny_clip_config), image_size=(64, 32)).freeze()
+    return make_clip(tiny_clip_config, image_size=(64, 32)).freeze()
 
 
 def make_task(clip, with_clothes: bool = True) -> PromptTask:

@@ -1,6 +1,5 @@
 """Any data set that comes as a table: a CSV or Parquet file with a path, a split and a person in each row."""
 
-import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 
 from pipeline.datasets.builder import ManifestBuilder
+from pipeline.datasets.neighbours import find_near, is_regular_file
 from pipeline.datasets.readers.registry import ReaderSettings, Source, register_reader
 from pipeline.datasets.readers.tables import RowProblems, read_columns
 
@@ -112,24 +112,30 @@ def _splits(
 
 
 def _paths(values: Sequence[Any], folder: Path, problems: RowProblems) -> list[str]:
-    """The paths, without detours, relative to the folder where they lie in it; a missing file is a problem."""
+    """The paths, without detours, relative to the folder where they lie in it; a missing file is a problem.
+
+    A backslash is a separator, as Windows writes it, where there is no file of the literal name.
+    """
     base = f"{folder.absolute().as_posix().rstrip('/')}/"
     result = []
+    looked_around = False
     for row, value in enumerate(values, start=1):
         path = posixpath.normpath(str(value)).removeprefix(base) if value else ""
         if not path:
             problems.add(row, "path is empty")
-        elif not _is_file(os.path.join(folder, path)):  # noqa: PTH118 (a Path per row is slow)
-            problems.add(row, f"no file at {path}")
+        elif not is_regular_file(folder, path):
+            path = posixpath.normpath(path.replace("\\", "/"))
+            if not is_regular_file(folder, path):
+                advice = "" if looked_around else _elsewhere(folder, path)  # once: the others lie alike
+                looked_around = True
+                problems.add(row, f"no file at {path}{advice}")
         result.append(path)
     return result
 
 
-def _is_file(path: str) -> bool:
-    try:
-        return os.path.isfile(path)  # noqa: PTH113
-    except ValueError:  # a zero character
-        return False
+def _elsewhere(folder: Path, path: str) -> str:
+    near = find_near(folder, lambda other: is_regular_file(other, path))
+    return "" if near is None else f"; it is below {near}, but paths are relative to {folder}"
 
 
 def _whole_number(value: Any) -> int | None:

@@ -11,6 +11,12 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 
 SHOWN_PROBLEMS = 10
+_HEADER_BYTES = 65_536
+_SHOWN_HEADER = 60
+_SEPARATORS = {
+    ",": ("the comma", '","'), ";": ("the semicolon", '";"'), "\t": ("the tab", '"\\t"'), "|": ("the bar", '"|"'),
+}  # fmt: skip
+"""Separators of columns that programs write: their names, and how YAML has them."""
 
 
 class RowProblems:
@@ -74,9 +80,14 @@ def read_columns(
         raise InputError(f"table not found: {path}") from None
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = ending.removeprefix(".")
-        raise InputError(f"table {path} cannot be read as {kind}: {error}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        hint = _other_separator(path, delimiter) if kind == "csv" else ""
+        raise InputError(f"table {path} cannot be read as {kind}: {hint or reason}") from error
     missing = [names[name] for name in required if names[name] not in table.column_names]
     if missing:
+        hint = _other_separator(path, delimiter) if ending == ".csv" else ""
+        if hint:
+            raise InputError(f"table {path}: {hint}")
         raise InputError(
             f"table {path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(table.column_names) or 'none'}; name its columns under settings: columns:"
@@ -85,6 +96,21 @@ def read_columns(
     if twice:
         raise InputError(f"table {path} has the column {twice[0]} more than once")
     return {ours: table[theirs].to_pylist() for ours, theirs in names.items() if theirs in table.column_names}
+
+
+def _other_separator(path: Path, delimiter: str) -> str:
+    """What to set if the header of a CSV file is one column by its separator, and several by another; else empty."""
+    with path.open("rb") as stream:
+        header = stream.readline(_HEADER_BYTES).decode("utf-8-sig", "replace").strip("\r\n")
+    counts = {other: header.count(other) for other in _SEPARATORS if other != delimiter}
+    likely = max(counts, key=lambda other: counts[other])
+    if delimiter in header or not counts[likely]:
+        return ""
+    name, written = _SEPARATORS[likely]
+    return (
+        f"with {_SEPARATORS.get(delimiter, (repr(delimiter), ''))[0]} as separator it has one column, "
+        f"{header[:_SHOWN_HEADER]!r}; its separator seems to be {name}: write settings: {{delimiter: {written}}}"
+    )
 
 
 def _read_csv(path: Path, wanted: Sequence[str], delimiter: str) -> pa.Table:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.datasets.walkers.cameras import HARD_CAMERAS, STANDARD_CAMERAS, Camera, draw_camera
 from pipeline.datasets.walkers.factors import Identity, draw_identity
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.wardrobe import (
     HARD_POOL,
     STANDARD_POOL,
@@ -24,7 +25,6 @@ from pipeline.datasets.walkers.wardrobe import (
 )
 
 Split = Literal["train", "query", "gallery"]
-Variant = Literal["standard", "hard"]
 OUTFITS_A_PERSON: Final = 1000
 """clothes_id = person_id * OUTFITS_A_PERSON + outfit"""
 PRETRAIN_CAMERAS: Final = 24
@@ -39,39 +39,6 @@ class Purpose(IntEnum):
     TRAIN = 4
     TEST = 5
     PRETRAIN = 6
-
-
-@dataclass(frozen=True)
-class WalkerSettings:
-    """Size of the rendered data set.
-
-    Attributes:
-        seed: Of everything random.
-        height: Of an image in pixels; the width is half of it.
-        train_identities: People of the training split.
-        test_identities: Other people, of query and gallery.
-        outfits: Outfits that a person has at the most; at least two.
-        images_per_outfit: Images of a person in one outfit.
-        cameras: Cameras of training and test.
-        pretrain_images: Images of the separate population, each of another person.
-        variant: Garments and cameras of training and test; the population for pre-training is the same in both, so
-            that one CLIP serves both. The people of a seed are the same too.
-    """
-
-    seed: int
-    height: int = 128
-    train_identities: int = 96
-    test_identities: int = 60
-    outfits: int = 3
-    images_per_outfit: int = 4
-    cameras: int = 4
-    pretrain_images: int = 7000
-    variant: Variant = "standard"
-
-    @property
-    def width(self) -> int:
-        """Of an image in pixels."""
-        return self.height // 2
 
 
 @dataclass(frozen=True)
@@ -115,13 +82,13 @@ def make_generator(seed: int, *key: int) -> np.random.Generator:
 
 
 @lru_cache(maxsize=4)
-def make_cameras(settings: WalkerSettings, purpose: Purpose) -> tuple[Camera, ...]:
+def make_cameras(settings: SynthSettings, seed: int, purpose: Purpose) -> tuple[Camera, ...]:
     """The cameras of training and test, or those of pre-training."""
     pretraining = purpose is Purpose.PRETRAIN_CAMERAS
     count = PRETRAIN_CAMERAS if pretraining else settings.cameras
     style = HARD_CAMERAS if settings.variant == "hard" and not pretraining else STANDARD_CAMERAS
     return tuple(
-        draw_camera(make_generator(settings.seed, purpose, index), index + 1, settings.height, settings.width, style)
+        draw_camera(make_generator(seed, purpose, index), index + 1, settings.height, settings.width, style)
         for index in range(count)
     )
 
@@ -141,8 +108,10 @@ def _split_of(purpose: Purpose, image: int, outfit: int, images: int) -> Split:
     return "query" if image < images // 2 else "gallery"
 
 
-def _plan_person(settings: WalkerSettings, purpose: Purpose, index: int, person_id: int, pool: Wardrobe) -> list[Shot]:
-    generator = make_generator(settings.seed, purpose, index)
+def _plan_person(
+    settings: SynthSettings, seed: int, purpose: Purpose, index: int, person_id: int, pool: Wardrobe
+) -> list[Shot]:
+    generator = make_generator(seed, purpose, index)
     identity = draw_identity(generator)
     outfits = draw_outfits(generator, pool, int(generator.integers(2, settings.outfits + 1)))
     shots: list[Shot] = []
@@ -157,21 +126,21 @@ def _plan_person(settings: WalkerSettings, purpose: Purpose, index: int, person_
 
 
 @lru_cache(maxsize=2)
-def plan_walkers(settings: WalkerSettings) -> tuple[Shot, ...]:
+def plan_walkers(settings: SynthSettings, seed: int) -> tuple[Shot, ...]:
     """All images of training and test, by person."""
     size = HARD_POOL if settings.variant == "hard" else STANDARD_POOL
-    pool = draw_wardrobe(make_generator(settings.seed, Purpose.WARDROBE), size)
+    pool = draw_wardrobe(make_generator(seed, Purpose.WARDROBE), size)
     shots: list[Shot] = []
     for index in range(settings.train_identities):
-        shots += _plan_person(settings, Purpose.TRAIN, index, index + 1, pool)
+        shots += _plan_person(settings, seed, Purpose.TRAIN, index, index + 1, pool)
     for index in range(settings.test_identities):
-        shots += _plan_person(settings, Purpose.TEST, index, settings.train_identities + index + 1, pool)
+        shots += _plan_person(settings, seed, Purpose.TEST, index, settings.train_identities + index + 1, pool)
     return tuple(shots)
 
 
-def plan_pretraining(settings: WalkerSettings, index: int) -> Shot:
+def plan_pretraining(seed: int, index: int) -> Shot:
     """One image of the population for pre-training: a person and an outfit that come only once."""
-    generator = make_generator(settings.seed, Purpose.PRETRAIN, index, 0)
+    generator = make_generator(seed, Purpose.PRETRAIN, index, 0)
     identity, outfit = draw_identity(generator), draw_free_outfit(generator)
     camera = int(generator.integers(PRETRAIN_CAMERAS))
     return Shot(None, 0, identity, 1, outfit, camera, index + 1, (int(Purpose.PRETRAIN), index, 1))

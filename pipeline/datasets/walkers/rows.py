@@ -13,13 +13,13 @@ from pipeline.datasets.walkers.captions import captions
 from pipeline.datasets.walkers.population import (
     Purpose,
     Shot,
-    WalkerSettings,
     make_cameras,
     make_generator,
     plan_pretraining,
     plan_walkers,
 )
 from pipeline.datasets.walkers.render import Rendering, render
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.images import RgbImage, encode_label_map
 
 CHUNK: Final = 64
@@ -67,37 +67,38 @@ def _describe(shot: Shot, rendering: Rendering) -> dict[str, Any]:
     return {**circumstances, "occluded": rendering.occluded, **factors, **measures, **captions(factors)}
 
 
-def render_shot(settings: WalkerSettings, shot: Shot) -> RenderedShot:
-    """Render one planned image; the same settings and shot give the same bytes."""
+def render_shot(settings: SynthSettings, seed: int, shot: Shot) -> RenderedShot:
+    """Render one planned image; the same settings, seed and shot give the same bytes."""
     purpose = Purpose.CAMERAS if shot.split else Purpose.PRETRAIN_CAMERAS
-    camera = make_cameras(settings, purpose)[shot.camera]
-    generator = make_generator(settings.seed, *shot.key)
+    camera = make_cameras(settings, seed, purpose)[shot.camera]
+    generator = make_generator(seed, *shot.key)
     rendering = render(shot.identity, shot.outfit, camera, settings.height, settings.width, generator)
     values = _describe(shot, rendering)
     return RenderedShot(shot, encode_jpeg(rendering.image), encode_label_map(rendering.labels), values)
 
 
-def _render_chunk(settings: WalkerSettings, pretraining: bool, start: int) -> list[RenderedShot]:
+def _render_chunk(settings: SynthSettings, seed: int, pretraining: bool, start: int) -> list[RenderedShot]:
     if pretraining:
         indices = range(start, min(start + CHUNK, settings.pretrain_images))
-        return [render_shot(settings, plan_pretraining(settings, index)) for index in indices]
-    return [render_shot(settings, shot) for shot in plan_walkers(settings)[start : start + CHUNK]]
+        return [render_shot(settings, seed, plan_pretraining(seed, index)) for index in indices]
+    return [render_shot(settings, seed, shot) for shot in plan_walkers(settings, seed)[start : start + CHUNK]]
 
 
 def render_all(
-    settings: WalkerSettings, pretraining: bool, workers: int, advance: Callable[[int], None]
+    settings: SynthSettings, seed: int, pretraining: bool, workers: int, advance: Callable[[int], None]
 ) -> Iterator[RenderedShot]:
     """Render a whole population in its order.
 
     Args:
-        settings: Size and seed.
+        settings: Size and variant.
+        seed: Of everything random.
         pretraining: The population for pre-training; otherwise training and test.
         workers: Processes; the result does not depend on it.
         advance: Called with the number of images that were finished since the last call.
     """
-    total = settings.pretrain_images if pretraining else len(plan_walkers(settings))
+    total = settings.pretrain_images if pretraining else len(plan_walkers(settings, seed))
     starts = range(0, total, CHUNK)
-    work = partial(_render_chunk, settings, pretraining)
+    work = partial(_render_chunk, settings, seed, pretraining)
     if workers <= 1:
         chunks = map(work, starts)
         yield from _unpack(chunks, advance)

@@ -2,9 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Collection
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import cv2
@@ -14,9 +13,11 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__
 from pipeline.datasets.walkers.factors import FACTORS
-from pipeline.datasets.walkers.population import WalkerSettings
 from pipeline.datasets.walkers.rows import MEASURES, RenderedShot, render_all
-from pipeline.files import atomic_folder, write_json
+from pipeline.datasets.walkers.settings import SynthSettings
+from pipeline.errors import InputError
+from pipeline.files import atomic_folder, read_json, write_json
+from pipeline.ownership import refuse_foreign
 
 ATTRIBUTES_NAME: Final = "attributes.parquet"
 PRETRAIN_NAME: Final = "pretrain.parquet"
@@ -54,15 +55,54 @@ def _metadata() -> dict[bytes, bytes]:
     return {PHRASES_KEY: json.dumps(phrases).encode(), CLOTHES_FACTORS_KEY: json.dumps(clothes).encode()}
 
 
-def _write_record(folder: Path, settings: WalkerSettings, counts: dict[str, int]) -> None:
+def _write_record(folder: Path, settings: SynthSettings, seed: int, counts: dict[str, int]) -> None:
     versions = {"ccaf-pipeline": __version__, "numpy": np.__version__, "opencv": cv2.__version__}
-    write_json(folder / RECORD_NAME, {"parameters": asdict(settings), "counts": counts, "versions": versions})
+    parameters = {"seed": seed, **settings.model_dump()}
+    write_json(folder / RECORD_NAME, {"parameters": parameters, "counts": counts, "versions": versions})
+
+
+def rendered_files(folder: Path) -> Collection[str]:
+    """The files, relative, of what was rendered into a folder, as its record and its table list them.
+
+    A folder that has no record of this program's, or whose table is damaged, lists no images.
+    """
+    try:
+        record = read_json(folder / RECORD_NAME, "record of the walkers")
+    except InputError:
+        return ()
+    if not isinstance(record, dict) or "ccaf-pipeline" not in (record.get("versions") or {}):
+        return ()
+    names = {RECORD_NAME, PRETRAIN_NAME, ATTRIBUTES_NAME}
+    if (folder / ATTRIBUTES_NAME).is_file():
+        try:
+            paths = pq.read_table(folder / ATTRIBUTES_NAME, columns=["path"])["path"].to_pylist()
+        except (OSError, pa.ArrowException, KeyError):
+            return names
+        names |= {str(path) for path in paths}
+        names |= {str(_label_path(path)) for path in paths if isinstance(path, str)}
+    return names
+
+
+def check_renderable(folder: Path) -> None:
+    """Refuse a folder that rendering may not take the place of: whatever is in it would be deleted.
+
+    Raises:
+        InputError: It is a file, or holds what was not rendered.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"cannot write {folder}: it is a file, not a folder")
+    refuse_foreign(folder, rendered_files(folder))
+
+
+def _label_path(path: str) -> PurePosixPath:
+    """Where the label map of an image lies, relative to the data set."""
+    return PurePosixPath("labels", path).with_suffix(".png")
 
 
 def _write_image(folder: Path, done: RenderedShot) -> dict[str, Any]:
     shot = done.shot
     path = f"{shot.split}/{shot.stem}.jpg"
-    labels = folder / "labels" / str(shot.split) / f"{shot.stem}.png"
+    labels = folder / _label_path(path)
     for file, data in ((folder / path, done.image), (labels, done.label_map)):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
@@ -71,7 +111,12 @@ def _write_image(folder: Path, done: RenderedShot) -> dict[str, Any]:
 
 
 def render_walkers(
-    folder: Path, settings: WalkerSettings, *, workers: int = 1, advance: Callable[[int], None] = lambda count: None
+    folder: Path,
+    settings: SynthSettings,
+    seed: int,
+    *,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, int]:
     """Render training and test into ``folder``; an earlier data set there is replaced when the new one is complete.
 
@@ -80,15 +125,21 @@ def render_walkers(
 
     Args:
         folder: The data set's folder.
-        settings: Size and seed; the same settings give the same bytes.
+        settings: Size and variant; the same settings and seed give the same bytes.
+        seed: Of everything random.
         workers: Processes.
         advance: Called with the number of images finished since the last call.
 
     Returns:
         Images by split, identities by population, and outfits.
+
+    Raises:
+        InputError: See :func:`check_renderable`; or nothing can be written there.
+        DiskError: The disk is full.
     """
-    with atomic_folder(folder) as temporary:
-        rows = [_write_image(temporary, done) for done in render_all(settings, False, workers, advance)]
+    check_renderable(folder)
+    with atomic_folder(folder, rendered_files) as temporary:
+        rows = [_write_image(temporary, done) for done in render_all(settings, seed, False, workers, advance)]
         rows.sort(key=lambda row: str(row["path"]))
         table = pa.Table.from_pylist(rows, schema=ATTRIBUTES_SCHEMA.with_metadata(_metadata()))
         pq.write_table(table, temporary / ATTRIBUTES_NAME)
@@ -98,12 +149,17 @@ def render_walkers(
             "test_identities": settings.test_identities,
             "outfits": len({row["clothes_id"] for row in rows}),
         }
-        _write_record(temporary, settings, counts)
+        _write_record(temporary, settings, seed, counts)
     return counts
 
 
 def render_pretraining(
-    folder: Path, settings: WalkerSettings, *, workers: int = 1, advance: Callable[[int], None] = lambda count: None
+    folder: Path,
+    settings: SynthSettings,
+    seed: int,
+    *,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, int]:
     """Render the separate population for pre-training into ``folder``/``pretrain.parquet``.
 
@@ -112,18 +168,24 @@ def render_pretraining(
 
     Args:
         folder: Where the table goes; an earlier one is replaced when the new one is complete.
-        settings: Size and seed; the same settings give the same bytes.
+        settings: Size and variant; the same settings and seed give the same bytes.
+        seed: Of everything random.
         workers: Processes.
         advance: Called with the number of images finished since the last call.
 
     Returns:
         The number of images.
+
+    Raises:
+        InputError: See :func:`check_renderable`; or nothing can be written there.
+        DiskError: The disk is full.
     """
     schema = PRETRAIN_SCHEMA.with_metadata(_metadata())
-    with atomic_folder(folder) as temporary:
+    check_renderable(folder)
+    with atomic_folder(folder, rendered_files) as temporary:
         with pq.ParquetWriter(temporary / PRETRAIN_NAME, schema, compression="none") as writer:
             rows: list[dict[str, Any]] = []
-            for done in render_all(settings, True, workers, advance):
+            for done in render_all(settings, seed, True, workers, advance):
                 rows.append({"image": done.image, "label_map": done.label_map, **done.values})
                 if len(rows) == ROW_GROUP:
                     writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=ROW_GROUP)
@@ -131,5 +193,5 @@ def render_pretraining(
             if rows:
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=ROW_GROUP)
         counts = {"pretrain": settings.pretrain_images}
-        _write_record(temporary, settings, counts)
+        _write_record(temporary, settings, seed, counts)
     return counts

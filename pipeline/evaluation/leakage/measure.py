@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.evaluation.leakage.probes import NOT_APPLICABLE, ProbeScore, probe_factors
 from pipeline.evaluation.leakage.retrieval import retrieve_same_value
+from pipeline.evaluation.leakage.settings import LeakageSettings
 from pipeline.evaluation.leakage.within_identity import WithinScore, probe_within_identities
 from pipeline.features.feature_set import NO_ID, FeatureSet, Integers
 
@@ -54,10 +55,12 @@ def combine_values(factors: Sequence[Integers]) -> Integers:
 
 
 def _probes(
-    items: FeatureSet, factors: Factors, folds: int, l2: float, seed: int
+    items: FeatureSet, factors: Factors, settings: LeakageSettings, seed: int
 ) -> tuple[dict[str, Any], dict[str, str]]:
     every = {**factors.clothes, **factors.identity}
-    scores, left_out = probe_factors(items.features, items.person_id, every, folds=folds, l2=l2, seed=seed)
+    scores, left_out = probe_factors(
+        items.features, items.person_id, every, folds=settings.folds, l2=settings.penalty, seed=seed
+    )
     groups: dict[str, Any] = {
         kind: {name: _percent(scores[name]) for name in names if name in scores}
         for kind, names in (("clothes", factors.clothes), ("identity", factors.identity))
@@ -94,17 +97,13 @@ def tested_items(items: FeatureSet) -> FeatureSet:
     return tested
 
 
-def measure_leakage(
-    items: FeatureSet, factors: Factors | None, *, folds: int, l2: float, limit: int, seed: int
-) -> dict[str, Any]:
+def measure_leakage(items: FeatureSet, factors: Factors | None, settings: LeakageSettings, seed: int) -> dict[str, Any]:
     """Measure what the features of test images tell.
 
     Args:
         items: Features of test images.
         factors: Of the same rows; None for a data set that has none: then only outfits within identities are probed.
-        folds: Of the probes, by person.
-        l2: Penalty of the regressions.
-        limit: Images of an outfit at the most in probes within identities.
+        settings: Of the probes.
         seed: Of folds and draws.
 
     Returns:
@@ -115,14 +114,14 @@ def measure_leakage(
         InputError: There is nothing that can be measured, or there are fewer people than folds.
         WorkError: A regression did not reach its minimum.
     """
-    people = len(np.unique(items.person_id))
+    people, folds = len(np.unique(items.person_id)), settings.folds
     headline: dict[str, Any] = {}
     result: dict[str, Any] = {"images": len(items), "people": people, "dimension": items.features.shape[1]}
     left_out: dict[str, str] = {}
     if factors is not None:
         if people < folds:
             raise InputError(f"probes with {folds} folds by person need {folds} people, but the features have {people}")
-        probes, unprobed = _probes(items, factors, folds, l2, seed)
+        probes, unprobed = _probes(items, factors, settings, seed)
         retrieval, unsearched = _retrieval(items, factors)
         result |= {"probes": probes, "retrieval": retrieval}
         left_out |= unprobed | unsearched
@@ -130,7 +129,7 @@ def measure_leakage(
         headline |= {kind: _mean(scores) for kind, scores in probes.items()}
         headline |= {f"retrieval_{name}": entry for name, entry in retrieval.items()}
     if (items.clothes_id != NO_ID).any():
-        overall, schemes = probe_within_identities(items, folds=folds, l2=l2, limit=limit, seed=seed)
+        overall, schemes = probe_within_identities(items, settings, seed)
         if overall is None:
             left_out["within_identity"] = "nobody has two outfits with two images each"
         else:

@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.evaluation.leakage.folds import camera_folds, stratified_folds
 from pipeline.evaluation.leakage.logistic import Matrix, deviation_of, make_coordinates, predict
 from pipeline.evaluation.leakage.probes import most_frequent
+from pipeline.evaluation.leakage.settings import LeakageSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet, Integers
 
 Scheme = Literal["other_cameras", "same_cameras"]
@@ -73,19 +74,18 @@ def _usable_rows(clothes_id: Integers, limit: int, generator: np.random.Generato
 
 
 def probe_identity(
-    items: FeatureSet, deviation: Matrix, *, folds: int, l2: float, limit: int, generator: np.random.Generator
+    items: FeatureSet, deviation: Matrix, settings: LeakageSettings, generator: np.random.Generator
 ) -> IdentityScore | None:
     """Probe one person's outfits; None if fewer than two outfits have two images.
 
     Args:
         items: All images of the person.
         deviation: Of each feature over all people, (D,).
-        folds: Folds at the most, where cameras cannot be told apart from outfits.
-        l2: Penalty of the regression.
-        limit: Images of an outfit at the most.
+        settings: Penalty, images of an outfit at the most, and folds at the most, where cameras cannot be told apart
+            from outfits.
         generator: Of what is drawn.
     """
-    items = items.take(_usable_rows(items.clothes_id, limit, generator))
+    items = items.take(_usable_rows(items.clothes_id, settings.images_per_outfit, generator))
     labels = items.clothes_id
     if not len(labels):
         return None
@@ -93,11 +93,11 @@ def probe_identity(
     fold = None if (items.camera_id == NO_ID).any() else camera_folds(labels, items.camera_id)
     scheme: Scheme = "same_cameras" if fold is None else "other_cameras"
     if fold is None:
-        fold = stratified_folds(labels, min(folds, int(counts.min())), generator)
+        fold = stratified_folds(labels, min(settings.folds, int(counts.min())), generator)
     right = 0
     for number in np.unique(fold):
         tested = fold == number
-        coordinates = make_coordinates(items.features[~tested], l2, deviation)
+        coordinates = make_coordinates(items.features[~tested], settings.penalty, deviation)
         train, test = coordinates.of(items.features[~tested]), coordinates.of(items.features[tested])
         said = predict(train, labels[~tested], test, coordinates.penalty)
         right += int((said == labels[tested]).sum())
@@ -118,15 +118,13 @@ def _mean(scores: list[IdentityScore]) -> WithinScore | None:
 
 
 def probe_within_identities(
-    items: FeatureSet, *, folds: int, l2: float, limit: int, seed: int
+    items: FeatureSet, settings: LeakageSettings, seed: int
 ) -> tuple[WithinScore | None, dict[Scheme, WithinScore]]:
     """Probe the outfits of every person.
 
     Args:
         items: Images of all people.
-        folds: See :func:`probe_identity`, as the next two.
-        l2: Penalty of the regression.
-        limit: Images of an outfit at the most.
+        settings: See :func:`probe_identity`.
         seed: Of what is drawn; a person's draw does not depend on the others.
 
     Returns:
@@ -141,7 +139,7 @@ def probe_within_identities(
     people, starts = np.unique(items.person_id[order], return_index=True)
     for person, rows in zip(people.tolist(), np.split(order, starts[1:]), strict=True):
         generator = np.random.default_rng([seed, abs(person), int(person < 0)])
-        found = probe_identity(items.take(rows), deviation, folds=folds, l2=l2, limit=limit, generator=generator)
+        found = probe_identity(items.take(rows), deviation, settings, generator)
         if found is not None:
             scores.append(found)
     schemes: tuple[Scheme, ...] = ("other_cameras", "same_cameras")

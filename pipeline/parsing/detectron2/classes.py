@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import yaml
 from pydantic import Field
 
 from pipeline.errors import InputError
 from pipeline.labels import LabelScheme, find_scheme
 from pipeline.settings import SettingsGroup
+from pipeline.yaml_files import read_yaml
 
 HeadKind = Literal["instances", "sem_seg"]
 
@@ -38,7 +38,7 @@ def load_preset(name: str) -> Preset:
     """
     if name not in PRESET_NAMES:
         raise InputError(f"unknown preset {name!r} of the parser detectron2; known: {', '.join(PRESET_NAMES)}")
-    return Preset.model_validate(yaml.safe_load((PRESETS / f"{name}.yaml").read_text()))
+    return Preset.model_validate(read_yaml(PRESETS / f"{name}.yaml", "preset"))
 
 
 @dataclass(frozen=True)

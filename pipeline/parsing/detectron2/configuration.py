@@ -13,6 +13,7 @@ from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file, sha256_of_value
+from pipeline.yaml_files import open_yaml
 
 WRONG_CONFIG: Final = (
     OSError, yaml.YAMLError, UnicodeDecodeError, AssertionError, TypeError, ValueError, KeyError, AttributeError,
@@ -43,13 +44,13 @@ class Configured:
 
 
 class LocalConfig(CfgNode):  # type: ignore[misc]  # the library has no types
-    """Reads ``_BASE_`` files from this machine only; the library would also download them."""
+    """Reads files, ``_BASE_`` ones too, from this machine only and within bounds; the library would download them."""
 
     @classmethod
     def _open_cfg(cls, filename: str) -> Any:
         if "://" in filename:
             raise InputError(f"_BASE_: {filename} is not a file on this machine; download it and name the copy")
-        return Path(filename).open()
+        return open_yaml(Path(filename))
 
 
 def read_config(path: Path, device: str, score_threshold: float, trust: bool, classes: int | None = None) -> Configured:

@@ -23,11 +23,16 @@ from pipeline.errors import InputError, PipelineError, WorkError
 
 RELEASE: Final = "pb1-detectron2==0.6"
 RELEASE_NAME: Final = "pb1-detectron2"
+RELEASE_SHA256: Final = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
+"""Of the source archive; building it runs its code, so that no other one is taken, wherever it comes from."""
 UPSTREAM: Final = "git+https://github.com/facebookresearch/detectron2.git@02b5c4e295e990042a714712c21dc79b731e8833"
 UPSTREAM_NAME: Final = "detectron2"
 
-PYTHON_ONLY: Final = ("--use-pep517", "-C--global-option=build_py", "-C--build-option=--skip-build")
-"""Tells the build to leave the compiled module out."""
+REQUIREMENT: Final = (
+    f"{RELEASE} --hash=sha256:{RELEASE_SHA256} "
+    '--config-settings="--global-option=build_py" --config-settings="--build-option=--skip-build"\n'
+)
+"""A requirements file, where alone pip takes hashes; the settings tell the build to leave the compiled module out."""
 
 IN_PLACE: Final = ("--no-build-isolation", "--no-deps")
 """The build imports the torch of this environment; the dependencies that the distribution names are out of date."""
@@ -145,16 +150,22 @@ def install_release(version: tuple[int, int]) -> None:
     Raises:
         WorkError: pip failed.
     """
-    command = ["-m", "pip", "install", "--quiet", *IN_PLACE, *PYTHON_ONLY, RELEASE]
-    if not needs_other_pip(version):
-        print(f"installing {RELEASE}, Python files only")
-        run(command)
-        return
-    unfit = ".".join(map(str, version))
-    print(f"installing {RELEASE}, Python files only, with {OTHER_PIP} from a temporary folder, as pip {unfit} cannot")
     with tempfile.TemporaryDirectory() as folder:
-        run(["-m", "pip", "install", "--quiet", "--target", folder, OTHER_PIP])
-        run(command, python_path=Path(folder))
+        requirements = Path(folder) / "requirements.txt"
+        requirements.write_text(REQUIREMENT)
+        command = ["-m", "pip", "install", "--quiet", *IN_PLACE, "--use-pep517", "--require-hashes"]
+        command += ["--requirement", str(requirements)]
+        if not needs_other_pip(version):
+            print(f"installing {RELEASE}, Python files only")
+            run(command)
+            return
+        unfit = ".".join(map(str, version))
+        print(
+            f"installing {RELEASE}, Python files only, with {OTHER_PIP} from a temporary folder, as pip {unfit} cannot"
+        )
+        other = Path(folder) / "pip"
+        run(["-m", "pip", "install", "--quiet", "--target", str(other), OTHER_PIP])
+        run(command, python_path=other)
 
 
 def install_upstream() -> None:

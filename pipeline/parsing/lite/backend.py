@@ -1,6 +1,5 @@
 """The parser ``lite``: the embedded network behind the parser protocol."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.errors import BadImageError
 from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
-from pipeline.labels import LIP, LabelScheme
-from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
+from pipeline.labels import LIP
+from pipeline.parsing.forward import BatchSize, NetworkParser
 from pipeline.parsing.labelling import label_map, scaling_taps
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
 from pipeline.parsing.lite.encoder import fold_batch_norms
@@ -30,7 +28,7 @@ CLOTHES_FIRST: Final = torch.tensor([*sorted(LIP.clothes), *sorted(set(range(CLA
 """All classes, the clothes before the others."""
 
 
-class LiteParser:
+class LiteParser(NetworkParser):
     """Parses images of any size; each is squeezed to the network's input, as re-identification does with its crops.
 
     Each image is also parsed mirrored, and the logits' mean decides: what one view misses the other often finds.
@@ -53,34 +51,13 @@ class LiteParser:
         batch_size: int = 32,
         weights_sha256: str = "",
     ) -> None:
-        self._device = torch.device(device)
+        super().__init__(LIP, device, batch_size, weights_sha256=weights_sha256)
         fold_batch_norms(network)
         self._network = network.to(memory_format=torch.channels_last).to(self._device)
         self._size = size
-        self._batch_size = images_at_once(self._device, batch_size)
-        self._weights_sha256 = weights_sha256
 
-    @property
-    def scheme(self) -> LabelScheme:
-        """LIP."""
-        return LIP
-
-    @property
-    def weights_sha256(self) -> str:
-        """Hash of the weights' file; empty for a network that was not read from one."""
-        return self._weights_sha256
-
-    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
-        """Parse RGB uint8 images of any sizes.
-
-        Raises:
-            ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
-        """
-        check_images(images)
-        inputs = [torch.from_numpy(squeeze(image, self._size)) for image in images]
-        return parse_in_batches(
-            inputs, self._batch_size, self._logits, lambda logits, place: label(logits, *images[place].shape[:2])
-        )
+    def _input(self, image: RgbImage) -> Tensor:
+        return torch.from_numpy(squeeze(image, self._size))
 
     @torch.inference_mode()
     def _logits(self, batch: Tensor) -> Tensor:
@@ -88,6 +65,9 @@ class LiteParser:
         straight, mirrored = self._network(torch.cat([inputs, inputs.flip(3)])).float().cpu().chunk(2)
         logits: Tensor = (straight + mirrored.flip(3)[:, MIRRORED_CLASSES]) / 2
         return logits
+
+    def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
+        return label(logits, height, width)
 
 
 def squeeze(image: RgbImage, size: tuple[int, int]) -> RgbImage:
@@ -135,7 +115,7 @@ class LiteSettings(SettingsGroup):
     """Settings of the parser ``lite``."""
 
     weights: Path | None = Field(None, description="file written by train-parser; null: the packaged weights")
-    batch_size: int = Field(32, ge=1, description="images in one forward on a GPU; on a CPU they go one by one")
+    batch_size: BatchSize = 32
 
 
 @register_parser("lite", LiteSettings)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file
+from pipeline.models.checkpoint import check_floats
 from pipeline.parsing.lite.encoder import STAGES
 from pipeline.parsing.lite.network import STRIDE, LiteNetwork
 from pipeline.parsing.lite.targets import CLASSES
@@ -77,6 +78,7 @@ def load_lite(path: Path) -> tuple[LiteNetwork, LiteDescription]:
     if wanted != set(tensors):
         missing, extra = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
         raise InputError(f"weights {path} do not fit the lite parser; missing: {missing}; not known: {extra}")
+    check_floats(network.state_dict(), tensors, f"weights {path}")
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
     except RuntimeError as error:

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.parsing.schp.backbone import Backbone
-from pipeline.parsing.schp.context import PyramidPooling
-from pipeline.parsing.schp.decoder import Decoder
-from pipeline.parsing.schp.edge import EdgeBranch
-from pipeline.parsing.schp.layers import conv_norm
+from pipeline.parsing.schp.heads import Decoder, EdgeBranch, PyramidPooling, conv_norm
 
 
 class SchpOutput(NamedTuple):

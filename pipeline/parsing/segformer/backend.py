@@ -1,6 +1,6 @@
 """The parser ``segformer``: any semantic-segmentation model of ``transformers``, SegFormer among them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +8,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.errors import BadImageError, InputError
+from pipeline.errors import InputError
 from pipeline.images import RgbImage
-from pipeline.labels import LabelScheme, find_scheme
-from pipeline.parsing.forward import check_images, images_at_once, parse_in_batches
+from pipeline.labels import find_scheme
+from pipeline.parsing.forward import ANY_DEVICE, BatchSize, NetworkParser, NetworkPrecision, refuse_precision
 from pipeline.parsing.labelling import label_map, scaling_taps
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.precision import ANY_DEVICE, PRECISION_MEANING, Precision, check_precision, mixed_precision
 from pipeline.parsing.segformer.labels import ModelLabels, class_names, mapped_labels, own_labels
 from pipeline.parsing.segformer.loading import load_model
+from pipeline.precision import PrecisionName
 from pipeline.settings import SettingsGroup
 
 
-class SegformerParser:
+class SegformerParser(NetworkParser):
     """Parses images of any size; the model's own image processor scales and normalises each.
 
     Args:
@@ -45,47 +45,16 @@ class SegformerParser:
         labels: ModelLabels,
         device: str = "cpu",
         batch_size: int = 16,
-        precision: Precision = "fp32",
+        precision: PrecisionName = "fp32",
         weights_sha256: str = "",
     ) -> None:
-        self._device = torch.device(device)
-        self._autocast = mixed_precision(self._device, precision)
+        super().__init__(labels.scheme, device, batch_size, precision, weights_sha256)
         self._network = network.to(self._device)
         self._processor = processor
-        self._scheme = labels.scheme
         self._numbers = torch.tensor(labels.numbers, device=self._device)
-        self._batch_size = images_at_once(self._device, batch_size)
-        self._weights_sha256 = weights_sha256
-
-    @property
-    def scheme(self) -> LabelScheme:
-        """The model's own labels, or the scheme they are mapped to."""
-        return self._scheme
-
-    @property
-    def weights_sha256(self) -> str:
-        """Hash of the weights."""
-        return self._weights_sha256
-
-    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
-        """Parse RGB uint8 images of any sizes.
-
-        Raises:
-            ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
-        """
-        check_images(images)
-        inputs = [self._input(image) for image in images]
-
-        def label(logits: Tensor, place: int) -> Parsing:
-            height, width = images[place].shape[:2]
-            rows, columns = scaling_taps(logits.shape[1], height), scaling_taps(logits.shape[2], width)
-            return label_map(logits, rows, columns, self._numbers)
-
-        # a processor may leave images their own sizes or aspects: only equal inputs make a batch
-        return parse_in_batches(inputs, self._batch_size, self._logits, label)
 
     def _input(self, image: RgbImage) -> Tensor:
-        """The network's input for one image, float32 (3, height, width); processed alone, whatever comes along."""
+        """Float32 (3, height, width). A processor may leave images their own sizes: only equal inputs make a batch."""
         processed = self._processor(images=[image], return_tensors="pt", input_data_format="channels_last")
         pixels: Tensor = processed["pixel_values"][0]
         return pixels
@@ -96,6 +65,10 @@ class SegformerParser:
         with self._autocast:
             logits: Tensor = self._network(pixel_values=batch.to(self._device)).logits
         return logits
+
+    def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
+        rows, columns = scaling_taps(logits.shape[1], height), scaling_taps(logits.shape[2], width)
+        return label_map(logits, rows, columns, self._numbers)
 
 
 class SegformerSettings(SettingsGroup):
@@ -111,11 +84,11 @@ class SegformerSettings(SettingsGroup):
     labels: dict[str, str] | None = Field(
         None, description="with scheme: its label for each class of the model that has another name in it"
     )
-    batch_size: int = Field(16, ge=1, description="images in one forward on a GPU; on a CPU they go one by one")
-    precision: Precision = Field("fp32", description=PRECISION_MEANING)
+    batch_size: BatchSize = 16
+    precision: NetworkPrecision = "fp32"
 
 
-@register_parser("segformer", SegformerSettings, check_precision, ANY_DEVICE)
+@register_parser("segformer", SegformerSettings, refuse_precision, ANY_DEVICE)
 def create_segformer(
     model: str,
     device: str = "cpu",
@@ -123,7 +96,7 @@ def create_segformer(
     scheme: str | Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
     batch_size: int = 16,
-    precision: Precision = "fp32",
+    precision: PrecisionName = "fp32",
 ) -> SegformerParser:
     """Build the parser from a saved model.
 
@@ -131,7 +104,7 @@ def create_segformer(
         InputError: transformers is not installed, the model cannot be had, its classes do not fit the scheme, or the
             device cannot do the precision.
     """
-    mixed_precision(torch.device(device), precision)  # refused before much is read
+    refuse_precision(device, {"precision": precision})  # before much is read
     target = None if scheme is None else find_scheme(scheme)
     if target is None and labels is not None:
         raise InputError("parse.settings.labels maps to the labels of a scheme: name it in parse.settings.scheme")

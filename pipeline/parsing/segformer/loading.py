@@ -11,6 +11,7 @@ from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.files import read_json, sha256_of_file, sha256_of_value
+from pipeline.location import expand_home
 from pipeline.yaml_files import one_line
 
 EXTRA: Final = "pip install 'ccaf-pipeline[segformer]'"
@@ -120,7 +121,7 @@ def _import_transformers() -> Any:
 
 def _find_folder(model: str, revision: str | None) -> Path:
     """The model's folder: a local one, or the snapshot of the hub's cache, downloaded if it is not there."""
-    path = Path(model).expanduser()
+    path = Path(expand_home(model))
     if path.is_dir():
         if revision is not None:
             raise InputError(f"parse.settings.revision goes with a name on the hub, but {model} is a folder")

@@ -1,12 +1,14 @@
 """The page of the figures and its folder: one HTML file, its numbers as JSON, and each picture as a file."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder, read_json, write_json
+from pipeline.ownership import refuse_foreign
 from pipeline.reporting.figures.section import Section
 from pipeline.reporting.numbers import Absent
 from pipeline.reporting.origin import Fact
@@ -24,6 +26,10 @@ FIGURES = {
     "maps": "Where the encoder looks",
 }
 """Names of the figures on the command line, and their headings, in the order of the page."""
+
+
+_FIRST_FILES = re.compile(rf"{PAGE_NAME}|{NUMBERS_NAME}|({'|'.join(FIGURES)})(-[\\w-]+)?\\.(svg|png)")
+"""Files of figures of version 0.1.0, which do not list them."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,24 @@ class FiguresPage:
     parts: tuple[Part, ...]
 
 
+def figure_files(folder: Path) -> Collection[str]:
+    """The files, relative, that earlier figures list as their own.
+
+    Raises:
+        InputError: Their numbers are missing or damaged.
+    """
+    found = read_json(folder / NUMBERS_NAME, "figures")
+    listed = found.get("files") if isinstance(found, dict) else None
+    if isinstance(listed, list) and all(isinstance(name, str) for name in listed):
+        return listed
+    return [path.name for path in folder.iterdir() if _FIRST_FILES.fullmatch(path.name)]
+
+
 def check_target(folder: Path) -> None:
     """Refuse a folder that figures may not take the place of: whatever is in it would be deleted.
 
     Raises:
-        InputError: It is a file, or a folder that is neither empty nor of earlier figures.
+        InputError: It is a file, or a folder that is neither empty nor of earlier figures, or holds more.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
@@ -72,6 +91,7 @@ def check_target(folder: Path) -> None:
         raise InputError(
             f"{folder} is there and holds no figures that could be replaced: choose another place, or remove it"
         )
+    refuse_foreign(folder, figure_files(folder))
 
 
 def write_figures(page: FiguresPage, numbers: Mapping[str, Any], folder: Path) -> list[str]:
@@ -90,13 +110,14 @@ def write_figures(page: FiguresPage, numbers: Mapping[str, Any], folder: Path) -
         part.key: {"absent": part.section.what} if isinstance(part.section, Absent) else part.section.numbers
         for part in page.parts
     }
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, figure_files) as temporary:
         write_page(page, temporary / PAGE_NAME, "figures.html.j2")
-        write_json(temporary / NUMBERS_NAME, {**numbers, "made_by": MADE_BY, "figures": figures})
         for part in page.parts:
             if isinstance(part.section, Absent):
                 continue
             for name, content in part.section.files.items():
                 data = content.encode() if isinstance(content, str) else content
                 (temporary / name).write_bytes(data)
-        return sorted(file.name for file in temporary.iterdir())
+        files = sorted([NUMBERS_NAME, *(file.name for file in temporary.iterdir())])
+        write_json(temporary / NUMBERS_NAME, {**numbers, "made_by": MADE_BY, "figures": figures, "files": files})
+        return files

@@ -1,18 +1,18 @@
 """What a shard folder is bound to: all that decides its content, by name, and the hash of it."""
 
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.files import sha256_of_value
 from pipeline.parsing.parser import Identity
-from pipeline.shards.making.plan import ParseSettings, manifest_sha256
+from pipeline.shards.making.plan import manifest_sha256
+from pipeline.shards.making.settings import ShardSettings
 from pipeline.shards.schema import SCHEMA_VERSION, Provenance
 
 
 def bind_content(
-    dataset: str, manifest: pa.Table, settings: ParseSettings, parser: Identity
+    dataset: str, manifest: pa.Table, settings: ShardSettings, parser: Identity
 ) -> tuple[dict[str, Any], Provenance]:
     """All that decides the content of a shard folder, by name, and the provenance of its shards.
 
@@ -25,8 +25,10 @@ def bind_content(
     scheme = parser.scheme
     names = None if settings.clothes_labels is None else list(settings.clothes_labels)
     clothes = tuple(scheme.labels[number] for number in sorted(scheme.clothes_labels(names)))
+    decided = settings.model_dump(include=set(ShardSettings.model_fields))
+    decided["parser_settings"] = decided.pop("settings")
     content = {
-        **asdict(settings),
+        **decided,
         "clothes_labels": list(clothes),
         "dataset": dataset,
         "label_scheme": scheme.name,
@@ -39,7 +41,7 @@ def bind_content(
         schema_version=SCHEMA_VERSION,
         dataset=dataset,
         parser=settings.parser,
-        parser_settings=settings.parser_settings,
+        parser_settings=settings.settings,
         weights_sha256=parser.weights_sha256,
         label_scheme=scheme.name,
         labels=scheme.labels,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.shards.making.maker import AHEAD_PIXELS
-from pipeline.shards.making.plan import ParseSettings, plan_shards
+from pipeline.shards.making.plan import plan_shards
 from pipeline.shards.making.run import Placement, RunSettings
+from pipeline.shards.making.settings import ShardSettings
 
 BASE_MEGABYTES = 850
 """A worker with torch, torchvision, OpenCV, Arrow, Ray and the embedded parser loaded (measured: 855)."""
@@ -47,7 +48,7 @@ def resident_megabytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
-def estimate_run(images: int, settings: ParseSettings, run: RunSettings, placement: Placement | None) -> RunEstimate:
+def estimate_run(images: int, settings: ShardSettings, run: RunSettings, placement: Placement | None) -> RunEstimate:
     """Estimate a run of ``images`` images, without starting anything.
 
     The workers are those of ``placement``; where it is None, a cluster decides on them unless their number is given.
@@ -57,7 +58,7 @@ def estimate_run(images: int, settings: ParseSettings, run: RunSettings, placeme
     specs = plan_shards(images, settings.shard_rows, settings.row_group_rows)
     workers = placement.workers if placement is not None else min(run.workers, len(specs)) or None
     # two shards at once: read ahead, one window decoded and one encoded each, and the row group that is being filled
-    under_way = 2 * (4 * run.batch_size * run.bucket_batches + settings.row_group_rows) * TYPICAL_PIXELS
+    under_way = 2 * (4 * run.work.window + settings.row_group_rows) * TYPICAL_PIXELS
     under_way = min(under_way, 4 * AHEAD_PIXELS)
     return RunEstimate(
         images=images,

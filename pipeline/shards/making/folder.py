@@ -3,7 +3,8 @@
 import fcntl
 import glob
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,19 +14,26 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.files import sync_folder
 from pipeline.location import Location, Place, locate
-from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
+from pipeline.ownership import describe_foreign
+from pipeline.shards.schema import PLAN_NAME, QUARANTINE_NAME, RECORD_NAME, SHARD_PATTERN
 from pipeline.storage import (
     copy_file,
     is_file,
     list_folders,
     list_names,
     read_json,
+    remove_empty_folder,
     remove_file,
-    remove_folder,
     write_json,
 )
 
 _SHOWN_DIFFERENCES = 4
+
+_SHARD = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
+_HALF_WRITTEN = re.compile(
+    rf"\.(part-\d{{5,}}-of-\d{{5,}}\.parquet|{PLAN_NAME}|{RECORD_NAME}|{QUARANTINE_NAME})\.\w+\.tmp"
+)
+"""Names of ours: of a shard, and of a file that a killed run did not finish."""
 
 _FINGERPRINT_CHARACTERS = 16
 """Of those in the name of a replacement; a fixed number, so that those of folder ``a.b`` are not taken for ``a``'s."""
@@ -38,10 +46,12 @@ class ShardFolder:
     Attributes:
         final: Where the finished shards shall be.
         work: Where they are written now: ``final`` itself, or a hidden folder beside it that takes its place later.
+        of_other_program: Whether another version of the program began the folder, and its shards are kept.
     """
 
     final: Location
     work: Location
+    of_other_program: bool = False
 
     def committed(self, names: list[str]) -> list[str]:
         """Those of ``names`` that are there."""
@@ -55,27 +65,81 @@ class ShardFolder:
             sync_folder(self.work.local)
 
     def prune(self, names: Container[str]) -> None:
-        """Remove what crashes left half-written, and shards that are not among ``names``."""
-        for left in [*list_names(self.work, ".*.tmp"), *list_names(self.work, SHARD_PATTERN)]:
-            if left not in names:
+        """Remove what crashes left half-written, and own shards that are not among ``names``."""
+        for left in own_files(self.work):
+            if _HALF_WRITTEN.fullmatch(left) or (_SHARD.fullmatch(left) and left not in names):
                 remove_file(self.work / left)
 
     def finish(self) -> None:
-        """Put a replacement in its place, after its record was written, and remove what earlier runs left beside."""
+        """Put a replacement in its place, after its record was written, and remove what earlier runs left beside.
+
+        Raises:
+            InputError: The folder to be replaced has got files that no record lists.
+        """
         if self.work != self.final:
+            _refuse_foreign(self.final)
             if self.final.local is not None and self.work.local is not None:
                 _rename_into_place(self.work.local, self.final.local)
             else:
                 _copy_into_place(self.work, self.final)
         name = glob.escape(self.final.name)
-        for pattern in (f".{name}.{'?' * _FINGERPRINT_CHARACTERS}.partial", f".{name}.{'?' * 8}.old"):  # of mkdtemp: 8
+        for pattern in (f".{name}.{'?' * _FINGERPRINT_CHARACTERS}.partial", f".{name}.{'?' * 8}.old"):
             for left in list_folders(self.final.parent, pattern):
-                remove_folder(self.final.parent / left)
+                folder = self.final.parent / left
+                for old in [folder / self.final.name, folder] if left.endswith(".old") else [folder]:
+                    remove_own(old)
+
+
+def _planned(folder: Location) -> int | None:
+    """The number of shards that a folder's plan tells; None if it is no folder of ours."""
+    try:
+        plan = read_json(folder / PLAN_NAME, "plan of the shard folder")
+    except InputError:
+        return None
+    count = plan.get("shards") if isinstance(plan, dict) and "fingerprint" in plan else None
+    return count if isinstance(count, int) else None
+
+
+def own_files(folder: Location) -> list[str]:
+    """Names of the files in a shard folder that its plan accounts for; none where there is no plan of ours."""
+    count = _planned(folder)
+    if count is None:
+        return []
+    return [
+        name
+        for name in list_names(folder)
+        if name in (PLAN_NAME, RECORD_NAME, QUARANTINE_NAME)
+        or _HALF_WRITTEN.fullmatch(name)
+        or ((shard := _SHARD.fullmatch(name)) is not None and int(shard[1]) < int(shard[2]) == count)
+    ]
+
+
+def _refuse_foreign(folder: Location) -> None:
+    """Refuse a shard folder that is to be replaced and holds more than its plan accounts for.
+
+    Raises:
+        InputError: It does.
+    """
+    own = set(own_files(folder))
+    found = [name for name in list_names(folder) if name not in own] + [f"{name}/" for name in list_folders(folder)]
+    if found:
+        raise InputError(
+            f"{folder} holds what ccaf-pipeline did not write ({describe_foreign(found)}): move it elsewhere and run "
+            f"the same command again, or name another folder by --out"
+        )
+
+
+def remove_own(folder: Location) -> None:
+    """Remove a shard folder's own files, the plan last, and the folder if nothing else is in it."""
+    for name in sorted(own_files(folder), key=lambda name: name == PLAN_NAME):
+        remove_file(folder / name)
+    remove_empty_folder(folder)
 
 
 def _rename_into_place(work: Path, final: Path) -> None:
     if final.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
+        old = final.with_name(f".{final.name}.{secrets.token_hex(4)}.old")
+        old.mkdir()
         final.replace(old / final.name)
     work.replace(final)
     sync_folder(final.parent)
@@ -87,13 +151,13 @@ def _copy_into_place(work: Location, final: Location) -> None:
     A run that ends in between leaves a folder without a record, and its complete replacement, which is adopted.
     """
     remove_file(final / RECORD_NAME)
-    names = [name for name in list_names(work) if name not in (PLAN_NAME, RECORD_NAME)]
-    for left in list_names(final, SHARD_PATTERN):
-        if left not in names:
+    names = [name for name in own_files(work) if name not in (PLAN_NAME, RECORD_NAME)]
+    for left in own_files(final):
+        if _SHARD.fullmatch(left) and left not in names:
             remove_file(final / left)
     for name in [PLAN_NAME, *names, RECORD_NAME]:
         copy_file(work / name, final / name)
-    remove_folder(work)
+    remove_own(work)
 
 
 def _replacement(final: Location, fingerprint: str) -> Location:
@@ -138,6 +202,14 @@ def _check_bound(final: Location, fingerprint: str, content: dict[str, Any]) -> 
     )
 
 
+def _is_of_other_program(folder: Location, program: str | None) -> bool:
+    """Whether a bound folder was begun by another version of the program; False where that is not known."""
+    if program is None or not is_file(folder / PLAN_NAME):
+        return False
+    bound = read_json(folder / PLAN_NAME, "plan of the shard folder")
+    return isinstance(bound, dict) and bound.get("program") not in (None, program)
+
+
 def _is_empty(folder: Location) -> bool:
     return not list_names(folder) and not list_folders(folder)
 
@@ -151,28 +223,35 @@ def _adopt(replacement: Location, final: Location) -> None:
         _copy_into_place(replacement, final)
 
 
-def _choose(final: Location, fingerprint: str, content: dict[str, Any], overwrite: bool) -> Location:
+def _choose(
+    final: Location, fingerprint: str, content: dict[str, Any], program: str | None, overwrite: bool
+) -> Location:
     """The folder to write in; a replacement need not exist."""
     replacement = _replacement(final, fingerprint)
     # only the copying of finish() leaves a bound folder without a record beside a complete replacement
     copying = final.local is None and is_file(final / PLAN_NAME) and not is_file(final / RECORD_NAME)
     if (copying or _is_empty(final)) and _is_complete(replacement):
         _adopt(replacement, final)
-        return final
     if _is_empty(final):
         return final
     if not is_file(final / PLAN_NAME):
         raise InputError(f"{final} is not empty and holds no shards of ccaf-pipeline; name another folder by --out")
     try:
         _check_bound(final, fingerprint, content)
+        if not (overwrite and _is_of_other_program(final, program)):
+            return final
     except InputError:
-        if not is_file(final / RECORD_NAME) and not list_names(final, SHARD_PATTERN):
-            remove_file(final / PLAN_NAME)  # nothing was made yet, so nothing is lost
+        own = own_files(final)
+        if own and not any(name == RECORD_NAME or _SHARD.fullmatch(name) for name in own):
+            for name in own:  # nothing was made yet, so nothing is lost
+                remove_file(final / name)
             return final
         if not overwrite:
             raise
-        return replacement
-    return final
+    _refuse_foreign(final)
+    if is_file(replacement / PLAN_NAME) and _is_of_other_program(replacement, program):
+        remove_own(replacement)
+    return replacement
 
 
 def _lock(folder: Path, locks: ExitStack) -> int:
@@ -194,14 +273,19 @@ def _lock(folder: Path, locks: ExitStack) -> int:
 
 
 def _choose_locked(
-    final: Location, fingerprint: str, content: dict[str, Any], overwrite: bool, locks: ExitStack
+    final: Location,
+    fingerprint: str,
+    content: dict[str, Any],
+    program: str | None,
+    overwrite: bool,
+    locks: ExitStack,
 ) -> Location:
     """As :func:`_choose`, with what is local made and locked; nothing is looked at or changed before it is locked."""
     if final.local is None:
-        return _choose(final, fingerprint, content, overwrite)
+        return _choose(final, fingerprint, content, program, overwrite)
     final.local.mkdir(parents=True, exist_ok=True)
     held = _lock(final.local, locks)
-    work = _choose(final, fingerprint, content, overwrite)
+    work = _choose(final, fingerprint, content, program, overwrite)
     assert work.local is not None, "a replacement is beside its folder"
     work.local.mkdir(exist_ok=True)
     if not os.path.samestat(os.fstat(held), work.local.stat()):  # a replacement, or one that was adopted
@@ -211,7 +295,12 @@ def _choose_locked(
 
 @contextmanager
 def open_folder(
-    place: Place, fingerprint: str, content: dict[str, Any], names: list[str], overwrite: bool
+    place: Place,
+    fingerprint: str,
+    content: dict[str, Any],
+    names: list[str],
+    overwrite: bool,
+    program: str | None = None,
 ) -> Iterator[ShardFolder]:
     """Yield the folder for a run, bound to its fingerprint and, where it is local, locked against other runs.
 
@@ -223,8 +312,9 @@ def open_folder(
         fingerprint: Of ``content``.
         content: All that decides the shards, by name.
         names: File names of the plan.
-        overwrite: Replace shards of another fingerprint, once the new ones are complete; those of the same fingerprint
-            are kept all the same.
+        overwrite: Replace shards of another fingerprint or another program, once the new ones are complete; others are
+            kept all the same.
+        program: What identifies the program that makes the shards; None: any program counts as the same.
 
     Raises:
         InputError: The folder is bound to another fingerprint, holds something else, is no folder, cannot be made, or
@@ -236,13 +326,14 @@ def open_folder(
         raise InputError(f"{place} is a file; --out names the folder of the shards")
     with ExitStack() as locks:
         try:
-            work = _choose_locked(final, fingerprint, content, overwrite, locks)
+            work = _choose_locked(final, fingerprint, content, program, overwrite, locks)
         except OSError as error:
             raise InputError(f"{final} cannot be written: {error.strerror or error}") from error
-        folder = ShardFolder(final=final, work=work)
+        folder = ShardFolder(final=final, work=work, of_other_program=_is_of_other_program(work, program))
         folder.prune(names)
         if not is_file(work / PLAN_NAME):
-            write_json(work / PLAN_NAME, {"fingerprint": fingerprint, "content": content, "shards": len(names)})
+            plan = {"fingerprint": fingerprint, "content": content, "shards": len(names)}
+            write_json(work / PLAN_NAME, plan if program is None else {**plan, "program": program})
         yield folder
 
 

@@ -10,15 +10,17 @@ from importlib.metadata import version
 import pyarrow as pa
 
 import pipeline
+from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.location import Location, Place, locate
 from pipeline.progress import Progress
-from pipeline.ray_session import is_started_here, local_resources, ray_session, terminable
+from pipeline.ray_session import check_reachable, is_started_here, local_resources, ray_session
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.folder import ShardFolder, open_folder
-from pipeline.shards.making.plan import ParseSettings, ShardSpec, check_image_ids, plan_shards, rows_of
+from pipeline.shards.making.plan import ShardSpec, check_image_ids, plan_shards, rows_of
 from pipeline.shards.making.pool import WorkerPool
 from pipeline.shards.making.run import RunSettings, Timings, choose_workers, least_cpus
+from pipeline.shards.making.settings import ShardSettings
 from pipeline.shards.making.worker import ShardTask, WorkerSetup, check_parser_device, identify
 from pipeline.shards.making.writer import ShardEntry, write_quarantine
 from pipeline.shards.record import Record, build_versions, read_record, write_record
@@ -129,11 +131,13 @@ def run_job(
     manifest: pa.Table,
     images: Place,
     out: Place,
-    settings: ParseSettings,
+    settings: ShardSettings,
     run: RunSettings,
     overwrite: bool = False,
     quiet: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    facts: DatasetFacts | None = None,
+    program: str | None = None,
 ) -> JobResult:
     """Parse a data set into a shard folder. Interrupted or killed at any moment, the next call finishes it.
 
@@ -143,10 +147,12 @@ def run_job(
         images: Folder that relative paths of the manifest are relative to, local or remote.
         out: The shard folder, local or remote.
         settings: What decides the bytes of the shards.
-        run: How to run.
-        overwrite: Replace shards of other content, once the new ones are complete.
+        run: Where and how to run.
+        overwrite: Replace shards of other content or of another program, once the new ones are complete.
         quiet: No progress lines.
         say: Receives remarks for the user.
+        facts: Of the data set, for the record: later commands need no other description of it.
+        program: What identifies the program that makes the shards; None: any program counts as the same.
 
     Raises:
         InputError: Parser, settings, device, manifest or cluster are wrong; or ``out`` holds shards of other content.
@@ -154,6 +160,7 @@ def run_job(
         KeyboardInterrupt: It was interrupted; the same holds.
     """
     started = time.monotonic()
+    check_reachable(run.address)
     check_image_ids(manifest)
     content, provenance = bind_content(dataset, manifest, settings, identify(settings))
     specs = plan_shards(manifest.num_rows, settings.shard_rows, settings.row_group_rows)
@@ -161,25 +168,32 @@ def run_job(
         check_parser_device(settings, choose_workers(local_resources(least_cpus(run)), run, len(specs)).device)
     names = [spec.name for spec in specs]
     with (
-        open_folder(out, provenance.fingerprint, content, names, overwrite) as folder,
+        open_folder(out, provenance.fingerprint, content, names, overwrite, program) as folder,
         _explained(folder, names, say),
     ):
+        if folder.of_other_program:
+            say(f"{folder.final} was begun by another version of the program; --overwrite makes its shards again")
         setup = WorkerSetup(
             settings=settings,
             provenance=provenance,
             images=_absolute(locate(images)),
-            work=folder.work,
+            out=folder.work,
             threads=run.threads,
-            io_threads=run.io_threads,
-            batch_size=run.batch_size,
-            bucket_batches=run.bucket_batches,
+            work=run.work,
         )
         found, timings = _work(_Shards(manifest, specs, folder), setup, run, started, quiet, say)
         folder.prune(names)
         entries = [found[name] for name in names]
         write_quarantine(folder.work, [row for entry in entries for row in entry.quarantine])
         record = write_record(
-            folder.work, provenance.fingerprint, dataset, content, _versions(entries), entries, asdict(timings)
+            folder.work,
+            provenance.fingerprint,
+            dataset,
+            content,
+            _versions(entries),
+            entries,
+            asdict(timings),
+            None if facts is None else facts.model_dump(mode="json"),
         )
         folder.finish()
     return JobResult(folder.final, record, timings)
@@ -189,17 +203,17 @@ def _work(
     shards: _Shards, setup: WorkerSetup, run: RunSettings, started: float, quiet: bool, say: Callable[[str], None]
 ) -> tuple[dict[str, ShardEntry], Timings]:
     """On Ray: check what is committed, make the rest; entries by file name."""
-    with ray_session(run.address, least_cpus(run)) as resources, terminable():
+    with ray_session(run.address, least_cpus(run)) as resources:
         placement = choose_workers(resources, run, len(shards.specs))
         check_parser_device(setup.settings, placement.device)
         setup = replace(setup, device=placement.device)
-        pool = WorkerPool(setup, placement.workers, placement.gpus, run.restarts, run.shard_timeout, say)
+        pool = WorkerPool(setup, placement.workers, placement.gpus, run.work.restarts, run.work.shard_timeout, say)
         with closing(pool):
             pool.wait()
             ready = time.monotonic()
             kept = shards.check(pool, quiet)
             if kept:
-                say(f"reusing {len(kept)} of {len(shards.specs)} shards in {setup.work}")
+                say(f"reusing {len(kept)} of {len(shards.specs)} shards in {setup.out}")
             missing = [spec for spec in shards.specs if spec.name not in kept]
             checked = time.monotonic()
             made = shards.make(pool, missing, quiet)

@@ -13,14 +13,15 @@ import numpy as np
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.device_faults import is_device_fault
 from pipeline.errors import BadImageError, WorkError
-from pipeline.images import RgbImage, encode_image, encode_label_map, encode_mask
+from pipeline.images import RgbImage
 from pipeline.location import Location, Place, locate
 from pipeline.overlap import MapAhead
-from pipeline.parsing.masks import clothes_mask, shielding_image
+from pipeline.parsing.masks import clothes_mask
 from pipeline.parsing.parser import Parser, Parsing, check_settings
 from pipeline.parsing.quality import assess
 from pipeline.shards.making.faults import PARSER_FAILED, Suspicion, device_fault, suspect
-from pipeline.shards.making.plan import ParseSettings
+from pipeline.shards.making.rows import make_row
+from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.sources import (
     Source,
     add_parser_digest,
@@ -104,21 +105,17 @@ class ShardMaker:
         settings: What decides the bytes.
         provenance: Goes into every shard.
         images: Folder that relative paths of the manifest are relative to.
-        batch_size: Images handed to the parser at once.
-        bucket_batches: Batches from whose images those of similar size are put together.
-        io_threads: Threads that read and decode, and as many that encode.
+        work: Sizes of batches, and the number of threads.
         device: Torch device string of the parser, for messages.
     """
 
     def __init__(
         self,
         parser: Parser,
-        settings: ParseSettings,
+        settings: ShardSettings,
         provenance: Provenance,
         images: Location,
-        batch_size: int,
-        bucket_batches: int,
-        io_threads: int,
+        work: WorkSettings,
         device: str = "cpu",
     ) -> None:
         self._parser = parser
@@ -126,10 +123,10 @@ class ShardMaker:
         self._provenance = provenance
         self._images = images
         self._device = device
-        self._batch_size = batch_size
-        self._window = batch_size * bucket_batches
-        self._readers = ThreadPoolExecutor(io_threads, thread_name_prefix="read")
-        self._encoders = ThreadPoolExecutor(io_threads, thread_name_prefix="encode")
+        self._batch_size = work.batch_size
+        self._window = work.window
+        self._readers = ThreadPoolExecutor(work.io_threads, thread_name_prefix="read")
+        self._encoders = ThreadPoolExecutor(work.io_threads, thread_name_prefix="encode")
         self._clothes = parser.scheme.numbers_of(list(provenance.clothes_labels))
         self._turn = threading.Lock()
         self._done: dict[object, int] = {}
@@ -244,7 +241,7 @@ class ShardMaker:
         except Exception as error:  # it may be of any class
             if not is_device_fault(error):
                 raise
-            settings = check_settings(self._settings.parser, self._settings.parser_settings)
+            settings = check_settings(self._settings.parser, self._settings.settings)
             raise device_fault(error, self._parser.name, settings, self._device, images) from error
 
     def _parse(
@@ -275,22 +272,4 @@ class ShardMaker:
             low_confidence=self._settings.low_confidence,
             garments_only=self._parser.scheme.garments_only,
         )
-        return ShardRow(
-            image_id=row.image_id,
-            path=row.path,
-            split=row.split,
-            person_id=row.person_id,
-            camera_id=row.camera_id,
-            clothes_id=row.clothes_id,
-            tracklet_id=row.tracklet_id,
-            width=mask.shape[1],
-            height=mask.shape[0],
-            image=source.data,
-            label_map=encode_label_map(outcome.label_map),
-            clothes_mask=encode_mask(mask),
-            shielded_image=encode_image(shielding_image(source.image, mask, self._settings.fill)),
-            clothes_fraction=quality.clothes_fraction,
-            person_fraction=quality.person_fraction,
-            confidence=quality.confidence,
-            flags=quality.flags,
-        )
+        return make_row(row, source.image, outcome.label_map, mask, quality, self._settings.fill, source.data)

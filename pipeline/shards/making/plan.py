@@ -3,52 +3,18 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.datasets.manifest import MANIFEST_SCHEMA, ManifestRow
 from pipeline.errors import InputError
-from pipeline.parsing.masks import Fill
 from pipeline.shards.schema import shard_name
 
 SHARDS_WANTED = 32
 """A small data set is cut finer than ``shard_rows``: into about so many shards, for the workers to share."""
 
-
 _HASHED_ROWS = 10_000
-
-
-@dataclass(frozen=True)
-class ParseSettings:
-    """What decides the bytes of the shards besides the images themselves.
-
-    Attributes:
-        parser: Name of a registered parser.
-        parser_settings: The parser's own settings.
-        clothes_labels: Names of the labels to cover; None: the default of the parser's scheme.
-        fill: What covered pixels are painted with.
-        dilate: Pixels by which the clothes mask is grown.
-        fill_holes: Whether background that clothes enclose is covered.
-        shard_rows: Images in a shard at the most.
-        row_group_rows: Images in a Parquet row group.
-        max_pixels: Larger images are quarantined before they are decoded.
-        min_person_fraction: Below it an image is flagged ``no_person``.
-        low_confidence: Below it an image is flagged ``low_confidence``.
-    """
-
-    parser: str
-    parser_settings: dict[str, Any]
-    clothes_labels: tuple[str, ...] | None
-    fill: Fill
-    dilate: int
-    fill_holes: bool
-    shard_rows: int
-    row_group_rows: int
-    max_pixels: int
-    min_person_fraction: float
-    low_confidence: float
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import PipelineError, WorkError
+from pipeline.ray_session import check_alive
 from pipeline.shards.making.faults import WorkerFaultError
 from pipeline.shards.making.queue import TaskQueue
 from pipeline.shards.making.worker import ShardTask, ShardWorker, WorkerSetup
@@ -21,6 +22,7 @@ from pipeline.storage import StorageError
 
 POLL_SECONDS = 0.5
 WAITING_SECONDS = 60.0
+ALIVE_SECONDS = 2.0
 STORAGE_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 30.0
 LONGEST_REASON = 400
@@ -83,7 +85,7 @@ class WorkerPool:
         self._say = say
         self._members = [self._start(deaths=0) for _ in range(workers)]
         self._waiting: list[tuple[float, int]] = []
-        self._quiet_since = time.monotonic()
+        self._quiet_since = self._alive_at = time.monotonic()
         self._told: set[str] = set()
         self.lost = 0
 
@@ -155,9 +157,16 @@ class WorkerPool:
         return _Member(actor, actor.prepare.remote(), deaths)
 
     def _step(self) -> set[Any]:
-        """Wait a little; see to workers that have started; the calls that are done."""
+        """Wait a little; see to workers that have started; the calls that are done.
+
+        Raises:
+            WorkError: A worker cannot be started, or Ray itself has ended here, so that nothing would ever come.
+        """
         import ray
 
+        if time.monotonic() - self._alive_at > ALIVE_SECONDS:
+            self._alive_at = time.monotonic()
+            check_alive()
         self._start_waiting()
         starting = {member.starting: member for member in self._members if member.starting is not None}
         calls = [member.calls[0].ref for member in self._members if member.calls]

@@ -1,14 +1,15 @@
 """How a parse job runs, which decides no byte of the shards, and how it went."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.errors import InputError
 from pipeline.ray_session import Resources
+from pipeline.shards.making.settings import WorkSettings
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a job runs. Address, workers, batches, restarts and time-out change no byte of the shards.
+    """Where and how a job runs. Address, workers and the group ``work`` change no byte of the shards.
 
     The number of threads and the kind of device can change the last bits of a network's sums, as they choose other
     kernels; so the default number of threads does not depend on the machine.
@@ -19,24 +20,14 @@ class RunSettings:
         device: ``auto`` (CUDA where the cluster has GPUs), ``cpu``, ``cuda`` (the GPUs that Ray gives each worker), or
             one GPU of this machine, such as ``cuda:1``.
         threads: CPU threads of the network in a worker.
-        io_threads: Threads of a worker that read and decode, and as many that encode.
-        batch_size: Images handed to the parser at once.
-        bucket_batches: Batches from whose images those of similar size are put together; 1: as they come.
-        gpus_per_worker: GPUs, or the fraction of one, for a worker on CUDA.
-        restarts: How often one shard may cost a worker's life before the job fails.
-        shard_timeout: Seconds after which a worker that makes one shard is taken for hung; 0: never.
+        work: How the workers go about it.
     """
 
     address: str | None = None
     workers: int = 0
     device: str = "auto"
     threads: int = 1
-    io_threads: int = 2
-    batch_size: int = 16
-    bucket_batches: int = 4
-    gpus_per_worker: float = 1.0
-    restarts: int = 3
-    shard_timeout: float = 0.0
+    work: WorkSettings = field(default_factory=WorkSettings)
 
 
 @dataclass(frozen=True)
@@ -112,12 +103,12 @@ def choose_workers(resources: Resources, run: RunSettings, shards: int) -> Place
             f"a worker of {run.threads} threads fits on no machine of the cluster; the largest has "
             f"{resources.node_cpus} CPUs: choose fewer --threads"
         )
-    if cuda and 1 < run.gpus_per_worker > resources.gpus:
-        raise InputError(f"a worker takes {run.gpus_per_worker:g} GPUs, and Ray finds {resources.gpus:g}")
+    if cuda and 1 < run.work.gpus_per_worker > resources.gpus:
+        raise InputError(f"a worker takes {run.work.gpus_per_worker:g} GPUs, and Ray finds {resources.gpus:g}")
     if number:
         _check_named(resources, run, int(number))
-    gpus = run.gpus_per_worker if cuda and not number else 0.0
-    on_gpus = (1.0 if number else resources.gpus) / run.gpus_per_worker
+    gpus = run.work.gpus_per_worker if cuda and not number else 0.0
+    on_gpus = (1.0 if number else resources.gpus) / run.work.gpus_per_worker
     room = int(on_gpus) if cuda else resources.cpus // run.threads
     device = run.device if number else "cuda" if cuda else "cpu"
     return Placement(device, max(1, min(run.workers or room, shards)), gpus)

@@ -1,4 +1,4 @@
-"""Settings of the section ``parse``: how shards are made."""
+"""Settings of the section ``parse``: what decides the shards, and how the work on them is done."""
 
 import json
 from typing import Any, Literal
@@ -8,33 +8,32 @@ from pydantic import Field, field_validator
 from pipeline.settings import SettingsGroup
 
 
-class ParseParameters(SettingsGroup):
-    """Human parsing into shards."""
+class ShardSettings(SettingsGroup):
+    """What decides the bytes of the shards besides the images themselves."""
 
-    parser: str = Field("lite", description="name of a registered parser")
-    settings: dict[str, Any] = Field(default_factory=dict, description="the parser's own settings")
-    clothes_labels: list[str] | None = Field(None, description="names of labels to cover; null: the scheme's default")
+    parser: str = Field("lite", description="Name of the parser.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the parser itself.")
+    clothes_labels: list[str] | None = Field(
+        None, description="Names of the labels that are covered as clothes; null: the label scheme's default."
+    )
     fill: Literal["white", "black", "mean", "noise", "blur"] = Field(
-        "white", description="what covers clothes; the paper's is white"
+        "white", description="What covers clothes; the paper uses white."
     )
-    dilate: int = Field(0, ge=0, description="pixels by which the clothes mask is grown; the paper has none")
-    fill_holes: bool = Field(False, description="also cover background that clothes enclose; the paper does not")
-    shard_rows: int = Field(512, ge=1, description="images in a shard at the most; small data sets get smaller shards")
-    row_group_rows: int = Field(64, ge=1, description="images in a Parquet row group")
-    batch_size: int = Field(16, ge=1, description="images handed to the parser at once; changes no result")
-    bucket_batches: int = Field(
-        4, ge=1, description="batches among whose images those of similar size are put together; changes no result"
+    dilate: int = Field(0, ge=0, description="Pixels by which the clothes mask is grown; the paper does not grow it.")
+    fill_holes: bool = Field(
+        False, description="Also cover background that is enclosed by clothes; the paper does not."
     )
-    io_threads: int = Field(2, ge=1, description="threads a worker reads and decodes with, and as many to encode")
-    gpus_per_worker: float = Field(1.0, gt=0, description="GPUs a worker takes on CUDA; 0.5: two workers share one")
-    restarts: int = Field(3, ge=0, description="how often a shard may cost a worker's life before the run fails")
-    shard_timeout: float = Field(
-        0.0, ge=0, description="seconds for one shard after which its worker is replaced as hung; 0: no limit"
+    shard_rows: int = Field(512, ge=1, description="Most images per shard; small data sets get smaller shards.")
+    row_group_rows: int = Field(64, ge=1, description="Images per Parquet row group.")
+    max_pixels: int = Field(
+        64_000_000, ge=1, description="Most pixels of an image; larger ones are quarantined before they are decoded."
     )
-    max_pixels: int = Field(64_000_000, ge=1, description="larger images are quarantined before decoding")
-    max_bad: float = Field(0.01, ge=0, le=1, description="share of quarantined images above which the run fails")
-    min_person_fraction: float = Field(0.02, ge=0, le=1, description="below it an image is flagged no_person")
-    low_confidence: float = Field(0.5, ge=0, le=1, description="below it an image is flagged low_confidence")
+    min_person_fraction: float = Field(
+        0.02, ge=0, le=1, description="Share of person pixels below which an image is flagged no_person."
+    )
+    low_confidence: float = Field(
+        0.5, ge=0, le=1, description="Mean confidence below which an image is flagged low_confidence."
+    )
 
     @field_validator("settings")
     @classmethod
@@ -45,3 +44,33 @@ class ParseParameters(SettingsGroup):
         except (TypeError, ValueError) as error:
             raise ValueError(f"only texts, numbers, lists and mappings can be recorded ({error})") from None
         return stored
+
+
+class WorkSettings(SettingsGroup):
+    """How the work on the shards is done, which changes no byte of them."""
+
+    batch_size: int = Field(16, ge=1, description="Images handed to the parser at once; changes no result.")
+    bucket_batches: int = Field(
+        4, ge=1, description="Batches among whose images those of similar size are grouped; changes no result."
+    )
+    io_threads: int = Field(
+        2, ge=1, description="Threads per worker that read and decode, and as many again that encode."
+    )
+    gpus_per_worker: float = Field(1.0, gt=0, description="GPUs per worker on CUDA; at 0.5 two workers share one GPU.")
+    restarts: int = Field(3, ge=0, description="How many workers one shard may cost before the run fails.")
+    shard_timeout: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds for one shard after which its worker counts as hung and is replaced; 0: no limit.",
+    )
+
+    @property
+    def window(self) -> int:
+        """Images that are decoded together, so that those of similar size make a batch."""
+        return self.batch_size * self.bucket_batches
+
+
+class ParseSettings(WorkSettings, ShardSettings):  # pydantic lists the fields of the last base first
+    """Human parsing into shards."""
+
+    max_bad: float = Field(0.01, ge=0, le=1, description="Share of quarantined images above which the run fails.")

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import BadImageError
-from pipeline.images import RgbImage, check_size, decode_pixels
+from pipeline.images import DEFAULT_MAX_PIXELS, RgbImage, check_size, decode_pixels, max_bytes
 from pipeline.images import read_bytes as read_image_bytes
+from pipeline.limited_reading import FileTooLargeError
 from pipeline.location import Location
 from pipeline.parsing.parser import Parser, SourceDigest
 from pipeline.storage import StorageError, read_bytes
@@ -42,12 +43,14 @@ class Source:
     bad: BadImageError | None = None
 
 
-def _read(images: Location, row: ManifestRow) -> bytes:
+def _read(images: Location, row: ManifestRow, max_pixels: int) -> bytes:
     place = images / row.path
     if place.local is not None:
-        return read_image_bytes(place.local)
+        return read_image_bytes(place.local, max_pixels)
     try:
-        return read_bytes(place)
+        return read_bytes(place, max_bytes(max_pixels))
+    except FileTooLargeError as error:
+        raise BadImageError("too_large", f"{place}: {error}") from error
     except FileNotFoundError:
         raise BadImageError("missing", f"no file at {place}") from None
     except StorageError as error:
@@ -56,14 +59,14 @@ def _read(images: Location, row: ManifestRow) -> bytes:
         raise
 
 
-def read_source(images: Location, row: ManifestRow) -> Source:
-    """Read and hash an image file, without looking into it.
+def read_source(images: Location, row: ManifestRow, max_pixels: int = DEFAULT_MAX_PIXELS) -> Source:
+    """Read and hash an image file, without looking into it; its size is bounded by ``max_pixels``.
 
     Raises:
         OSError, StorageError: Nothing can be read just now; it says nothing of the image.
     """
     try:
-        data = _read(images, row)
+        data = _read(images, row, max_pixels)
     except BadImageError as error:
         # the quarantine table must not depend on where the data set lies
         bad = BadImageError(error.reason, error.detail.replace(str(images / row.path), row.path))
@@ -77,7 +80,7 @@ def open_source(images: Location, row: ManifestRow, max_pixels: int) -> Source:
     Raises:
         OSError, StorageError: As :func:`read_source`.
     """
-    source = read_source(images, row)
+    source = read_source(images, row, max_pixels)
     if source.bad is not None:
         return source
     try:

@@ -19,7 +19,7 @@ from pipeline.parsing.parser import Identity, Parser
 from pipeline.shards.making.faults import PARSER_FAILED, device_fault
 from pipeline.shards.making.folder import bound_fingerprint
 from pipeline.shards.making.maker import ShardMaker
-from pipeline.shards.making.plan import ParseSettings
+from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.sources import add_parser_digest, read_source, sources_sha256
 from pipeline.shards.making.writer import QuarantineRow, ShardEntry, describe_shard
 from pipeline.shards.schema import Provenance
@@ -36,22 +36,18 @@ class WorkerSetup:
         settings: What decides the bytes of the shards.
         provenance: Goes into every shard.
         images: Folder that relative paths of the manifest are relative to.
-        work: Folder that the shards are written to.
+        out: Folder that the shards are written to.
         threads: CPU threads of the network.
-        io_threads: Threads that read and decode, and as many that encode.
-        batch_size: Images handed to the parser at once.
-        bucket_batches: Batches from whose images those of similar size are put together.
+        work: How the worker goes about it.
         device: Torch device string of the parser.
     """
 
-    settings: ParseSettings
+    settings: ShardSettings
     provenance: Provenance
     images: Location
-    work: Location
+    out: Location
     threads: int
-    io_threads: int
-    batch_size: int
-    bucket_batches: int = 1
+    work: WorkSettings
     device: str = "cpu"
 
 
@@ -72,7 +68,7 @@ class ShardTask:
     failed: frozenset[str] = frozenset()
 
 
-def build_parser(settings: ParseSettings, device: str) -> Parser:
+def build_parser(settings: ShardSettings, device: str) -> Parser:
     """Build the parser that the settings name.
 
     Raises:
@@ -82,10 +78,10 @@ def build_parser(settings: ParseSettings, device: str) -> Parser:
     from pipeline.parsing.parser import create_parser
 
     load_backends(settings.parser)
-    return create_parser(settings.parser, device=device, **settings.parser_settings)
+    return create_parser(settings.parser, device=device, **settings.settings)
 
 
-def identify(settings: ParseSettings) -> Identity:
+def identify(settings: ShardSettings) -> Identity:
     """Scheme and weights of the parser that the settings name, whatever device the workers will have.
 
     Raises:
@@ -95,10 +91,10 @@ def identify(settings: ParseSettings) -> Identity:
     from pipeline.parsing.parser import identify_parser
 
     load_backends(settings.parser)
-    return identify_parser(settings.parser, **settings.parser_settings)
+    return identify_parser(settings.parser, **settings.settings)
 
 
-def check_parser_device(settings: ParseSettings, device: str) -> None:
+def check_parser_device(settings: ShardSettings, device: str) -> None:
     """Check that the parser that the settings name can do on a device what they ask for; neither is touched.
 
     Raises:
@@ -108,7 +104,7 @@ def check_parser_device(settings: ParseSettings, device: str) -> None:
     from pipeline.parsing.parser import check_device
 
     load_backends(settings.parser)
-    check_device(settings.parser, device, **settings.parser_settings)
+    check_device(settings.parser, device, **settings.settings)
 
 
 class ShardWorker:
@@ -135,9 +131,9 @@ class ShardWorker:
         """
         setup = self._setup
         self._check_images()
-        if bound_fingerprint(setup.work) != setup.provenance.fingerprint:
+        if bound_fingerprint(setup.out) != setup.provenance.fingerprint:
             raise WorkError(
-                f"{platform.node()} does not see the output folder {setup.work} of this run: "
+                f"{platform.node()} does not see the output folder {setup.out} of this run: "
                 f"--out must lie on a file system that all machines of the cluster share"
             )
         self._get_maker()
@@ -151,7 +147,7 @@ class ShardWorker:
             WorkerFaultError: The device failed.
         """
         try:
-            with local_copy(self._setup.work / task.name) as path:
+            with local_copy(self._setup.out / task.name) as path:
                 entry = replace(describe_shard(path), name=task.name)
                 provenance = Provenance.from_metadata(pq.read_schema(path).metadata or {}, task.name)
         except (OSError, pa.ArrowException, InputError, KeyError, ValueError, TypeError):
@@ -174,7 +170,7 @@ class ShardWorker:
             WorkerFaultError: This worker cannot be trusted any more; nothing was committed.
             OSError: The shard cannot be written.
         """
-        place = self._setup.work / task.name
+        place = self._setup.out / task.name
         return self._get_maker().make(task.rows, place, self._check_missing, task.failed)
 
     def images_done(self) -> int:
@@ -183,11 +179,12 @@ class ShardWorker:
 
     def _hash_sources(self, rows: Sequence[ManifestRow]) -> str:
         parser = self._get_maker().parser
+        max_pixels = self._setup.settings.max_pixels
 
         def digest(row: ManifestRow) -> tuple[str, str]:
-            return row.image_id, add_parser_digest(parser, read_source(self._setup.images, row)).digest
+            return row.image_id, add_parser_digest(parser, read_source(self._setup.images, row, max_pixels)).digest
 
-        with ThreadPoolExecutor(self._setup.io_threads) as pool:
+        with ThreadPoolExecutor(self._setup.work.io_threads) as pool:
             digests = list(pool.map(digest, rows))
         return sources_sha256(digests)
 
@@ -219,16 +216,7 @@ class ShardWorker:
                 f"parser {parser.name} has weights {parser.weights_sha256[:12]} on a worker, "
                 f"{setup.provenance.weights_sha256[:12]} where the run was started: every machine needs the same"
             )
-        return ShardMaker(
-            parser,
-            setup.settings,
-            setup.provenance,
-            setup.images,
-            setup.batch_size,
-            setup.bucket_batches,
-            setup.io_threads,
-            setup.device,
-        )
+        return ShardMaker(parser, setup.settings, setup.provenance, setup.images, setup.work, setup.device)
 
     def _build_parser(self) -> Parser:
         settings, device = self._setup.settings, self._setup.device
@@ -239,5 +227,5 @@ class ShardWorker:
                 raise
             from pipeline.parsing.parser import check_settings
 
-            filled = check_settings(settings.parser, settings.parser_settings)
+            filled = check_settings(settings.parser, settings.settings)
             raise device_fault(error, settings.parser, filled, device) from error

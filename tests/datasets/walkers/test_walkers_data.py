@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ import pytest
 from pipeline.datasets.readers.walkers import parse_name
 from pipeline.datasets.walkers.captions import captions
 from pipeline.datasets.walkers.factors import FACTORS, NOT_APPLICABLE, draw_identity
-from pipeline.datasets.walkers.population import Shot, WalkerSettings, plan_pretraining, plan_walkers
+from pipeline.datasets.walkers.population import Shot, plan_pretraining, plan_walkers
+from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.wardrobe import draw_free_outfit
 from pipeline.datasets.walkers.writer import (
     ATTRIBUTES_NAME,
@@ -27,8 +27,9 @@ from pipeline.datasets.walkers.writer import (
 from pipeline.images import decode_image, decode_label_map
 from pipeline.labels import LIP
 
-SETTINGS = WalkerSettings(seed=3, train_identities=3, test_identities=2, pretrain_images=70)
-STANDARD = WalkerSettings(seed=0)
+SEED = 3
+SETTINGS = SynthSettings(train_identities=3, test_identities=2, pretrain_images=70)
+STANDARD = SynthSettings()
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -39,25 +40,25 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("walkers")
-    render_walkers(folder / "walkers", SETTINGS)
-    render_pretraining(folder / "pretrain", SETTINGS)
+    render_walkers(folder / "walkers", SETTINGS, SEED)
+    render_pretraining(folder / "pretrain", SETTINGS, SEED)
     return folder
 
 
 def test_people_of_training_and_test_are_different() -> None:
     people = defaultdict(set)
-    for shot in plan_walkers(STANDARD):
+    for shot in plan_walkers(STANDARD, 0):
         people["train" if shot.split == "train" else "test"].add(shot.person_id)
     assert len(people["train"]) == STANDARD.train_identities
     assert len(people["test"]) == STANDARD.test_identities
     assert max(people["train"]) < min(people["test"])
-    looks = {shot.identity for shot in plan_walkers(STANDARD)}
+    looks = {shot.identity for shot in plan_walkers(STANDARD, 0)}
     assert len(looks) == STANDARD.train_identities + STANDARD.test_identities
-    assert not looks & {plan_pretraining(STANDARD, index).identity for index in range(50)}
+    assert not looks & {plan_pretraining(0, index).identity for index in range(50)}
 
 
 def test_every_query_has_a_good_item_under_every_protocol() -> None:
-    shots = plan_walkers(STANDARD)
+    shots = plan_walkers(STANDARD, 0)
     gallery = [shot for shot in shots if shot.split == "gallery"]
     queries = [shot for shot in shots if shot.split == "query"]
 
@@ -75,7 +76,7 @@ def test_every_query_has_a_good_item_under_every_protocol() -> None:
 
 
 def test_garments_are_shared_between_people_but_outfits_are_not() -> None:
-    shots = plan_walkers(STANDARD)
+    shots = plan_walkers(STANDARD, 0)
     wearers: dict[object, set[int]] = defaultdict(set)
     pairs: dict[object, set[int]] = defaultdict(set)
     for shot in shots:
@@ -91,7 +92,7 @@ def test_garments_are_shared_between_people_but_outfits_are_not() -> None:
 
 
 def test_clothes_say_nothing_about_the_identity() -> None:
-    shots = {shot.clothes_id: shot for shot in plan_walkers(replace(STANDARD, train_identities=1500))}.values()
+    shots = {shot.clothes_id: shot for shot in plan_walkers(SynthSettings(train_identities=1500), 0)}.values()
     hair = np.array([shot.identity.hair_colour for shot in shots])
     colour = np.array([shot.outfit.upper.colour for shot in shots])
     table = np.zeros((6, 12))
@@ -142,15 +143,15 @@ def test_pretraining_table(rendered: Path) -> None:
 
 
 def test_two_processes_write_the_same_bytes(rendered: Path, tmp_path: Path) -> None:
-    render_walkers(tmp_path / "walkers", SETTINGS, workers=2)
-    render_pretraining(tmp_path / "pretrain", SETTINGS, workers=2)
+    render_walkers(tmp_path / "walkers", SETTINGS, SEED, workers=2)
+    render_pretraining(tmp_path / "pretrain", SETTINGS, SEED, workers=2)
     assert digests(tmp_path) == digests(rendered)
 
 
 def test_other_seed_other_images(rendered: Path, tmp_path: Path) -> None:
-    small = replace(SETTINGS, train_identities=1)
-    render_walkers(tmp_path / "same", small)
-    render_walkers(tmp_path / "other", replace(small, seed=4))
+    small = SETTINGS.model_copy(update={"train_identities": 1})
+    render_walkers(tmp_path / "same", small, SEED)
+    render_walkers(tmp_path / "other", small, SEED + 1)
     before, same, other = digests(rendered / "walkers"), digests(tmp_path / "same"), digests(tmp_path / "other")
     first = {name for name in same if name.startswith("train/")}
     assert first

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
@@ -13,13 +13,12 @@ import pytest
 from pipeline.datasets.walkers.population import (
     Purpose,
     Shot,
-    Variant,
-    WalkerSettings,
     make_cameras,
     plan_pretraining,
     plan_walkers,
 )
 from pipeline.datasets.walkers.rows import MEASURES, render_shot
+from pipeline.datasets.walkers.settings import SynthSettings, Variant
 from pipeline.images import decode_image, decode_label_map
 
 DATA_SEEDS = (0, 1, 100, 1000)
@@ -28,13 +27,13 @@ PRETRAIN_IMAGES = 2000
 VARIANTS: tuple[Variant, ...] = ("standard", "hard")
 
 
-def settings(seed: int, variant: Variant = "standard", **changes: int) -> WalkerSettings:
-    return replace(WalkerSettings(seed=seed, variant=variant, test_identities=150), **changes)
+def settings(seed: int, variant: Variant = "standard", **changes: int) -> tuple[SynthSettings, int]:
+    return SynthSettings(**{"variant": variant, "test_identities": 150, **changes}), seed
 
 
 @cache
 def pretraining(seed: int) -> tuple[Shot, ...]:
-    return tuple(plan_pretraining(settings(seed), index) for index in range(PRETRAIN_IMAGES))
+    return tuple(plan_pretraining(seed, index) for index in range(PRETRAIN_IMAGES))
 
 
 def looks(shots: tuple[Shot, ...]) -> set[tuple[float, ...]]:
@@ -49,8 +48,8 @@ def split(shots: tuple[Shot, ...], train: bool) -> tuple[Shot, ...]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_person_and_no_garment_of_train_or_test_is_in_a_pretraining_population_of_any_seed(variant):
-    people = {seed: looks(plan_walkers(settings(seed, variant))) for seed in DATA_SEEDS}
-    outfits = {seed: {shot.outfit for shot in plan_walkers(settings(seed, variant))} for seed in DATA_SEEDS}
+    people = {seed: looks(plan_walkers(*settings(seed, variant))) for seed in DATA_SEEDS}
+    outfits = {seed: {shot.outfit for shot in plan_walkers(*settings(seed, variant))} for seed in DATA_SEEDS}
     for clip_seed in CLIP_SEEDS:
         population = pretraining(clip_seed)
         assert len(looks(population)) == PRETRAIN_IMAGES  # everybody comes once
@@ -64,8 +63,8 @@ def test_no_person_and_no_garment_of_train_or_test_is_in_a_pretraining_populatio
 
 
 def test_no_person_is_in_the_train_and_the_test_split_of_any_two_seeds():
-    train = {seed: looks(split(plan_walkers(settings(seed)), True)) for seed in DATA_SEEDS}
-    test = {seed: looks(split(plan_walkers(settings(seed)), False)) for seed in DATA_SEEDS}
+    train = {seed: looks(split(plan_walkers(*settings(seed)), True)) for seed in DATA_SEEDS}
+    test = {seed: looks(split(plan_walkers(*settings(seed)), False)) for seed in DATA_SEEDS}
     for seed in DATA_SEEDS:
         assert len(train[seed]) == 96
         assert len(test[seed]) == 150
@@ -88,19 +87,18 @@ def flat(value: Any) -> str:
 
 
 def test_the_standard_variant_is_what_it_was_before_there_was_another():
-    small = WalkerSettings(seed=0, train_identities=6, test_identities=6)
-    planned = [plan_walkers(small), make_cameras(small, Purpose.CAMERAS), make_cameras(small, Purpose.PRETRAIN_CAMERAS)]
-    text = "".join(map(flat, planned)) + flat([plan_pretraining(small, index) for index in range(20)])
+    small = SynthSettings(train_identities=6, test_identities=6), 0
+    planned = [plan_walkers(*small), *(make_cameras(*small, of) for of in (Purpose.CAMERAS, Purpose.PRETRAIN_CAMERAS))]
+    text = "".join(map(flat, planned)) + flat([plan_pretraining(0, index) for index in range(20)])
     expected = "608145bb8fbddb08b6b0a8414edfddc47768c65c8a295658ab54c3ae947682fc"
     assert hashlib.sha256(text.encode()).hexdigest() == expected
 
 
 def test_variants_have_the_same_people_and_the_same_pretraining():
-    standard, hard = (plan_walkers(settings(3, variant)) for variant in VARIANTS)
+    standard, hard = (plan_walkers(*settings(3, variant)) for variant in VARIANTS)
     assert {shot.person_id: shot.identity for shot in standard} == {shot.person_id: shot.identity for shot in hard}
     small = [settings(3, variant, height=64) for variant in VARIANTS]
-    assert plan_pretraining(small[0], 5) == plan_pretraining(small[1], 5)
-    first, second = (render_shot(one, plan_pretraining(one, 5)) for one in small)
+    first, second = (render_shot(*one, plan_pretraining(3, 5)) for one in small)
     assert first.image == second.image
 
 
@@ -117,18 +115,18 @@ def people_a_garment(shots: tuple[Shot, ...]) -> tuple[float, float]:
 @pytest.mark.parametrize("seed", DATA_SEEDS)
 def test_the_hard_variant_shares_garments_and_whole_outfits_far_more(seed):
     (upper, both), (hard_upper, hard_both) = (
-        people_a_garment(split(plan_walkers(settings(seed, variant)), False)) for variant in VARIANTS
+        people_a_garment(split(plan_walkers(*settings(seed, variant)), False)) for variant in VARIANTS
     )
     assert both < 1.5 < 3 < hard_both
     assert hard_upper > 2.5 * upper
 
 
-def camera_spread(one: WalkerSettings) -> np.ndarray:
+def camera_spread(one: tuple[SynthSettings, int]) -> np.ndarray:
     """How much cameras differ: deviation over cameras of the mean brightness of people (grey levels), of their mean
     red less blue, and of the logarithm of their fine detail; and the share of occluded images."""
     rows = []
-    for shot in plan_walkers(one):
-        done = render_shot(one, shot)
+    for shot in plan_walkers(*one):
+        done = render_shot(*one, shot)
         image = decode_image(done.image).astype(np.float32)
         person = decode_label_map(done.label_map) > 0
         detail = cv2.Laplacian(image.mean(axis=2), cv2.CV_32F)[person].std()
@@ -154,9 +152,9 @@ def test_the_hard_variant_varies_more_between_cameras_and_hides_more():
 
 def test_the_hard_variant_renders_the_same_bytes_again():
     one = settings(7, "hard", height=64)
-    shot = plan_walkers(one)[40]
-    first = render_shot(one, shot)
+    shot = plan_walkers(*one)[40]
+    first = render_shot(*one, shot)
     make_cameras.cache_clear()
     plan_walkers.cache_clear()
-    again = render_shot(settings(7, "hard", height=64), plan_walkers(one)[40])
+    again = render_shot(*settings(7, "hard", height=64), plan_walkers(*one)[40])
     assert (first.image, first.label_map, first.values) == (again.image, again.label_map, again.values)

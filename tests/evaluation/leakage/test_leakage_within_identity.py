@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from pipeline.evaluation.leakage.settings import LeakageSettings
 from pipeline.evaluation.leakage.within_identity import probe_within_identities
 from pipeline.features.feature_set import FeatureSet
 
-OPTIONS = {"folds": 4, "l2": 0.01, "limit": 40, "seed": 0}
+OPTIONS = {"settings": LeakageSettings(folds=4, penalty=0.01, images_per_outfit=40), "seed": 0}
 
 
 def items(rows, features) -> FeatureSet:

@@ -1,5 +1,7 @@
 """The installer: which pip it takes, what it runs, and that it does nothing twice."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,9 @@ def ran(monkeypatch):
 
     def record(arguments, python_path=None):
         commands.append((list(arguments), python_path))
+        if "--requirement" in arguments:
+            arguments = [*arguments[:-1], Path(arguments[-1]).read_text()]
+            commands[-1] = (arguments, python_path)
         if "wheel" in arguments:
             Path(arguments[arguments.index("--wheel-dir") + 1], "detectron2-0.6-x.whl").touch()
         return "detectron2 0.6, without compiled operators\n"
@@ -56,9 +61,11 @@ def test_a_fitting_pip_installs_the_release_itself(ran):
     ((arguments, path),) = ran
     assert path is None
     assert arguments[:3] == ["-m", "pip", "install"]
-    assert arguments[-1] == "pb1-detectron2==0.6"
-    assert {"--no-build-isolation", "--no-deps", "--use-pep517"} <= set(arguments)
-    assert {"-C--global-option=build_py", "-C--build-option=--skip-build"} <= set(arguments)
+    release, digest, *settings = shlex.split(arguments[-1])
+    assert release == "pb1-detectron2==0.6"
+    assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", digest)
+    assert {"--no-build-isolation", "--no-deps", "--use-pep517", "--require-hashes"} <= set(arguments)
+    assert settings == ["--config-settings=--global-option=build_py", "--config-settings=--build-option=--skip-build"]
 
 
 def test_a_newer_pip_fetches_an_older_one_for_a_moment(ran):
@@ -67,7 +74,7 @@ def test_a_newer_pip_fetches_an_older_one_for_a_moment(ran):
     assert fetch[-1] == "pip>=24,<26.3"
     assert first is None
     assert str(second) == fetch[fetch.index("--target") + 1]
-    assert arguments[-1] == "pb1-detectron2==0.6"
+    assert arguments[-1].startswith("pb1-detectron2==0.6 --hash=sha256:")
     assert not second.exists()
 
 

@@ -21,7 +21,7 @@ from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import LiteTask, Schedule, parameter_groups, train_lite
 from pipeline.parsing.parser import Parsing
 from pipeline.parsing.scoring.evaluation import Scores, milliseconds_per_image, timed_on
-from pipeline.trainer.epochs import ResumeSettings
+from pipeline.trainer.states import ResumeSettings
 
 GENTLE = Augmentation(background=0, recolour=0, occlusion=0, bystander=0, close=0, degrade=0)
 

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from clips import make_clip
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import CLOTHES_CHANGING
 from pipeline.features.extraction import retrieval_feature
 from pipeline.features.feature_set import NO_ID, FeatureSet, normalise_rows
-from pipeline.models.clip import load_clip
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
 from pipeline.reporting.figures.attention_share import (
     ImageShares,
@@ -46,7 +46,7 @@ def seeded(*shape: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def vit(tiny_clip_config) -> ImageEncoder:
-    return load_clip(str(tiny_clip_config), image_size=SIZE).image_encoder.eval()
+    return make_clip(tiny_clip_config, image_size=SIZE).image_encoder.eval()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def eva(tmp_path_factory) -> ImageEncoder:
     text = {"context_length": 24, "vocab_size": 512, "width": 16, "heads": 2, "layers": 1}
     path = tmp_path_factory.mktemp("configs") / "tiny-eva-maps.json"
     path.write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text, "custom_text": True}))
-    return load_clip(str(path), image_size=SIZE).image_encoder.eval()
+    return make_clip(path, image_size=SIZE).image_encoder.eval()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def resnet(tmp_path_factory) -> ImageEncoder:
     text = {"context_length": 24, "vocab_size": 512, "width": 16, "heads": 2, "layers": 1}
     path = tmp_path_factory.mktemp("configs") / "tiny-resnet-maps.json"
     path.write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}))
-    return load_clip(str(path), image_size=SIZE).image_encoder.eval()
+    return make_clip(path, image_size=SIZE).image_encoder.eval()
 
 
 def attention_by_hand(block: nn.Module, tokens: Tensor) -> Tensor:
@@ -191,10 +191,10 @@ def test_a_resnet_has_no_attention_and_says_so(vit, resnet):
 
 
 def test_cells_lie_as_patches_do(tiny_clip_config, eva, resnet):
-    overlapping = load_clip(str(tiny_clip_config), image_size=SIZE, stride=12).image_encoder
+    overlapping = make_clip(tiny_clip_config, image_size=SIZE, stride=12).image_encoder
     assert patch_layout(overlapping, SIZE) == Layout((16, 16), (12, 12))
     assert attention_maps(overlapping.eval(), seeded(1, 3, *SIZE), None, ["attention"])["attention"].shape == (1, 5, 2)
-    conv = load_clip(str(tiny_clip_config), image_size=SIZE, stem="conv").image_encoder
+    conv = make_clip(tiny_clip_config, image_size=SIZE, stem="conv").image_encoder
     assert patch_layout(conv, SIZE) == Layout((16, 16), (16, 16))
     assert patch_layout(eva, SIZE) == Layout((14, 14), (14, 14))
     assert patch_layout(resnet, SIZE) == Layout((32, 32), (32, 32))

@@ -5,7 +5,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,19 @@ from shard_jobs import content
 from pipeline.errors import WorkError
 from pipeline.ray_session import ray_session
 from pipeline.shards.making.job import JobResult, run_job
-from pipeline.shards.making.plan import ParseSettings
 from pipeline.shards.making.run import RunSettings
+from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.verify import verify_folder
 
-SETTINGS = ParseSettings("tiles", {"seconds": 0.05}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
-EIGHTS = replace(SETTINGS, row_group_rows=8)
+SETTINGS = ShardSettings(
+    parser="tiles",
+    settings={"seconds": 0.05},
+    shard_rows=8,
+    row_group_rows=4,
+    max_pixels=10_000,
+    low_confidence=0.6,
+)
+EIGHTS = SETTINGS.model_copy(update={"row_group_rows": 8})
 SMALL_STORE = 80 * 1024 * 1024  # Ray's least is 75 MB
 
 
@@ -44,10 +50,10 @@ def run(
     out: Path,
     say: Callable[[str], None] = lambda _: None,
     workers: int = 2,
-    settings: ParseSettings = SETTINGS,
-    **run_settings: Any,
+    settings: ShardSettings = SETTINGS,
+    **work: Any,
 ) -> JobResult:
-    run = RunSettings(workers=workers, batch_size=3, **run_settings)
+    run = RunSettings(workers=workers, work=WorkSettings(batch_size=3, **work))
     return run_job("tiny", image_folder.manifest, image_folder.folder, out, settings, run, quiet=True, say=say)
 
 

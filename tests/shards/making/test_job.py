@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from shard_jobs import InlinePool, content, run_inline
 
+from pipeline.datasets.catalog import check_facts, load_facts
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, Place, locate
 from pipeline.ray_session import Resources
@@ -21,13 +21,15 @@ from pipeline.shards.making import writer as writer_module
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.folder import open_folder
 from pipeline.shards.making.job import JobResult, run_job
-from pipeline.shards.making.plan import ParseSettings
 from pipeline.shards.making.run import Placement, RunSettings, choose_workers
+from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.worker import ShardWorker, WorkerSetup, build_parser
+from pipeline.shards.record import read_record
 from pipeline.shards.verify import verify_folder
 from pipeline.storage import copy_file, list_folders, list_names, read_bytes
 
-SETTINGS = ParseSettings("tiles", {}, None, "white", 0, False, 8, 4, 10_000, 0.02, 0.6)
+SETTINGS = ShardSettings(parser="tiles", shard_rows=8, row_group_rows=4, max_pixels=10_000, low_confidence=0.6)
+NO_FP16 = r"parse\.settings\.precision: fp16 needs a CUDA device, the device here is cpu; use bf16 or fp32"
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def run(
     run_inline(monkeypatch)
 
     def run_here(
-        out: Place, settings: ParseSettings = SETTINGS, images: Path | None = None, **options: Any
+        out: Place, settings: ShardSettings = SETTINGS, images: Path | None = None, **options: Any
     ) -> JobResult:
         InlinePool.made.clear()
         folder = images or image_folder.folder
@@ -79,6 +81,8 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(run: Callable[..., 
     assert remarks[1] == f"reusing 3 of 10 shards in {tmp_path / 'out'}"
     assert (result.timings.shards_made, result.timings.shards_reused) == (7, 3)
     assert InlinePool.closed == 3, "the workers are stopped, in the interrupted run too"
+    assert (tmp_path / "out" / "part-00003-of-00099.parquet").read_bytes() == b"of another plan", "no record lists it"
+    (tmp_path / "out" / "part-00003-of-00099.parquet").unlink()
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
@@ -90,6 +94,26 @@ def test_a_second_run_changes_no_byte_and_no_time(run: Callable[..., JobResult],
     before.pop("quarantine.parquet")
     assert after.pop("quarantine.parquet")
     assert after == before
+
+
+def test_the_record_remembers_the_data_set_and_keeps_the_rest_when_it_changes(
+    run: Callable[..., JobResult], tmp_path: Path
+) -> None:
+    path = tmp_path / "out" / "_record.json"
+    facts = load_facts("ltcc")
+    without = run(tmp_path / "out")
+    assert without.record.facts is None
+    earlier = json.loads(path.read_text())
+    path.write_text(json.dumps(earlier | {"versions": earlier["versions"] | {"ray": "1.0"}}))
+    of_earlier = read_record(tmp_path / "out")
+    found = run(tmp_path / "out", facts=facts).record
+    assert check_facts(found.facts, "here") == facts
+    assert (found.sha256, found.timings, found.versions) == (
+        of_earlier.sha256, of_earlier.timings, of_earlier.versions,
+    )  # fmt: skip
+    corrected = facts.model_copy(update={"protocols": ("general",)})
+    assert run(tmp_path / "out", facts=corrected).record.facts == corrected.model_dump(mode="json")
+    assert run(tmp_path / "out").record.facts == corrected.model_dump(mode="json")
 
 
 def test_shards_of_changed_images_are_made_again(
@@ -126,8 +150,8 @@ def test_a_damaged_shard_of_a_finished_folder_is_made_again(run: Callable[..., J
     ("change", "message"),
     [
         ({"fill": "black"}, "fill was white, is black"),
-        ({"parser_settings": {"weights": "w2"}}, r"parser_settings was \{\}.*weights_sha256 differs"),
-        ({"clothes_labels": ("hat",)}, r"clothes_labels was \['upper-clothes'.*is \['hat'\]"),
+        ({"settings": {"weights": "w2"}}, r"parser_settings was \{\}.*weights_sha256 differs"),
+        ({"clothes_labels": ["hat"]}, r"clothes_labels was \['upper-clothes'.*is \['hat'\]"),
         ({"shard_rows": 3}, "shard_rows was 8, is 3"),
     ],
 )
@@ -137,7 +161,7 @@ def test_shards_of_other_content_are_refused_and_replaced_only_when_asked(
     out = tmp_path / "out"
     run(out)
     before = content(out)
-    other = replace(SETTINGS, **change)
+    other = SETTINGS.model_copy(update=change)
     with pytest.raises(InputError, match=rf"other content \({message}.*--overwrite"):
         run(out, other)
     InlinePool.interrupt_after = 2
@@ -159,13 +183,48 @@ def test_a_folder_that_was_bound_but_never_filled_takes_other_content(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "out")
     InlinePool.interrupt_after = None
-    assert run(tmp_path / "out", replace(SETTINGS, fill="mean")).record.parameters["fill"] == "mean"
+    assert run(tmp_path / "out", SETTINGS.model_copy(update={"fill": "mean"})).record.parameters["fill"] == "mean"
     assert json.loads((tmp_path / "out" / "_plan.json").read_text())["content"]["fill"] == "mean"
 
 
 def test_overwrite_keeps_shards_of_the_same_content(run: Callable[..., JobResult], tmp_path: Path) -> None:
     run(tmp_path / "out")
     assert run(tmp_path / "out", overwrite=True).timings.shards_reused == 10
+
+
+def test_overwrite_makes_shards_of_another_program_again(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    out, said = tmp_path / "out", list[str]()
+    run(out, program="one")
+    before = content(out)
+    assert run(out, overwrite=True, program="one").timings.shards_reused == 10
+    assert run(out, program="other", say=said.append).timings.shards_reused == 10  # it was not asked to
+    assert any("another version of the program; --overwrite" in line for line in said)
+    assert json.loads((out / "_plan.json").read_text())["program"] == "one"
+
+    InlinePool.interrupt_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(out, overwrite=True, program="other")
+    InlinePool.interrupt_after = None
+    assert content(out) == before  # until the new ones are complete
+    assert run(out, overwrite=True, program="other").timings.shards_reused == 3  # of this program's own
+    assert json.loads((out / "_plan.json").read_text())["program"] == "other"
+    assert run(out, overwrite=True, program="other").timings.shards_reused == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_replacement_that_another_program_began_is_begun_again(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(out, program="one")
+    InlinePool.interrupt_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(out, overwrite=True, program="two")
+    InlinePool.interrupt_after = None
+    assert run(out, overwrite=True, program="three").timings.shards_reused == 0
+
+
+def test_shards_of_an_unknown_program_are_kept(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    run(tmp_path / "out")
+    assert run(tmp_path / "out", overwrite=True, program="one").timings.shards_reused == 10
 
 
 def test_a_replacement_that_was_complete_is_adopted(run: Callable[..., JobResult], tmp_path: Path) -> None:
@@ -238,13 +297,13 @@ def test_replacements_of_folders_with_a_longer_name_are_not_removed(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (replace(SETTINGS, parser="nobody"), r"unknown parser 'nobody'; known: .*tiles"),
-        (replace(SETTINGS, parser_settings={"depth": 1}), "depth is not one of its settings"),
-        (replace(SETTINGS, clothes_labels=("sock",)), "has no label sock"),
+        (SETTINGS.model_copy(update={"parser": "nobody"}), r"unknown parser 'nobody'; known: .*tiles"),
+        (SETTINGS.model_copy(update={"settings": {"depth": 1}}), "depth is not one of its settings"),
+        (SETTINGS.model_copy(update={"clothes_labels": ["sock"]}), "has no label sock"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_written(
-    run: Callable[..., JobResult], tmp_path: Path, settings: ParseSettings, message: str
+    run: Callable[..., JobResult], tmp_path: Path, settings: ShardSettings, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         run(tmp_path / "out", settings)
@@ -266,10 +325,15 @@ def test_a_run_of_bad_images_only(run: Callable[..., JobResult], tmp_path: Path)
         (Resources(8, 0, 4), RunSettings(threads=4), 100, ("cpu", 2, 0)),
         (Resources(8, 0, 8), RunSettings(workers=5), 3, ("cpu", 3, 0)),
         (Resources(8, 2, 8), RunSettings(), 100, ("cuda", 2, 1)),
-        (Resources(8, 2, 8), RunSettings(gpus_per_worker=0.5), 100, ("cuda", 4, 0.5)),
+        (Resources(8, 2, 8), RunSettings(work=WorkSettings(gpus_per_worker=0.5)), 100, ("cuda", 4, 0.5)),
         (Resources(8, 2, 8), RunSettings(device="cpu"), 100, ("cpu", 8, 0)),
         (Resources(8, 2, 8), RunSettings(device="cuda:1", workers=1), 100, ("cuda:1", 1, 0)),
-        (Resources(8, 2, 8), RunSettings(device="cuda:0", gpus_per_worker=0.25), 100, ("cuda:0", 4, 0)),
+        (
+            Resources(8, 2, 8),
+            RunSettings(device="cuda:0", work=WorkSettings(gpus_per_worker=0.25)),
+            100,
+            ("cuda:0", 4, 0),
+        ),
     ],
 )
 def test_device_and_workers(
@@ -302,9 +366,11 @@ def test_what_a_device_cannot_do_is_refused_before_a_cluster_is_started(
         raise AssertionError("a cluster was started")
 
     monkeypatch.setattr(job_module, "ray_session", start)
-    monkeypatch.setattr(job_module, "identify", lambda _: build_parser(replace(SETTINGS, parser="lite"), "cpu"))
-    settings = replace(SETTINGS, parser="schp", parser_settings={"weights": "w.pth", "precision": "fp16"})
-    with pytest.raises(InputError, match=r"precision fp16 needs a GPU; on the device cpu use fp32 or bf16"):
+    monkeypatch.setattr(
+        job_module, "identify", lambda _: build_parser(SETTINGS.model_copy(update={"parser": "lite"}), "cpu")
+    )
+    settings = ShardSettings(parser="schp", settings={"weights": "w.pth", "precision": "fp16"})
+    with pytest.raises(InputError, match=NO_FP16):
         run_job(
             "tiny", image_folder.manifest, image_folder.folder, tmp_path / "out", settings, RunSettings(device="cpu")
         )
@@ -355,7 +421,14 @@ def test_a_worker_that_does_not_see_the_output_is_refused(
     (tmp_path / "out" / "_plan.json").write_text("{}")
     parser = build_parser(SETTINGS, "cpu")
     _, provenance = bind_content("tiny", image_folder.manifest, SETTINGS, parser)
-    setup = WorkerSetup(SETTINGS, provenance, locate(image_folder.folder), locate(tmp_path / "out"), 1, 1, 4)
+    setup = WorkerSetup(
+        SETTINGS,
+        provenance,
+        locate(image_folder.folder),
+        locate(tmp_path / "out"),
+        1,
+        WorkSettings(io_threads=1, batch_size=4),
+    )
     with pytest.raises(WorkError, match=r"does not see the output folder .*--out must lie on a file system that all"):
         ShardWorker(setup).prepare()
 
@@ -401,7 +474,7 @@ def test_shards_in_an_object_store_are_replaced_only_by_complete_ones(
     before = remote_content(out)
     run(tmp_path / "out")
     assert before == content(tmp_path / "out"), "as on a local disk"
-    other = replace(SETTINGS, fill="black", shard_rows=3)
+    other = SETTINGS.model_copy(update={"fill": "black", "shard_rows": 3})
     with pytest.raises(InputError, match="replace them by --overwrite"):
         run(out, other)
     InlinePool.interrupt_after = 2

@@ -3,7 +3,6 @@ import pickle
 import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,43 +22,26 @@ from pipeline.shards.making import writer as writer_module
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.faults import Suspicion, WorkerFaultError, device_fault
 from pipeline.shards.making.maker import ShardMaker, parse_images
-from pipeline.shards.making.plan import ParseSettings, plan_shards, rows_of
+from pipeline.shards.making.plan import plan_shards, rows_of
+from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.worker import build_parser
 from pipeline.shards.making.writer import ShardEntry, describe_shard
 
-SETTINGS = ParseSettings(
-    parser="tiles",
-    parser_settings={},
-    clothes_labels=None,
-    fill="white",
-    dilate=0,
-    fill_holes=False,
-    shard_rows=512,
-    row_group_rows=8,
-    max_pixels=10_000,
-    min_person_fraction=0.02,
-    low_confidence=0.6,
-)
+SETTINGS = ShardSettings(parser="tiles", row_group_rows=8, max_pixels=10_000, low_confidence=0.6)
+WORK = WorkSettings(batch_size=4, bucket_batches=1)
+WHOLE = WorkSettings(batch_size=64, bucket_batches=1)
 
 
 def make_one(
     images: Any,
     path: Path,
-    settings: ParseSettings = SETTINGS,
+    settings: ShardSettings = SETTINGS,
     failed: Collection[str] = (),
-    **run: int,
+    work: WorkSettings = WORK,
 ) -> ShardEntry:
     parser = build_parser(settings, "cpu")
     _, provenance = bind_content("tiny", images.manifest, settings, parser)
-    maker = ShardMaker(
-        parser,
-        settings,
-        provenance,
-        locate(images.folder),
-        run.get("batch_size", 4),
-        run.get("bucket_batches", 1),
-        run.get("io_threads", 2),
-    )
+    maker = ShardMaker(parser, settings, provenance, locate(images.folder), work)
     (spec,) = plan_shards(images.manifest.num_rows, 512, 64)
     entry = maker.make(rows_of(images.manifest, spec), path, failed=failed)
     assert maker.images_done == 0, "nothing is under way"
@@ -153,20 +135,15 @@ def test_bytes_do_not_depend_on_batches_and_threads(
     image_folder: Any, plugin_parser: Path, tmp_path: Path, batch_size: int, bucket_batches: int, io_threads: int
 ) -> None:
     first = make_one(image_folder, tmp_path / "a" / "part.parquet")
-    second = make_one(
-        image_folder,
-        tmp_path / "b" / "part.parquet",
-        batch_size=batch_size,
-        bucket_batches=bucket_batches,
-        io_threads=io_threads,
-    )
+    work = WorkSettings(batch_size=batch_size, bucket_batches=bucket_batches, io_threads=io_threads)
+    second = make_one(image_folder, tmp_path / "b" / "part.parquet", work=work)
     assert first == second
     assert describe_shard(tmp_path / "b" / "part.parquet") == second
 
 
 def test_another_fill_changes_the_shielding_image_only(image_folder: Any, plugin_parser: Path, tmp_path: Path) -> None:
     make_one(image_folder, tmp_path / "a.parquet")
-    make_one(image_folder, tmp_path / "b.parquet", replace(SETTINGS, fill="black"))
+    make_one(image_folder, tmp_path / "b.parquet", SETTINGS.model_copy(update={"fill": "black"}))
     white, black = (pq.read_table(tmp_path / name) for name in ("a.parquet", "b.parquet"))
     changed = [name for name in white.column_names if white[name] != black[name]]
     assert changed == ["shielded_image"]
@@ -297,11 +274,16 @@ def test_images_that_fail_in_masses_are_left_to_another_worker_and_quarantined_o
     (faults / "refuse").write_text("\n".join(good))
     try:
         with pytest.raises(WorkerFaultError, match=r"2\d images failed alike \(tiles: ValueError: refused\)") as raised:
-            make_one(image_folder, tmp_path / "part.parquet", batch_size=64)
+            make_one(image_folder, tmp_path / "part.parquet", work=WHOLE)
         assert not (tmp_path / "part.parquet").exists()
         copied = pickle.loads(pickle.dumps(raised.value))
         assert (str(copied), copied.failed) == (str(raised.value), raised.value.failed)
-        entry = make_one(image_folder, tmp_path / "part.parquet", failed=copied.failed, batch_size=64)
+        entry = make_one(
+            image_folder,
+            tmp_path / "part.parquet",
+            failed=copied.failed,
+            work=WHOLE,
+        )
         assert sum(row.detail == "ValueError: refused" for row in entry.quarantine) == 20
     finally:
         (faults / "refuse").unlink()
@@ -349,7 +331,9 @@ def test_the_next_shard_is_parsed_while_the_last_one_is_finished(
 ) -> None:
     parser = build_parser(SETTINGS, "cpu")
     _, provenance = bind_content("tiny", image_folder.manifest, SETTINGS, parser)
-    maker = ShardMaker(parser, SETTINGS, provenance, locate(image_folder.folder), 4, 2, 2)
+    maker = ShardMaker(
+        parser, SETTINGS, provenance, locate(image_folder.folder), WorkSettings(batch_size=4, bucket_batches=2)
+    )
     (spec,) = plan_shards(image_folder.manifest.num_rows, 512, 64)
     rows = rows_of(image_folder.manifest, spec)
     second_is_parsed = threading.Event()
@@ -375,7 +359,7 @@ def test_a_shard_that_fails_lets_the_next_one_have_the_parser(
 
     parser = build_parser(SETTINGS, "cpu")
     _, provenance = bind_content("tiny", image_folder.manifest, SETTINGS, parser)
-    maker = ShardMaker(parser, SETTINGS, provenance, locate(image_folder.folder), 4, 1, 2)
+    maker = ShardMaker(parser, SETTINGS, provenance, locate(image_folder.folder), WORK)
     rows = rows_of(image_folder.manifest, plan_shards(image_folder.manifest.num_rows, 512, 64)[0])
     with pytest.raises(WorkError, match="went away"):
         maker.make(rows, tmp_path / "part.parquet", refuse)

@@ -11,6 +11,7 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, sha256_of_file, sha256_of_value, write_json
+from pipeline.outputs import check_writable
 from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.checkpoint import LiteDescription, load_lite, save_lite
 from pipeline.parsing.lite.encoder import count_parameters
@@ -25,7 +26,9 @@ from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule, train_lite
 from pipeline.parsing.parser import Parser
 from pipeline.parsing.scoring.evaluation import VIEWS, Scores, milliseconds_per_image, timed_on
-from pipeline.trainer.epochs import CurveRow, ResumeSettings, curves_as_csv, forget_progress
+from pipeline.trainer.curves import CurveRow, curves_as_csv
+from pipeline.trainer.epochs import check_progress, forget_progress
+from pipeline.trainer.states import ResumeSettings
 
 WEIGHTS_NAME: Final = "lite.safetensors"
 SCORES_NAME: Final = "scores.json"
@@ -152,7 +155,7 @@ def train_recipe(
         size,
         device=device,
         report=report,
-        resume=ResumeSettings(_state_folder(out), fingerprint),
+        resume=ResumeSettings(state_folder(out), fingerprint),
         quiet=quiet,
     )
     return TrainedLite(network, replace(description, training=training), curves)
@@ -195,7 +198,7 @@ def write_trained(out: Path, trained: TrainedLite, data: ParserData, device: str
         temporary.write_text(curves_as_csv(trained.curves))
     with atomic_file(out / CARD_NAME) as temporary:
         temporary.write_text(model_card(scores, trained.description, parameters, timings, place))
-    forget_progress(_state_folder(out))
+    forget_progress(state_folder(out))
     return scores
 
 
@@ -208,5 +211,25 @@ def time_parser(parser: Parser, held_out: Mapping[str, list[Example]], device: s
     }
 
 
-def _state_folder(out: Path) -> Path:
+def check_parser_place(out: Path) -> None:
+    """Refuse a folder in which a trained parser would take the place of somebody's own files.
+
+    Raises:
+        InputError: A file of these names is there without weights of this program's; or nothing can be written there.
+    """
+    check_writable(out / WEIGHTS_NAME)
+    if (out / WEIGHTS_NAME).exists():
+        load_lite(out / WEIGHTS_NAME)
+    else:
+        there = [name for name in (SCORES_NAME, CURVES_NAME, CARD_NAME) if (out / name).exists()]
+        if there:
+            raise InputError(
+                f"{out} holds {', '.join(there)}, but no weights of train-parser: move them elsewhere, or choose "
+                f"another place"
+            )
+    check_progress(state_folder(out))
+
+
+def state_folder(out: Path) -> Path:
+    """Where the state of a training that writes ``out`` is kept."""
     return out.with_name(f"{out.name}.partial")

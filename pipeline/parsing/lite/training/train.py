@@ -13,7 +13,10 @@ from pipeline.parsing.lite.backend import normalise
 from pipeline.parsing.lite.network import STRIDE, LiteNetwork
 from pipeline.parsing.lite.training.batches import Batch, BatchMaker
 from pipeline.parsing.lite.training.loss import clothes_cross_entropy, clothes_dice, gather_pixels, wide_cross_entropy
-from pipeline.trainer.epochs import CurveRow, Epoch, ResumeSettings, run_epochs
+from pipeline.trainer.curves import CurveRow
+from pipeline.trainer.epochs import run_epochs
+from pipeline.trainer.states import ResumeSettings
+from pipeline.trainer.task import Epoch
 
 Precision = Literal["float32", "bfloat16"]
 EpochReport = Callable[[int, LiteNetwork], None]

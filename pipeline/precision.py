@@ -1,14 +1,36 @@
-"""Numbers that a step computes with: float32, bfloat16 by autocast, or float16 by autocast with a gradient scaler."""
+"""Numbers that networks compute with: float32, bfloat16 by autocast, or float16 by autocast with a gradient scaler."""
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from contextlib import nullcontext
+from typing import Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
 
-PrecisionName = Literal["fp32", "bf16", "fp16"]
+PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
+
+_TYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def check_precision(name: PrecisionName, device: str, parameter: str) -> None:
+    """Check that a kind of device can do a precision; the device is only named, not touched.
+
+    Args:
+        name: ``fp32``, ``bf16`` or ``fp16``.
+        device: Torch device string.
+        parameter: What the user wrote it into, for the message.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if name == "fp16" and torch.device(device).type != "cuda":
+        raise InputError(f"{parameter}: fp16 needs a CUDA device, the device here is {device}; use bf16 or fp32")
+
+
+def autocast(name: PrecisionName, device: torch.device) -> torch.autocast:
+    """A context, to be entered as often as wanted, in which networks compute with a precision."""
+    return torch.autocast(device.type, _TYPES.get(name, torch.bfloat16), enabled=name != "fp32")
 
 
 def _computes_bf16(device: torch.device) -> bool:
@@ -18,7 +40,7 @@ def _computes_bf16(device: torch.device) -> bool:
 
 
 class Precision:
-    """Autocast and gradient scaling of a run; weights, losses and optimizer state stay float32.
+    """Autocast and gradient scaling of a training; weights, losses and optimizer state stay float32.
 
     Args:
         name: ``fp32``, ``bf16`` or ``fp16``.
@@ -30,20 +52,15 @@ class Precision:
 
     def __init__(self, name: PrecisionName = "fp32", device: str = "cpu") -> None:
         self.name = name
-        self._kind = torch.device(device).type
-        if name == "fp16" and self._kind != "cuda":
-            raise InputError(
-                f"training.precision: fp16 needs a CUDA device, the device here is {device}; use bf16 or fp32"
-            )
-        if name == "bf16" and self._kind == "cuda" and not _computes_bf16(torch.device(device)):
+        self._device = torch.device(device)
+        check_precision(name, device, "training.precision")
+        if name == "bf16" and self._device.type == "cuda" and not _computes_bf16(self._device):
             raise InputError("training.precision: bf16 is not supported by this GPU; use fp16 or fp32")
-        self.scaler = torch.amp.GradScaler(self._kind) if name == "fp16" else None
+        self.scaler = torch.amp.GradScaler(self._device.type) if name == "fp16" else None
 
-    def autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> torch.autocast:
         """Within it the networks compute in the short type."""
-        if self.name == "fp32":
-            return nullcontext()
-        return torch.autocast(self._kind, dtype=torch.bfloat16 if self.name == "bf16" else torch.float16)
+        return autocast(self.name, self._device)
 
     def backward(self, total: Tensor) -> None:
         """Backpropagate a loss, scaled where small gradients would vanish."""

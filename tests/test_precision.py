@@ -4,11 +4,11 @@ from copy import deepcopy
 
 import pytest
 import torch
+from clips import make_clip
 
 from pipeline.errors import InputError
-from pipeline.models.clip import load_clip
 from pipeline.models.recompute import recompute_activations
-from pipeline.trainer.precision import Precision
+from pipeline.precision import Precision, autocast
 
 
 def test_float16_on_a_cpu_is_refused():
@@ -33,6 +33,14 @@ def test_float32_computes_long():
         assert torch.nn.Linear(4, 4)(torch.ones(1, 4)).dtype == torch.float32
 
 
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_precision_is_what_products_are_computed_in(precision, expected):
+    context = autocast(precision, torch.device("cpu"))
+    for _ in range(2):  # it can be entered again
+        with context:
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
 def run_encoder(encoder, images):
     kept = []
 
@@ -50,7 +58,7 @@ def run_encoder(encoder, images):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_recomputed_activations_give_equal_losses_and_gradients_and_keep_less(tiny_clip_config, dropout):
-    plain = load_clip(str(tiny_clip_config), image_size=(64, 32)).image_encoder.train()
+    plain = make_clip(tiny_clip_config, image_size=(64, 32)).image_encoder.train()
     for block in plain.tower.transformer.resblocks:
         block.mlp.add_module("drop", torch.nn.Dropout(dropout))
     saving = deepcopy(plain)
@@ -69,6 +77,6 @@ def test_recomputed_activations_give_equal_losses_and_gradients_and_keep_less(ti
 
 
 def test_recomputing_a_resnet_is_refused():
-    clip = load_clip("RN50-quickgelu", image_size=(64, 32))
+    clip = make_clip("RN50-quickgelu", image_size=(64, 32))
     with pytest.raises(InputError, match="works with transformers only, not with ModifiedResNet"):
         recompute_activations(clip.image_encoder)

@@ -1,4 +1,4 @@
-"""Makes each figure out of what was read, as its parameters say."""
+"""Makes each figure out of what was read, as the parameters say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import Protocol, select
+from pipeline.models.clip import load_clip
 from pipeline.reporting.figures.attention_share import (
     ImageShares,
     References,
@@ -21,17 +21,18 @@ from pipeline.reporting.figures.attention_share import (
 )
 from pipeline.reporting.figures.embedding import choose_identities, embed, embedding_section
 from pipeline.reporting.figures.feature_distances import feature_distances, feature_section
+from pipeline.reporting.figures.groups import FigureGroups
 from pipeline.reporting.figures.map_figure import map_rows, map_section
 from pipeline.reporting.figures.maps import MapKind, choose_maps
 from pipeline.reporting.figures.pairs import draw_pairs
 from pipeline.reporting.figures.prompt_distances import prompt_distances, prompt_section
+from pipeline.reporting.figures.prompt_subjects import read_prompts
 from pipeline.reporting.figures.section import Section
 from pipeline.reporting.figures.side_by_side import make_side_by_side, ranked_section
+from pipeline.reporting.figures.subjects import Subject, real_people
 from pipeline.reporting.numbers import Absent
 from pipeline.reporting.ranked import choose_protocol, rank_queries
 from pipeline.shards.reader import ShardReader
-from pipeline.training.training_data import load_model
-from stages.figure_inputs import Subject, read_prompts, real_people
 
 _TRAIN_PROMPTS = "ccaf-pipeline train --stage prompts"
 _MANIFEST = "ccaf-pipeline manifest"
@@ -41,11 +42,11 @@ _SEED_MAPS = 36
 
 
 @dataclass(frozen=True)
-class Maker:
+class FigureMaker:
     """One method a figure.
 
     Attributes:
-        parameters: All of them.
+        groups: The parameters.
         reader: The shards.
         facts: Of the data set.
         subjects: The one or two encoders with their features, the same images in the same order.
@@ -53,7 +54,7 @@ class Maker:
         quiet: No progress line.
     """
 
-    parameters: Parameters
+    groups: FigureGroups
     reader: ShardReader
     facts: DatasetFacts
     subjects: Sequence[Subject]
@@ -63,7 +64,7 @@ class Maker:
     @cached_property
     def protocol(self) -> Protocol | None:
         """The protocol of ranked lists and maps; None where all draw their gallery at random."""
-        return choose_protocol(self.parameters.evaluate.protocols or self.facts.protocols)
+        return choose_protocol(self.groups.evaluate.protocols or self.facts.protocols)
 
     def prompt_distances(self, folders: Sequence[Path], named: bool) -> Section | Absent:
         """Figure 5.
@@ -76,9 +77,9 @@ class Maker:
             return Absent(f"There is no prompts checkpoint at {folders[0]}.", _TRAIN_PROMPTS)
         if not self.facts.roles.get("train"):
             raise InputError(f"data set {self.facts.name} has no training split, so there can be no prompts for it")
-        clip = load_model(self.parameters.model, self.parameters.seed).freeze()
-        read = read_prompts(self.parameters, self.reader, folders, clip, self.device, self.quiet)
-        settings, seed = self.parameters.figures, self.parameters.seed
+        clip = load_clip(self.groups.model, self.groups.seed).freeze()
+        read = read_prompts(self.reader, self.facts, folders, clip, self.groups, device=self.device, quiet=self.quiet)
+        settings, seed = self.groups.figures, self.groups.seed
         found = {
             name: prompt_distances(prompts, read.shielding, read.clothes, settings.pairs, seed)
             for name, prompts in read.prompts.items()
@@ -88,14 +89,14 @@ class Maker:
     def feature_distances(self) -> Section | Absent:
         """Figure 6."""
         people = {subject.name: real_people(subject.features, self.facts.no_person_ids) for subject in self.subjects}
-        pairs = draw_pairs(next(iter(people.values())), self.parameters.figures.pairs, self.parameters.seed)
+        pairs = draw_pairs(next(iter(people.values())), self.groups.figures.pairs, self.groups.seed)
         if not len(pairs.same_person) or not len(pairs.different):
             return Absent("No two query or gallery images show the same person, or all show one.", _MANIFEST)
         return feature_section({name: feature_distances(items, pairs) for name, items in people.items()}, pairs)
 
     def tsne(self, identities: Sequence[int]) -> Section | Absent:
         """Figure 7."""
-        settings, seed = self.parameters.figures, self.parameters.seed
+        settings, seed = self.groups.figures, self.groups.seed
         people = {subject.name: real_people(subject.features, self.facts.no_person_ids) for subject in self.subjects}
         items = next(iter(people.values()))
         try:
@@ -111,7 +112,7 @@ class Maker:
         """Figure 8."""
         if self.protocol is None:
             return Absent("Every protocol of the data set draws its gallery at random.", _OTHER_PROTOCOL)
-        settings = self.parameters.figures
+        settings = self.groups.figures
         results = [rank_queries(subject.features, self.protocol, settings.ranked_depth) for subject in self.subjects]
         if not results[0]:
             return Absent(f"Under protocol {self.protocol.name} no query has a right gallery item.", _OTHER_PROTOCOL)
@@ -120,7 +121,7 @@ class Maker:
             results[0],
             results[1] if len(results) > 1 else None,
             settings.ranked_queries,
-            self.parameters.seed,
+            self.groups.seed,
         )
         means = [float(np.mean([item.average_precision for item in of_one])) for of_one in results]
         return ranked_section(shown, [subject.name for subject in self.subjects], self.protocol, means)
@@ -129,7 +130,7 @@ class Maker:
         """Attention and gradient maps."""
         if self.protocol is None:
             return Absent("Every protocol of the data set draws its gallery at random.", _OTHER_PROTOCOL)
-        settings, seed = self.parameters.figures, self.parameters.seed
+        settings, seed = self.groups.figures, self.groups.seed
         kinds = choose_maps([subject.chosen.encoder for subject in self.subjects], settings.maps)
         protocol = replace(self.protocol, average_tracklets=False)  # maps are of images
         references = [right_references(*select(subject.features, protocol), protocol) for subject in self.subjects]
@@ -141,7 +142,7 @@ class Maker:
         drawn = np.sort(order[: settings.map_queries]) if settings.map_queries else np.arange(total)
         row_of = {name: row for row, name in enumerate(self.reader.ids.image_id)}
         indices = np.array([row_of[name] for name in references[0].image_id.tolist()], dtype=np.int64)
-        people, resamples = references[0].person_id[drawn], self.parameters.evaluate.bootstrap
+        people, resamples = references[0].person_id[drawn], self.groups.evaluate.bootstrap
         measured = {
             subject.name: self._measure(subject, reference, drawn, indices, kinds)
             for subject, reference in zip(self.subjects, references, strict=True)
@@ -176,6 +177,6 @@ class Maker:
             self.reader.ids.camera_id[chosen].tolist(),
             reference.features[drawn],
             kinds,
-            batch_size=self.parameters.figures.batch_size,
+            batch_size=self.groups.figures.batch_size,
             quiet=self.quiet,
         )

@@ -1,0 +1,169 @@
+"""The one way from images to the features that are compared: extract, checks between epochs and figures all use it."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.arithmetic import arithmetic
+from pipeline.device_faults import fitting, half
+from pipeline.features.encoders import ChosenEncoder
+from pipeline.features.extraction import encode_images, retrieval_feature
+from pipeline.features.feature_set import CHECKPOINT_KEY, FeatureSet, Floats, Integers
+from pipeline.features.rows import FeatureRows
+from pipeline.features.settings import FeatureSettings
+from pipeline.files import sha256_of_value
+from pipeline.models.clip import ClipSpec
+from pipeline.models.image_encoder import ImageEncoder
+from pipeline.shards.reader import ShardReader
+from pipeline.shards.settings import LoadingSettings
+from pipeline.shards.store import ImageStore, open_store
+
+
+@dataclass(frozen=True)
+class FeatureImages:
+    """Images that get a feature, wherever they come from, and what is known of each.
+
+    Attributes:
+        load: Row numbers of these images -> uint8 images (B, H, W, 3) at the encoder's size.
+        image_id: Names, (N,).
+        role: ``query``, ``gallery`` or another role, (N,).
+        person_id: (N,).
+        camera_id: (N,), ``NO_ID`` where there is none; an encoder with a camera embedding uses them.
+        clothes_id: (N,), ``NO_ID`` where there is none.
+        tracklet_id: (N,), ``NO_ID`` where there is none.
+    """
+
+    load: Callable[[Sequence[int]], Tensor]
+    image_id: NDArray[np.str_]
+    role: NDArray[np.str_]
+    person_id: Integers
+    camera_id: Integers
+    clothes_id: Integers
+    tracklet_id: Integers
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def with_features(self, features: Floats) -> FeatureSet:
+        """These images with a feature each, (N, D)."""
+        return FeatureSet(
+            features=features,
+            image_id=self.image_id,
+            role=self.role,
+            person_id=self.person_id,
+            camera_id=self.camera_id,
+            clothes_id=self.clothes_id,
+            tracklet_id=self.tracklet_id,
+        )
+
+
+def images_of_shards(reader: ShardReader, rows: FeatureRows, store: ImageStore) -> FeatureImages:
+    """Images of the shards; ``store`` gives them at the encoder's size."""
+    ids, index = reader.ids, rows.index
+    return FeatureImages(
+        load=lambda numbers: store.raw(index[list(numbers)]),
+        image_id=ids.image_id[index].astype(np.str_),
+        role=rows.role.astype(np.str_),
+        person_id=ids.person_id[index],
+        camera_id=ids.camera_id[index].astype(np.int64),
+        clothes_id=ids.clothes_id[index],
+        tracklet_id=ids.tracklet_id[index],
+    )
+
+
+def open_raw_store(
+    spec: ClipSpec, reader: ShardReader, rows: FeatureRows, loading: LoadingSettings, quiet: bool = True
+) -> ImageStore:
+    """Raw images of the shards at the encoder's size, for one reading of ``rows``.
+
+    Raises:
+        InputError, WorkError: See :func:`open_store`.
+    """
+    return open_store(
+        reader,
+        rows.index,
+        spec.image_size,
+        views=("raw",),
+        loading=loading,
+        build=False,
+        quiet=quiet,
+    )
+
+
+def fitting_features(spec: ClipSpec, settings: FeatureSettings, device: str) -> AbstractContextManager[None]:
+    """:func:`fitting` for features of images without gradients."""
+    height, width = spec.image_size
+    tried = f"features by {spec.name} at {height}x{width}, evaluate.batch_size={settings.batch_size}"
+    return fitting(tried, device, half("evaluate.batch_size", settings.batch_size))
+
+
+def build_features(
+    encoder: ImageEncoder,
+    spec: ClipSpec,
+    images: FeatureImages,
+    settings: FeatureSettings,
+    *,
+    device: str = "cpu",
+    quiet: bool = True,
+) -> FeatureSet:
+    """The features that are compared at test time.
+
+    Every use of features comes from here, so that what chooses weights, what is written and what is shown are the same.
+    They are in full float32, however a training around it computes.
+
+    Args:
+        encoder: E_v; it is moved to ``device``. One with a camera embedding gets the images' cameras.
+        spec: Its architecture.
+        images: The images.
+        settings: Which feature, whether mirrored images count, how many images at once.
+        device: Where the encoder runs.
+        quiet: No progress line.
+
+    Returns:
+        Features as a feature file holds them, in the order of the images; to score or show them, take
+        :meth:`FeatureSet.normalised`.
+
+    Raises:
+        WorkError: Memory does not suffice.
+    """
+    with arithmetic(device), fitting_features(spec, settings, device):
+        features: Floats = encode_images(
+            encoder.to(device),
+            images.load,
+            range(len(images)),
+            lambda item: retrieval_feature(item, settings.feature),
+            mean=spec.pixel_mean,
+            std=spec.pixel_std,
+            cameras=None if encoder.camera_embedding is None else images.camera_id.tolist(),
+            flip=settings.flip,
+            batch_size=settings.batch_size,
+            device=device,
+            quiet=quiet,
+        ).numpy()
+    return images.with_features(features)
+
+
+def made_of(chosen: ChosenEncoder, reader: ShardReader, settings: FeatureSettings) -> dict[str, str]:
+    """What decides the features of the shards' images: a feature file's metadata, by which they are known again.
+
+    The hash of a trained encoder's weights stands for all that its checkpoint says, but for the camera embedding's
+    scale; an encoder that was not trained is whatever the parameters make of its weights.
+    """
+    known = {
+        CHECKPOINT_KEY: chosen.sha256,
+        "dataset": reader.metadata.dataset,
+        "shards_sha256": reader.record_sha256,
+        "feature": settings.feature,
+        "flip": json.dumps(settings.flip),
+    }
+    if not chosen.trained:
+        known["model_sha256"] = sha256_of_value(chosen.spec.to_dict())
+    cameras = chosen.encoder.camera_embedding
+    if cameras is not None:
+        known["camera_embedding"] = json.dumps(cameras.scale)
+    return known

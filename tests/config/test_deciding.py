@@ -1,0 +1,120 @@
+"""Which parameters decide an artifact, and that no name in the lists is out of date."""
+
+import pytest
+
+from pipeline.config import Parameters
+from pipeline.config.deciding import ONLY_HOW, counting, deciding, deciding_training
+from pipeline.config.program import MAKERS
+
+STEPS = ("population", "clip", "data", "shards", "prompts", "encoder", "features", "metrics", "leakage", "oracle")
+
+
+def changed(**sections) -> Parameters:
+    return Parameters.model_validate(sections)
+
+
+def fields() -> set[str]:
+    """Dotted names of all parameters."""
+    return {
+        f"{section}.{name}" if hasattr(type(field.default), "model_fields") else section
+        for section, field in Parameters.model_fields.items()
+        for name in getattr(type(field.default), "model_fields", [""])
+    }
+
+
+def test_every_name_is_that_of_a_parameter():
+    for kind in MAKERS:
+        assert counting(kind) <= fields(), kind
+    assert {f"{section}.{name}" for section, names in ONLY_HOW.items() for name in names} <= fields()
+
+
+def test_every_parameter_counts_for_something_or_is_known_to_change_no_result():
+    nothing = {f"{section}.{name}" for section, names in ONLY_HOW.items() for name in names} | {"device", "threads"}
+    counted = set().union(*(counting(kind) for kind in MAKERS))
+    own = {name for name in fields() if name.startswith("figures.")}  # figures are made on demand, by no stage
+    assert fields() - nothing - counted == own
+    assert not nothing & counted
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_what_changes_no_result_decides_nothing(kind):
+    how = {"parse": {"batch_size": 3}, "training": {"accumulation": 2}, "evaluate": {"batch_size": 3}}
+    other = changed(device="cuda", threads=3, loading={"threads": 7}, **how)
+    assert deciding(kind, other) == deciding(kind, Parameters())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sections"),
+    [
+        ({"encoder"}, {"encoder": {"epochs": 3}}),
+        ({"encoder"}, {"encoder": {"triplet_margin": 0.5}}),  # of a loss
+        ({"encoder"}, {"training": {"evaluate_every": 1}}),
+        ({"prompts", "encoder"}, {"training": {"precision": "bf16"}}),
+        ({"prompts", "encoder"}, {"training": {"tf32": True}}),
+        ({"prompts", "encoder"}, {"encoder": {"method": "clip-reid"}}),
+        ({"prompts"}, {"prompts": {"epochs": 3}}),
+        ({"clip", "prompts", "encoder", "features"}, {"model": {"stem": "conv"}}),
+        ({"shards"}, {"parse": {"parser": "schp"}}),
+        ({"shards"}, {"data": {"frames_per_tracklet": 3}}),
+        ({"features"}, {"evaluate": {"flip": True}}),
+        ({"metrics"}, {"evaluate": {"rerank": True}}),
+        ({"population", "data"}, {"synth": {"height": 64}}),
+        ({"data"}, {"synth": {"outfits": 5}}),
+        ({"leakage"}, {"leakage": {"folds": 3}}),
+    ],
+)
+def test_a_parameter_decides_what_it_is_for(kinds, sections):
+    found = {kind for kind in STEPS if deciding(kind, changed(**sections)) != deciding(kind, Parameters())}
+    assert found == kinds
+
+
+def test_the_feature_decides_the_encoder_where_checks_choose_the_best_weights():
+    for every in (0, 2):
+        training = {"evaluate_every": every}
+        usual = deciding("encoder", changed(training=training))
+        other = deciding("encoder", changed(training=training, evaluate={"feature": "projected"}))
+        assert (usual != other) == bool(every)
+
+
+def test_weights_from_outside_count_by_what_they_are():
+    one, other = (changed(model={"pretrained": place}) for place in ("a.safetensors", "b.safetensors"))
+    assert deciding("prompts", one, "hash") == deciding("prompts", other, "hash")
+    assert deciding("prompts", one, "hash") != deciding("prompts", one, "other hash")
+
+
+def test_cudas_arithmetic_decides_on_cuda_and_only_where_it_is_not_as_usual():
+    usual = Parameters()
+    unusual = changed(training={"tf32": True, "deterministic": True})
+    for kind in ("prompts", "encoder"):
+        expected = deciding_training(kind, usual, "cpu")
+        assert not {"tf32", "deterministic"} & expected["training"].keys()
+        assert deciding_training(kind, unusual, "cpu") == deciding_training(kind, usual, "cuda") == expected
+        found = deciding_training(kind, unusual, "cuda:1")["training"]
+        assert found == {**expected["training"], "tf32": True, "deterministic": True}
+
+
+def test_trainings_name_what_they_named_before():
+    """Values that stand in checkpoints, and in the fingerprints of states that trainings go on from."""
+    parameters = changed(seed=3, training={"evaluate_every": 2}, model={"camera_embedding": 1.0})
+    sections = parameters.model_dump(mode="json")
+    assert deciding_training("clip", parameters, "cpu") == {"parameters": sections["pretrain"], "seed": 3}
+    assert deciding_training("prompts", parameters, "cpu") == {
+        "parameters": sections["prompts"],
+        "training": {"clip_gradients": None, "precision": "fp32"},
+        "seed": 3,
+        "identity_images": "shielding",
+    }
+    assert deciding_training("encoder", parameters, "cpu") == {
+        "parameters": sections["encoder"],
+        "training": {
+            "clip_gradients": None,
+            "evaluate_every": 2,
+            "evaluate_metric": "mAP",
+            "evaluate_protocol": None,
+            "evaluate_split": "test",
+            "precision": "fp32",
+        },
+        "seed": 3,
+        "camera_embedding": 1.0,
+        "evaluate_feature": "concat",
+    }

@@ -1,0 +1,142 @@
+"""What DVC runs again when the program changes: real DVC on the repository's own files, beside a quick command."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RECORDER = """#!/bin/sh
+# In the place of ccaf-pipeline: makes what its commands make, other bytes each time.
+top=artifacts/walkers
+make() { for file; do mkdir -p "$(dirname "$file")"; date +%s%N > "$file"; done; }
+case "$*" in
+  synth*) make data/walkers/image ;;
+  parse*) make $top/shards/shard ;;
+  inspect*) make $top/inspect.html ;;
+  *"--stage prompts"*) make $top/prompts/weights $top/prompts/curves.csv ;;
+  *"--stage encoder"*) make $top/encoder/weights $top/encoder/curves.csv ;;
+  *--frozen*) make $top/features-frozen.parquet $top/metrics-frozen.json ;;
+  extract*) make $top/features.parquet $top/metrics.json ;;
+  report*) make $top/report.html ;;
+  *) exit 1 ;;
+esac
+"""
+AFTER_PARSE = ["encoder", "evaluate", "inspect", "parse", "prompts", "report"]
+
+
+@pytest.fixture(scope="module")
+def dvc(tmp_path_factory):
+    """Runs `dvc` in a copy of the repository in which everything was made."""
+    folder = tmp_path_factory.mktemp("copy")
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    for name in ("data_manifests", "docs", "pipeline", "stages"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = folder / "commands" / "ccaf-pipeline"
+    command.parent.mkdir()
+    command.write_text(RECORDER)
+    command.chmod(0o755)
+    path = os.pathsep.join([str(command.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            ["dvc", *words],
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("init", "--no-scm", "--quiet")
+    run.folder = folder
+    assert len(repro(run)) == len(AFTER_PARSE) + 1
+    return run
+
+
+def repro(dvc) -> list[str]:
+    return sorted(re.findall(r"Running stage '([\w-]+)'", dvc("repro")))
+
+
+def outdated(dvc) -> list[str]:
+    """Stages that are to run because of something that they themselves depend on."""
+    return sorted(json.loads(dvc("status", "--json", "dvc.yaml")))
+
+
+def edit(dvc, *names: str) -> None:
+    for name in names:
+        with (dvc.folder / name).open("a") as stream:
+            stream.write("\n# edited\n")
+
+
+def choose_parser(dvc, name: str) -> None:
+    path = dvc.folder / "params.yaml"
+    path.write_text(re.sub(r"parser: \w+", f"parser: {name}", path.read_text()))
+
+
+def test_a_changed_loss_runs_the_encoder_and_what_follows_again(dvc):
+    edit(dvc, "pipeline/losses/disentangle.py")
+    assert outdated(dvc) == ["encoder"]
+    assert repro(dvc) == ["encoder", "evaluate", "report"]
+
+
+def test_what_decides_nothing_runs_nothing_again(dvc):
+    (dvc.folder / "pipeline" / "losses" / "__pycache__").mkdir()
+    (dvc.folder / "pipeline" / "losses" / "__pycache__" / "identity.cpython-311.pyc").write_bytes(b"compiled")
+    edit(
+        dvc,
+        "docs/index.md",
+        "docs/guides/dvc.md",
+        "pipeline/models/weights/walker-clip/MODEL_CARD.md",
+        "pipeline/parsing/lite/weights/MODEL_CARD.md",
+        "pipeline/parsing/lite/training/train.py",
+        "pipeline/parsing/schp/network.py",
+        "pipeline/parsing/segformer/backend.py",
+        "pipeline/config/reading.py",
+        "pipeline/trainer/timing.py",
+        "stages/cli/train.py",
+    )
+    assert outdated(dvc) == []
+    assert repro(dvc) == []
+
+
+def test_the_parser_in_use_runs_everything_after_it_again_and_no_other_does(dvc):
+    edit(dvc, "pipeline/parsing/lite/network.py")
+    assert outdated(dvc) == ["parse"]
+    choose_parser(dvc, "schp")
+    assert repro(dvc) == AFTER_PARSE
+    edit(dvc, "pipeline/parsing/lite/network.py")
+    assert outdated(dvc) == []
+    network = dvc.folder / "pipeline" / "parsing" / "schp" / "network.py"
+    before = network.read_bytes()
+    edit(dvc, "pipeline/parsing/schp/network.py")
+    assert outdated(dvc) == ["parse"]
+    network.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("pipeline/reporting/templates/ranked.html.j2", ["inspect", "report"]),
+        ("pipeline/datasets/walkers/wardrobe.py", ["synth"]),
+        ("pipeline/datasets/readers/prcc.py", ["parse"]),
+        ("pipeline/training/prompt_task.py", ["encoder", "prompts"]),
+        ("pipeline/evaluation/metrics.py", ["encoder", "evaluate"]),  # the encoder's checks between epochs
+        ("pipeline/evaluation/scoring.py", ["evaluate"]),
+        ("data_manifests/walkers.yaml", ["encoder", "evaluate", "inspect", "parse", "prompts", "report"]),
+    ],
+)
+def test_a_file_concerns_the_stages_that_use_it(dvc, name, stages):
+    before = (dvc.folder / name).read_bytes()
+    edit(dvc, name)
+    assert outdated(dvc) == stages
+    (dvc.folder / name).write_bytes(before)
