@@ -120,8 +120,8 @@ def save_checkpoint(
         write_json(temporary / CONFIG_NAME, {**config, **own})
 
 
-def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
-    """Read a checkpoint and check that it is whole.
+def read_config(folder: Path, kind: str, made_by: str) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its weights.
 
     Args:
         folder: The checkpoint's folder.
@@ -135,7 +135,22 @@ def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
         raise InputError(f"no {kind} checkpoint at {folder}: run `{made_by}` first")
     config = read_json(folder / CONFIG_NAME, f"{kind} checkpoint")
     if not isinstance(config, dict) or config.get("kind") != kind:
-        raise InputError(f"{folder} is not the checkpoint that is needed here (kind: {kind})")
+        raise InputError(f"{folder} is no {kind} checkpoint: run `{made_by}`, or name the right folder")
+    return config
+
+
+def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
+    """Read a checkpoint and check that it is whole.
+
+    Args:
+        folder: The checkpoint's folder.
+        kind: The kind that is expected.
+        made_by: The command that makes such a checkpoint, for the message.
+
+    Raises:
+        InputError: It is missing, damaged, or of another kind.
+    """
+    config = read_config(folder, kind, made_by)
     try:
         digest = sha256_of_file(folder / WEIGHTS_NAME)
         if digest != config.get("weights_sha256"):

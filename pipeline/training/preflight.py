@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation.checks import check_shared_images
-from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select
+from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select, why_no_good_items
 from pipeline.evaluation.scoring import named_protocols
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet
@@ -206,7 +206,7 @@ def _refusal(labels: FeatureSet, protocol: Protocol) -> str | None:
     except InputError as error:
         return str(error)
     if not has_good_items(query, gallery, protocol):
-        return f"protocol {protocol.name}: no query has a good gallery item"
+        return f"protocol {protocol.name}: {why_no_good_items(query, gallery, protocol)}"
     return None
 
 

@@ -17,6 +17,7 @@ from pipeline.files import full_disk
 from stages.cli import (
     ablate,
     datasets,
+    dvc_paths,
     evaluate,
     extract,
     figures,
@@ -130,6 +131,7 @@ def _options(
 for _commands in GROUPS.values():
     for _name, _command in _commands.items():
         app.command(_name, short_help=_command.summary)(_command.function)
+app.command("dvc-paths", hidden=True)(dvc_paths.command)  # for dvc.yaml alone
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -165,3 +165,11 @@ def test_dvc_checks_before_it_parses():
     commands = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]["parse"]["cmd"]
     assert commands[0] == "ccaf-pipeline manifest --check"
     assert commands[1].startswith("ccaf-pipeline parse ")
+
+
+def test_queries_without_a_good_image_come_up_at_the_manifest(tmp_path, capsys):
+    made = make(tmp_path)
+    table = tmp_path / "people" / "people.csv"
+    table.write_text(table.read_text().replace(",2\n", ",1\n"))  # one camera
+    assert made.manifest("--check") == 2
+    assert "error: protocol general: no query has a good gallery item" in capsys.readouterr().err
