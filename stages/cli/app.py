@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from pipeline import __version__
 from pipeline.device_faults import describe_fault, is_device_fault, is_out_of_memory
-from pipeline.errors import PipelineError, WorkError
+from pipeline.errors import PipelineError, WorkError, one_line
 from pipeline.files import full_disk
 from pipeline.stopping import StopRequest, termination_as_interruption
 from stages.cli import (
@@ -149,7 +149,7 @@ def _run(arguments: list[str] | None, termination: StopRequest) -> int:
         code = typer.main.get_command(app).main(args=arguments, prog_name="ccaf-pipeline", standalone_mode=False)
         sys.stdout.flush()
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         _let_go_of_output()  # whoever read the output has seen enough
