@@ -39,11 +39,11 @@ def trained_encoder(folder: Path) -> ChosenEncoder:
         InputError: It is missing, damaged, or no encoder.
     """
     checkpoint = read_checkpoint(folder, "encoder", "ccaf-pipeline train")
-    spec = ClipSpec.from_dict(checkpoint.config["model"])
+    spec = ClipSpec.from_dict(checkpoint.field("model"))
     encoder = build_image_encoder(spec)
     weights = checkpoint.part("image_encoder")
     if "camera_embedding.cameras" in weights:
-        encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.config["camera_embedding"])
+        encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.field("camera_embedding"))
     load_strictly(encoder, weights, f"checkpoint {folder}")
     return ChosenEncoder(encoder, spec, checkpoint.sha256, str(checkpoint.config.get("method", "")), trained=True)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
+from pipeline.models.checkpoint_fields import NetworkFields
 from pipeline.models.clip_weights import ClipWeights, fit_weights, fits_input, read_clip_weights
 from pipeline.models.grids import Grid, native_grid, set_grid
 from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
@@ -62,15 +63,12 @@ class ClipSpec:
         """Inverse of :meth:`to_dict` (JSON turns tuples into lists).
 
         Raises:
-            InputError: A field is missing or unknown.
+            InputError: A field is missing, unknown or of another type.
         """
-        try:
-            fields: dict[str, Any] = {
-                key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
-            }
-            return cls(**fields)
-        except TypeError as error:
-            raise InputError(f"the model description in the checkpoint is damaged: {error}") from error
+        plain = {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
+        found = NetworkFields.check(plain, "the model description in the checkpoint", "train it again").model_dump()
+        fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in found.items()}
+        return cls(**fields)
 
 
 @dataclass

@@ -208,7 +208,7 @@ def test_equal_runs_give_equal_bytes_and_replace_each_other(place, figures):
     [
         (["--figure", "fig9"], "--figure fig9: there is no such figure; there are: prompt-distances"),
         (["--checkpoint", "frozen"], "--checkpoint and --against are both frozen"),
-        (["--checkpoint", "raw-prompts"], "raw-prompts is not the checkpoint that is needed here (kind: encoder)"),
+        (["--checkpoint", "raw-prompts"], "raw-prompts is no encoder checkpoint: run `"),
         (["--prompts", "nothing"], "no prompts checkpoint at nothing"),
         (["--identity", "99", "--figure", "tsne"], "--identity 99: no query or gallery image shows this person"),
         (["--out", "raw-prompts"], "raw-prompts is there and holds no figures that could be replaced"),
