@@ -2,6 +2,7 @@
 # The demo's environment has what the pipeline needs; make setup adds the tools for development and all parsers to it.
 # make docs: the documentation, into build/site.
 # make reference: the pages of it, and the lists in DVC's files, that follow from the program.
+# make test-hostile: hostile inputs of seeded generators, in minutes; prints the table of what came of them.
 # make gpu-check: check and measure this machine's GPU.
 # make test-oldest: the quick tests with the lowest releases that pyproject.toml allows. make test-latest: all tests with
 # the newest releases there are, also those that it does not allow yet. Each has an environment of its own, in build/.
@@ -18,7 +19,7 @@ QUICK := $(wildcard tests/test_*.py tests/shards/test_*.py) tests/datasets tests
   tests/models tests/parsing tests/reporting tests/trainer tests/stages/test_cli.py
 NOT_QUICK := tests/test_demo.py tests/test_examples.py
 
-.PHONY: setup demo test lint types docs reference tests test-oldest test-latest gpu-check clean
+.PHONY: setup demo test lint types docs reference tests test-hostile test-oldest test-latest gpu-check clean
 
 setup: $(VENV)/.installed-dev
 
@@ -77,6 +78,9 @@ test-latest:
 	$(LATEST)/bin/python -m pip install --quiet --no-deps --editable .
 	$(LATEST)/bin/python tests/dependency_bounds.py beyond
 	$(LATEST)/bin/python -m pytest -n 2 --dist loadfile
+
+test-hostile: setup
+	$(BIN)/python -m pytest -m hostile tests/hostile
 
 gpu-check: setup
 	@$(BIN)/python -c "import torch, sys; torch.cuda.is_available() or sys.exit('NO GPU WAS CHECKED: PyTorch finds no CUDA device on this machine; the check could not be made')"
