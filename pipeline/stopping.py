@@ -100,17 +100,23 @@ def termination_as_interruption() -> Iterator[StopRequest]:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
-def end_with_parent() -> None:
-    """Let this process, a child made by multiprocessing, end as soon as its parent has, however that ended.
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Put off interrupts until the block ends; processes that it starts never hear of any, which are their parent's."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    Interrupts of the terminal are the parent's to answer.
-    """
+
+def end_with_parent() -> None:
+    """Let this process, a child made by multiprocessing, end as soon as its parent has, however that ended."""
     import multiprocessing
 
     parent = multiprocessing.parent_process()
     if parent is None:
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
         parent.join()

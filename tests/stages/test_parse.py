@@ -102,6 +102,35 @@ def test_killed_then_interrupted_then_finished(dataset: Dataset, cluster_address
     assert len(reader.select("query")) == 9
 
 
+def raylet_of(process: "subprocess.Popen[str]") -> int:
+    """The process of the local Ray that a run has started."""
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        if b"/raylet/raylet\0" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    raise AssertionError("there is no raylet")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_end_of_a_local_ray_ends_the_run_soon_and_the_same_command_goes_on(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    slow = ("--workers", "1", "--set", "parse.settings.seconds=0.4")
+    broken = dataset.start(out, *slow)
+    wait_for_shards(broken, out, 2)
+    os.kill(raylet_of(broken), signal.SIGKILL)
+    killed = time.monotonic()
+    _, remarks = broken.communicate(timeout=60)
+    assert time.monotonic() - killed < 30
+    assert broken.returncode == 1
+    assert "error: Ray has ended on this machine (raylet died)" in remarks
+    assert "Traceback" not in remarks
+    done = dataset.start(out, *slow)
+    assert read_reused(done) >= 2
+    done.communicate(timeout=120)
+    assert done.returncode == 0
+
+
 @pytest.mark.usefixtures("plugin")
 def test_too_many_bad_images_fail_after_everything_was_written(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

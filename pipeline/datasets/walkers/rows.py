@@ -21,7 +21,7 @@ from pipeline.datasets.walkers.population import (
 from pipeline.datasets.walkers.render import Rendering, render
 from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.images import RgbImage, encode_label_map
-from pipeline.stopping import end_with_parent
+from pipeline.stopping import end_with_parent, interrupts_held
 
 CHUNK: Final = 64
 JPEG_QUALITY: Final = 95
@@ -106,15 +106,13 @@ def render_all(
         return
     spawn = multiprocessing.get_context("spawn")
     # images are small, and the processes share the cores: no threads within OpenCV
-    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, spawn, initializer=_prepare_process) as pool:
         try:
-            yield from _unpack(pool.map(work, starts), advance)
-        except BaseException:  # an interruption, or whoever wanted the images does not any more
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-            raise
+            with interrupts_held():
+                chunks = pool.map(work, starts)
+            yield from _unpack(chunks, advance)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # what is not begun yet
 
 
 def _prepare_process() -> None:
