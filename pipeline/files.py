@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, PipelineError, WorkError
+from pipeline.json_text import read_json_file
+from pipeline.leftovers import in_use, remove_leftovers
 from pipeline.ownership import refuse_foreign, remove_listed
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -132,12 +134,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         check_file_target(path)
+        remove_leftovers(path)
         temporary = _beside(path, "tmp")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.close(descriptor)
     try:
-        with _filled(path, temporary):
+        with in_use(temporary), _filled(path, temporary):
             yield temporary
             temporary.chmod(mode)  # some libraries put a file of their own there, which nobody else may read
             sync_file(temporary)
@@ -169,10 +172,11 @@ def atomic_folder(path: Path, listed: Callable[[Path], Collection[str]] = lambda
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
+        remove_leftovers(path)
         temporary = _beside(path, "tmp")
         temporary.mkdir()
     try:
-        with _filled(path, temporary):
+        with in_use(temporary), _filled(path, temporary):
             yield temporary
             _finish_files(temporary)
         with _named(path):
@@ -216,14 +220,9 @@ def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; ``what`` names it in errors.
 
     Raises:
-        InputError: The file is missing or is not JSON.
+        InputError: The file is missing, is not JSON, or exceeds the bounds of :mod:`pipeline.json_text`.
     """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{what} not found: {path}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{what} {path} cannot be read as JSON: {error}") from error
+    return read_json_file(path, what)
 
 
 def sha256_of_file(path: Path) -> str:

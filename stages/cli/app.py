@@ -12,8 +12,9 @@ from typer.core import TyperGroup
 
 from pipeline import __version__
 from pipeline.device_faults import describe_fault, is_device_fault, is_out_of_memory
-from pipeline.errors import PipelineError, WorkError
+from pipeline.errors import PipelineError, WorkError, one_line
 from pipeline.files import full_disk
+from pipeline.stopping import StopRequest, termination_as_interruption
 from stages.cli import (
     ablate,
     datasets,
@@ -34,7 +35,7 @@ from stages.cli import (
     train_parser,
 )
 
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,20 @@ for _commands in GROUPS.values():
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run one command line and return its exit code.
+
+    0: done; 1: failed; 2: wrong input; 130: interrupted; 143: terminated, as batch systems do.
+    """
+    with termination_as_interruption() as termination:
+        return _run(arguments, termination)
+
+
+def _run(arguments: list[str] | None, termination: StopRequest) -> int:
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="ccaf-pipeline", standalone_mode=False)
         sys.stdout.flush()
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         _let_go_of_output()  # whoever read the output has seen enough
@@ -163,7 +172,8 @@ def run(arguments: list[str] | None = None) -> int:
         print(f"error: {reason} (see ccaf-pipeline --help)", file=sys.stderr)
         return int(error.exit_code)
     if code == EXIT_INTERRUPTED:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        code = EXIT_TERMINATED if termination else EXIT_INTERRUPTED
+        print(f"{'terminated' if termination else 'interrupted'}; run the same command again to go on", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

@@ -21,6 +21,7 @@ from pipeline.datasets.walkers.population import (
 from pipeline.datasets.walkers.render import Rendering, render
 from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.images import RgbImage, encode_label_map
+from pipeline.stopping import end_with_parent
 
 CHUNK: Final = 64
 JPEG_QUALITY: Final = 95
@@ -104,9 +105,21 @@ def render_all(
         yield from _unpack(chunks, advance)
         return
     spawn = multiprocessing.get_context("spawn")
-    # Images are small, and the processes share the cores: no threads within OpenCV.
-    with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-        yield from _unpack(pool.map(work, starts), advance)
+    # images are small, and the processes share the cores: no threads within OpenCV
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, spawn, initializer=_prepare_process) as pool:
+        try:
+            yield from _unpack(pool.map(work, starts), advance)
+        except BaseException:  # an interruption, or whoever wanted the images does not any more
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
+
+
+def _prepare_process() -> None:
+    end_with_parent()
+    cv2.setNumThreads(0)
 
 
 def _unpack(chunks: Iterator[list[RenderedShot]], advance: Callable[[int], None]) -> Iterator[RenderedShot]:
