@@ -17,7 +17,7 @@ LATEST := build/latest
 # Folders and files without jobs of many processes: all dependencies are used, and it takes minutes.
 QUICK := $(wildcard tests/test_*.py tests/shards/test_*.py) tests/datasets tests/evaluation tests/features tests/losses \
   tests/models tests/parsing tests/reporting tests/trainer tests/stages/test_cli.py
-NOT_QUICK := tests/test_demo.py tests/test_examples.py
+NOT_QUICK := $(patsubst %,tests/test_%.py,demo examples gpu_checks studies_dvc dvc_program)
 
 .PHONY: setup demo test lint types docs reference tests test-hostile test-oldest test-latest gpu-check clean
 

@@ -9,7 +9,7 @@ of OpenCV 4 whichever release is installed.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ MEAN: Final = (0.406, 0.456, 0.485)
 STD: Final = (0.225, 0.224, 0.229)
 """Of the channels in [0, 1], in the network's order: blue, green, red."""
 
+
+_Integers: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 _POSITION_BITS: Final = 10
 """Positions in the image are first rounded to so many bits of a pixel, each of their two terms by itself..."""
@@ -107,14 +109,17 @@ def _shares(positions: NDArray[np.int64], inputs: int) -> _Shares:
     return _Shares(window, before.clip(min=0), (before + 1).clip(max=inputs - 1), first_share, second_share)
 
 
-def _sample(values: NDArray[Any], shares: _Shares, axis: int, kind: type[np.uint16 | np.uint32]) -> NDArray[Any]:
+def _sample(values: _Integers, shares: _Shares, axis: int, kind: type[np.uint16 | np.uint32]) -> _Integers:
     """Weighted sums along an axis of (rows, columns, 3), in integers of a kind that holds them."""
-    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
-    sampled = np.take(values, shares.first, axis).astype(kind)
-    np.multiply(sampled, shares.first_share.astype(kind).reshape(shape), out=sampled)
-    second = np.take(values, shares.second, axis).astype(kind)
-    np.multiply(second, shares.second_share.astype(kind).reshape(shape), out=second)
-    np.add(sampled, second, out=sampled)
+
+    def share_of(inputs: NDArray[np.int64], shares: NDArray[np.int64]) -> _Integers:
+        weights: _Integers = np.expand_dims(shares.astype(kind), (1, 2) if axis == 0 else (0, 2))
+        part: _Integers = np.take(values, inputs, axis).astype(kind)
+        part *= weights
+        return part
+
+    sampled = share_of(shares.first, shares.first_share)
+    sampled += share_of(shares.second, shares.second_share)
     return sampled
 
 
