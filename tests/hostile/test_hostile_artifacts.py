@@ -151,9 +151,9 @@ def test_configuration_of_prompts(place: Place, tally: Tally, capsys: pytest.Cap
 def test_what_the_report_reads(place: Place, tally: Tally, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["report", "--out", "report.html", *place.params]
     for kind, name, most in (
-        ("configuration of encoders", "encoder/config.json", 50),
-        ("configuration of prompts", "prompts/config.json", 50),
-        ("metrics", "metrics.json", 60),
+        ("configuration of encoders", "encoder/config.json", 1),
+        ("configuration of prompts", "prompts/config.json", 1),
+        ("metrics", "metrics.json", 1),
     ):
         try_json(tally, capsys, kind, place.artifacts / name, words, most)
     path = place.artifacts / "encoder" / "curves.csv"
@@ -182,7 +182,7 @@ def test_training_states(
     partial.rename(kept)
     (state,) = kept.glob("step-*/state.json")
     relative, text = state.relative_to(kept), state.read_text()
-    spoiled = [(label, as_json(value).encode()) for label, value in spoil(json.loads(text), 80)]
+    spoiled = [(label, as_json(value).encode()) for label, value in spoil(json.loads(text), 1)]
     for label, data in [*spoiled, *spoil_bytes(text.encode(), 8)]:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(place.folder / "other", ignore_errors=True)
@@ -207,8 +207,8 @@ def test_what_a_study_reads(tmp_path: Path, tally: Tally) -> None:
 def test_weights_of_the_embedded_parser(tmp_path: Path, tally: Tally) -> None:
     kind = "description of the parser lite"
     path = tmp_path / "weights.safetensors"
-    network = LiteNetwork(CLASSES, "tiny", 7, (8, 8, 8, 8, 8))
-    save_lite(path, network, LiteDescription("tiny", 7, (8, 8, 8, 8, 8), (64, 32)))
+    network = LiteNetwork(CLASSES, stages=6, widths=(8, 8, 8, 8, 8))
+    save_lite(path, network, LiteDescription(stages=6, widths=(8, 8, 8, 8, 8), size=(64, 32)))
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["ccaf"])
     tensors = load_file(path)
