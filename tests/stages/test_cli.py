@@ -94,7 +94,7 @@ def test_an_option_has_one_meaning_in_all_commands():
     for name in COMMANDS:
         for option in group.commands[name].params:
             for word in option.opts:
-                if word.startswith("--") and word not in own:
+                if word.startswith("--") and word not in own and not option.hidden:
                     texts.setdefault(word, set()).add(option.help.partition(". ")[0].partition(", ")[0])
     apart = {word: found for word, found in texts.items() if len(found) > 1}
     assert apart.keys() <= {"--prompts", "--checkpoint", "--shards", "--features", "--metrics", "--per-query"}, apart

@@ -20,7 +20,7 @@ from pipeline.features.feature_set import read_features
 from pipeline.features.rows import feature_rows
 from pipeline.files import sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
-from pipeline.models.clip import clip_state, load_model
+from pipeline.models.clip import clip_state, load_clip
 from pipeline.reporting.figures.page import FIGURES
 from pipeline.reporting.figures.subjects import stored_features
 from pipeline.reporting.ranked import rank_queries
@@ -182,7 +182,7 @@ def test_features_of_extract_are_used_only_where_they_are_what_would_be_made(fig
     facts = load_facts(str(figures.facts))
     weights = tmp_path / "clip.safetensors"
     given = [f"model.pretrained={weights}"]
-    save_file(clip_state(load_model(load_parameters(figures.params).model, seed=3)), weights)
+    save_file(clip_state(load_clip(load_parameters(figures.params).model, seed=3)), weights)
     kept = tmp_path / "frozen.parquet"
     options = ["--params", str(figures.params), "--set", given[0], "--shards", str(figures.shards), "--quiet"]
     assert run(["extract", "--frozen", *options, "--out", str(kept)]) == 0
