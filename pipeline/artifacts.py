@@ -26,8 +26,6 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 """A number of things."""
 Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 """Hexadecimal."""
-Digest = Annotated[str, Field(pattern=r"\A([0-9a-f]{64})?\z")]
-"""Hexadecimal SHA-256; empty where there was nothing to hash, as for random weights."""
 FileName = Annotated[str, Field(pattern=r"\A[^/\\\x00-\x1f]{1,255}\z")]
 """Of a file in the artifact's own folder: no path, so that no artifact leads to a file elsewhere."""
 Word = Annotated[str, Field(max_length=1000)]

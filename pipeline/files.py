@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.json_text import read_json_file
+from pipeline.leftovers import in_use, remove_leftovers
 from pipeline.ownership import refuse_foreign, remove_listed
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -133,12 +134,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         check_file_target(path)
+        remove_leftovers(path)
         temporary = _beside(path, "tmp")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.close(descriptor)
     try:
-        with _filled(path, temporary):
+        with in_use(temporary), _filled(path, temporary):
             yield temporary
             temporary.chmod(mode)  # some libraries put a file of their own there, which nobody else may read
             sync_file(temporary)
@@ -170,10 +172,11 @@ def atomic_folder(path: Path, listed: Callable[[Path], Collection[str]] = lambda
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
+        remove_leftovers(path)
         temporary = _beside(path, "tmp")
         temporary.mkdir()
     try:
-        with _filled(path, temporary):
+        with in_use(temporary), _filled(path, temporary):
             yield temporary
             _finish_files(temporary)
         with _named(path):

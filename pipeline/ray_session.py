@@ -125,21 +125,21 @@ def ray_session(address: str | None, cpus: int | None = None, modules: tuple[str
         WorkError: A local one does not start.
     """
     check_reachable(address)
-    opened = not _is_open()
-    if opened:
-        _prepare_environment(local=address is None)
+    if _is_open():
+        yield _find_resources()
+        return
+    _prepare_environment(local=address is None)
+    import ray
+
+    try:
         with _handler_of_termination_kept():
             if address is None:
                 _start(cpus)
             else:
                 _join(address, modules)
-    try:
         yield _find_resources()
     finally:
-        if opened:
-            import ray
-
-            ray.shutdown()
+        ray.shutdown()
 
 
 def check_alive() -> None:
@@ -264,8 +264,14 @@ def _code_for_workers(modules: tuple[str, ...]) -> dict[str, Any] | None:
 def _handler_of_termination_kept() -> Iterator[None]:
     """Undo what the block does to the handler of SIGTERM: Ray's own ends the process in the middle of anything."""
     before = signal.getsignal(signal.SIGTERM)
+    heard = False
     try:
         yield
+    except SystemExit:  # of Ray's handler
+        heard = True
     finally:
         if threading.current_thread() is threading.main_thread():  # only the main thread can set one
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+    if heard:
+        signal.raise_signal(signal.SIGTERM)
+        raise KeyboardInterrupt  # where nobody else answers it

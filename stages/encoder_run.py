@@ -20,7 +20,7 @@ from pipeline.trainer.distributed import ALONE, Ranks
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.epochs import forget_progress
 from pipeline.trainer.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
-from pipeline.trainer.workers import WorkerPlan, WorkerReport, run_workers
+from pipeline.trainer.workers import WorkerPlan, WorkerReport, check_plan, run_workers
 from pipeline.training.encoder_task import EncoderTask, train_encoder
 from pipeline.training.run_record import (
     epoch_hook,
@@ -72,7 +72,9 @@ def _train(
         seed=parameters.seed,
         device=device,
     )
-    ways: dict[str, Any] = {"tell": console.say} if report is None else {"tell": report.tell, "tick": report.tick}
+    ways: dict[str, Any] = {"tell": console.say}
+    if report is not None:
+        ways = {"tell": report.tell, "tick": report.tick, "stop": report.asked_to_stop}
     engine = Engine(
         precision=Precision(training.precision, device),
         device=device,
@@ -151,28 +153,46 @@ def _worker(config: Mapping[str, Any], ranks: Ranks, device: str, report: Worker
         report.result(_train(parameters, Console(quiet=True), places, inputs, device, ranks, report))
 
 
-def _train_with_workers(
-    parameters: Parameters, console: Console, places: Places, inputs: Inputs, cluster: Cluster
-) -> dict[str, Any]:
-    """Train in several workers, which read the same inputs once more."""
+def check_cluster(parameters: Parameters, out: Path, cluster: Cluster) -> None:
+    """Check, before anything is computed, that stage 2 can run in several workers; it takes seconds.
+
+    Raises:
+        InputError: They cannot share a batch, or the cluster does not answer or is too small.
+    """
+    _check_shares(parameters, cluster)
+    check_plan(_plan_workers(parameters, out, cluster, name=""))
+
+
+def _check_shares(parameters: Parameters, cluster: Cluster) -> None:
     if parameters.encoder.identities_per_batch % cluster.workers:
         raise InputError(
             f"encoder.identities_per_batch = {parameters.encoder.identities_per_batch} cannot be divided among "
             f"--workers {cluster.workers}"
         )
-    absolute = {name: str(getattr(places, name).resolve()) for name in ("shards", "prompts", "out")}
-    # the workers alone know their device
-    named = {**inputs.made_of, **dict.fromkeys(unusual_on_cuda(parameters), True)}
-    plan = WorkerPlan(
+
+
+def _plan_workers(parameters: Parameters, out: Path, cluster: Cluster, name: str) -> WorkerPlan:
+    return WorkerPlan(
         workers=cluster.workers,
-        folder=state_folder(Path(absolute["out"])),
-        name=sha256_of_value(named)[:16],
+        folder=state_folder(out.resolve()),
+        name=name,
         address=cluster.address,
         gpu=None if parameters.device == "auto" else parameters.device.startswith("cuda"),
         threads=parameters.threads,
         max_failures=parameters.training.max_failures,
         modules=(str(Path(stages.__file__).parent),),
     )
+
+
+def _train_with_workers(
+    parameters: Parameters, console: Console, places: Places, inputs: Inputs, cluster: Cluster
+) -> dict[str, Any]:
+    """Train in several workers, which read the same inputs once more."""
+    _check_shares(parameters, cluster)
+    absolute = {name: str(getattr(places, name).resolve()) for name in ("shards", "prompts", "out")}
+    # the workers alone know their device
+    named = {**inputs.made_of, **dict.fromkeys(unusual_on_cuda(parameters), True)}
+    plan = _plan_workers(parameters, places.out, cluster, sha256_of_value(named)[:16])
     config = {"parameters": parameters.model_dump(mode="json"), "folder": str(Path.cwd()), **absolute}
     return run_workers(_worker, config, plan, what="encoder", tell=console.say, quiet=console.quiet)
 

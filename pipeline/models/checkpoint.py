@@ -130,17 +130,23 @@ def save_checkpoint(
         write_json(temporary / CONFIG_NAME, {**config, **own})
 
 
-def read_config(folder: Path, kind: str) -> dict[str, Any] | None:
-    """The configuration of a checkpoint, its fields checked; None if it is of another kind.
+def read_config(folder: Path, kind: str, made_by: str) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its weights.
+
+    Args:
+        folder: The checkpoint's folder.
+        kind: The kind that is expected.
+        made_by: The command that makes such a checkpoint, for the message.
 
     Raises:
-        InputError: It is missing, no JSON, or a field is of another type.
+        InputError: It is missing, damaged, or of another kind.
     """
-    place, what = folder / CONFIG_NAME, f"{kind} checkpoint"
-    value = read_json(place, what)
-    if not isinstance(value, dict) or value.get("kind") != kind:
-        return None
-    return CheckpointFields.check(value, f"{what} {place}", "train it again").plain
+    if not (folder / CONFIG_NAME).is_file():
+        raise InputError(f"no {kind} checkpoint at {folder}: run `{made_by}` first")
+    config = read_json(folder / CONFIG_NAME, f"{kind} checkpoint")
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        raise InputError(f"{folder} is no {kind} checkpoint: run `{made_by}`, or name the right folder")
+    return CheckpointFields.check(config, f"{kind} checkpoint {folder / CONFIG_NAME}", f"run `{made_by}`").plain
 
 
 def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
@@ -154,11 +160,7 @@ def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
     Raises:
         InputError: It is missing, damaged, or of another kind.
     """
-    if not (folder / CONFIG_NAME).is_file():
-        raise InputError(f"no {kind} checkpoint at {folder}: run `{made_by}` first")
-    config = read_config(folder, kind)
-    if config is None:
-        raise InputError(f"{folder} is not the checkpoint that is needed here (kind: {kind})")
+    config = read_config(folder, kind, made_by)
     try:
         digest = sha256_of_file(folder / WEIGHTS_NAME)
         if digest != config.get("weights_sha256"):

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from pipeline.errors import InputError
 from pipeline.limited_reading import read_limited
-from pipeline.models.checkpoint import CONFIG_NAME, read_config
+from pipeline.models.checkpoint import read_config
 from pipeline.reporting.plots import curve
 from pipeline.trainer.curves import CURVES_NAME
 
@@ -68,11 +68,7 @@ def read_run(folder: Path, kind: str, made_by: str) -> Run:
     Raises:
         InputError: It is missing, damaged, or of another kind.
     """
-    if not (folder / CONFIG_NAME).is_file():
-        raise InputError(f"no {kind} checkpoint at {folder}: run `{made_by}` first")
-    config = read_config(folder, kind)
-    if config is None:
-        raise InputError(f"{folder} is no {kind} checkpoint: run `{made_by}`, or name the right folder")
+    config = read_config(folder, kind, made_by)
     epochs, curves = _read_curves(folder / CURVES_NAME, made_by)
     return Run(folder, config, epochs, curves)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from pipeline.artifacts import Artifact, Digest, Word
+from pipeline.artifacts import Artifact, Word
 from pipeline.datasets.manifest import MANIFEST_SCHEMA
 from pipeline.errors import InputError
 from pipeline.json_text import decode_json, decode_text
@@ -160,7 +160,7 @@ class _ProvenanceArtifact(Artifact):
     dataset: Word
     parser: Word
     parser_settings: dict[str, Any]
-    weights_sha256: Digest
+    weights_sha256: Word  # as the parser says; one of another package may have a hash of another kind
     label_scheme: Word
     labels: Annotated[list[Word], Field(min_length=1, max_length=MOST_LABELS)]
     clothes_labels: list[Word]

@@ -42,6 +42,8 @@ class Engine:
         tell: Receives remarks for a person.
         tick: Called after each step with epoch, steps done, steps expected and the latest loss that is known, None
             before the first look at one.
+        stop: Looked at on the first rank after each step; true: the state is kept, and the training ends as one that is
+            interrupted. A request by a signal does the same.
         epoch_done: Called on the first rank after each epoch with the run so far.
         resume: Keep the state, and go on from it; None: neither.
         validation: Score the task between epochs and remember the best weights; None: never.
@@ -56,6 +58,7 @@ class Engine:
     seed: int | None = None
     tell: Callable[[str], None] = lambda _: None
     tick: Callable[[int, int, int, float | None], None] = lambda *_: None
+    stop: Callable[[], bool] = lambda: False
     epoch_done: "Callable[[TrainingRun], None]" = lambda _: None
     resume: ResumeSettings | None = None
     validation: Validation | None = None

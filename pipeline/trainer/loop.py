@@ -13,6 +13,7 @@ from torch import nn
 
 from pipeline.errors import WorkError
 from pipeline.progress import Progress
+from pipeline.stopping import StopRequest, stop_requests
 from pipeline.trainer.curves import TOTAL, LossSums, loss_note
 from pipeline.trainer.distributed import share_weights
 from pipeline.trainer.engine import Engine, TrainingRun
@@ -85,13 +86,17 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
         self.best_file: Path | None = None
         self.saved_at = time.monotonic()
         self.saved_steps = 0
+        self.request = StopRequest()
 
     def run(self) -> TrainingRun:
         share_weights(self.task, self.engine.ranks)
         self._restore()
         quiet = self.engine.quiet or not self.engine.ranks.first
         per_epoch = math.ceil(self.done / max(self.epoch, 1))
-        with Progress(self.plan.epochs * per_epoch, self.plan.what, "step", quiet, done=self.done) as progress:
+        with (
+            stop_requests() as self.request,
+            Progress(self.plan.epochs * per_epoch, self.plan.what, "step", quiet, done=self.done) as progress,
+        ):
             while self.epoch < self.plan.epochs:
                 self._run_epoch(progress)
         self._check_weights()  # the last step's loss was that of the weights before it
@@ -123,8 +128,22 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
             self.engine.tick(self.epoch, self.done, expected, self.sums.last)
             if self._is_due() and self.step < steps:
                 self._save()
+            if self.step < steps:
+                self._stop_if_asked()
             self.timer.start()
         return rate
+
+    def _stop_if_asked(self) -> None:
+        """Keep the state and end, if a person or the system wants it.
+
+        Raises:
+            KeyboardInterrupt: It was asked for.
+        """
+        if not self.engine.ranks.first or not (self.request or self.engine.stop()):
+            return
+        if self.saved_steps != self.done:
+            self._save()
+        self.request.act()
 
     def _one_step(self, batch: BatchT, rate: float) -> None:
         engine, optimizer = self.engine, self.optimizer
@@ -175,8 +194,10 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
         checked = self._validate()
         if self.engine.ranks.first:
             self.engine.epoch_done(self.result)
-        if self.epoch < self.plan.epochs and (checked or self._is_due()):
-            self._save()
+        if self.epoch < self.plan.epochs:
+            if checked or self._is_due():
+                self._save()
+            self._stop_if_asked()
 
     def _spent(self) -> Timings:
         """Seconds by phase of the running epoch; begins to count anew."""

@@ -5,7 +5,6 @@ States, results and progress pass through one folder that all workers see; Ray i
 
 import json
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +16,15 @@ from typing import Any, Final
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.files import read_json, write_json
 from pipeline.progress import Progress
-from pipeline.ray_session import Resources, ray_session
+from pipeline.ray_session import Resources, check_alive, check_reachable, is_started_here, local_resources, ray_session
 from pipeline.trainer.distributed import Ranks, current_ranks
 from pipeline.trainer.state_files import HALF_PROGRESS_NAME, NOTES_NAME, PROGRESS_NAME, RESULT_NAME, STOPPED_NAME
 
+STOP_NAME: Final = "stop"
+"""Made among Ray's notes to ask the workers to stop."""
 WATCH_SECONDS: Final = 1.0
+STOP_SECONDS: Final = 5.0
+"""In which workers that are asked to stop may keep their state."""
 
 _ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine needs longer than Ray's minute
@@ -62,7 +65,7 @@ class WorkerReport:
         self._folder = folder
         self._ranks = ranks
         self._said: list[str] = []
-        self._written = 0.0
+        self._written = self._looked = 0.0
         self._latest: dict[str, Any] = {}
 
     def tell(self, text: str) -> None:
@@ -77,6 +80,13 @@ class WorkerReport:
             self._latest["loss"] = f"{loss:.3f}"
         if done == expected or time.monotonic() - self._written >= WATCH_SECONDS:
             self._write()
+
+    def asked_to_stop(self) -> bool:
+        """Whether the driver was interrupted; looked for once in a while."""
+        if time.monotonic() - self._looked >= WATCH_SECONDS / 2:
+            self._looked = time.monotonic()
+            return (self._folder / NOTES_NAME / STOP_NAME).exists()
+        return False
 
     def result(self, value: Mapping[str, Any]) -> None:
         """The result of the whole run."""
@@ -124,6 +134,10 @@ def _worker_loop(function: WorkerFunction, folder: Path, gpu: bool, threads: int
         except PipelineError as error:
             write_json(folder / STOPPED_NAME, {"message": str(error), "exit_code": error.exit_code})
             raise
+        except KeyboardInterrupt:
+            stopped = WorkError("stopped with its state kept")
+            write_json(folder / STOPPED_NAME, {"message": str(stopped), "exit_code": stopped.exit_code})
+            raise stopped from None
 
     return loop
 
@@ -178,6 +192,32 @@ def _check_resources(plan: WorkerPlan, found: Resources, gpu: bool, threads: int
         )
 
 
+def _threads(plan: WorkerPlan) -> int:
+    if plan.threads:
+        return plan.threads
+    return max(1, len(os.sched_getaffinity(0)) // plan.workers) if plan.address is None else 1
+
+
+def _use_gpu(plan: WorkerPlan, found: Resources) -> bool:
+    return found.gpus > 0 if plan.gpu is None else plan.gpu
+
+
+def check_plan(plan: WorkerPlan) -> None:
+    """Check that the workers of a plan can be had, before anything is computed for them; it takes seconds.
+
+    Raises:
+        InputError: The cluster does not answer or is too small.
+    """
+    check_reachable(plan.address)
+    threads = _threads(plan)
+    if is_started_here(plan.address):
+        found = local_resources(plan.workers * threads)
+    else:
+        with ray_session(plan.address) as found:
+            pass
+    _check_resources(plan, found, _use_gpu(plan, found), threads)
+
+
 def run_workers(
     function: WorkerFunction,
     config: Mapping[str, Any],
@@ -203,14 +243,12 @@ def run_workers(
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    for name in (STOPPED_NAME, RESULT_NAME, PROGRESS_NAME):
+    (plan.folder / NOTES_NAME).mkdir(parents=True, exist_ok=True)
+    for name in (STOPPED_NAME, RESULT_NAME, PROGRESS_NAME, f"{NOTES_NAME}/{STOP_NAME}"):
         (plan.folder / name).unlink(missing_ok=True)
-    threads = plan.threads
-    if threads == 0:
-        threads = max(1, len(os.sched_getaffinity(0)) // plan.workers) if plan.address is None else 1
+    threads = _threads(plan)
     with ray_session(plan.address, cpus=plan.workers * threads, modules=plan.modules) as found:
-        gpu = found.gpus > 0 if plan.gpu is None else plan.gpu
+        gpu = _use_gpu(plan, found)
         _check_resources(plan, found, gpu, threads)
         with _watch(plan.folder, what, tell, quiet):
             _fit(_worker_loop(function, plan.folder, gpu, threads), config, plan, gpu, threads)
@@ -222,35 +260,66 @@ def run_workers(
 
 
 def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan, gpu: bool, threads: int) -> None:
+    """Train until it is done, and again after a death that Ray Train itself does not answer, as those at the start."""
+    from ray.exceptions import RayActorError
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
+    from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
     resources = {"CPU": threads, **({"GPU": 1} if gpu else {})}
-    trainer = TorchTrainer(
-        loop,
-        train_loop_config=dict(config),
-        scaling_config=ScalingConfig(num_workers=plan.workers, use_gpu=gpu, resources_per_worker=resources),
-        run_config=RunConfig(
-            name=plan.name,
-            storage_path=str(plan.folder / NOTES_NAME),
-            failure_config=FailureConfig(max_failures=plan.max_failures),
-        ),
-    )
-    before = signal.getsignal(signal.SIGINT)
+    failures = FailureConfig(max_failures=plan.max_failures, controller_failure_limit=plan.max_failures)
+    for attempt in range(plan.max_failures + 1):
+        trainer = TorchTrainer(
+            loop,
+            train_loop_config=dict(config),
+            scaling_config=ScalingConfig(num_workers=plan.workers, use_gpu=gpu, resources_per_worker=resources),
+            run_config=RunConfig(name=plan.name, storage_path=str(plan.folder / NOTES_NAME), failure_config=failures),
+        )
+        try:
+            _fit_interruptibly(trainer.fit, plan.folder)
+        except (WorkerGroupError, ControllerError, RayActorError) as error:  # an actor: Ray Train's own controller
+            stopped = _stopped(plan.folder)
+            if stopped is not None:
+                raise stopped from None
+            if not isinstance(error, WorkerGroupError) and attempt < plan.max_failures:
+                continue
+            raise WorkError(
+                f"the workers failed more than {plan.max_failures} times (training.max_failures): {_reason(error)}; "
+                f"the last state is kept in {plan.folder}, so the same command goes on from it"
+            ) from error
+        else:
+            return
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _fit_interruptibly(fit: Callable[[], object], folder: Path) -> None:
+    """Run a fit in a thread: this one hears of interrupts at once, and of the end of Ray, for which a fit would wait.
+
+    Interrupted, it gives the workers a moment to keep their state; they end with the session on Ray.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            fit()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
     try:
-        trainer.fit()  # replaces the handler of SIGINT by one that stops the workers and then leaves Python
-    except SystemExit:
-        raise KeyboardInterrupt from None
-    except TrainingFailedError as error:
-        stopped = _stopped(plan.folder)
-        if stopped is not None:
-            raise stopped from None
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise WorkError(
-            f"the workers failed more than {plan.max_failures} times (training.max_failures): {reason}; the "
-            f"last state is kept in {plan.folder}, so the same command goes on from it"
-        ) from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
+        while thread.is_alive():
+            thread.join(WATCH_SECONDS)
+            if thread.is_alive():
+                check_alive()
+    except KeyboardInterrupt:
+        (folder / NOTES_NAME / STOP_NAME).touch()
+        deadline = time.monotonic() + STOP_SECONDS
+        while _stopped(folder) is None and thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(STOP_SECONDS / 100)
+        raise
+    if raised:
+        raise raised[0]

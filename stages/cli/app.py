@@ -14,9 +14,11 @@ from pipeline import __version__
 from pipeline.device_faults import describe_fault, is_device_fault, is_out_of_memory
 from pipeline.errors import PipelineError, WorkError, one_line
 from pipeline.files import full_disk
+from pipeline.stopping import StopRequest, termination_as_interruption
 from stages.cli import (
     ablate,
     datasets,
+    dvc_paths,
     evaluate,
     extract,
     figures,
@@ -33,7 +35,7 @@ from stages.cli import (
     train_parser,
 )
 
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     },
     "Studies": {
         "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
+        "dvc-paths": Command("Refuse a ~ that DVC would misread (a stage of dvc.yaml).", dvc_paths.command),
     },
 }
 
@@ -133,7 +136,15 @@ for _commands in GROUPS.values():
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run one command line and return its exit code.
+
+    0: done; 1: failed; 2: wrong input; 130: interrupted; 143: terminated, as batch systems do.
+    """
+    with termination_as_interruption() as termination:
+        return _run(arguments, termination)
+
+
+def _run(arguments: list[str] | None, termination: StopRequest) -> int:
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="ccaf-pipeline", standalone_mode=False)
         sys.stdout.flush()
@@ -161,7 +172,8 @@ def run(arguments: list[str] | None = None) -> int:
         print(f"error: {reason} (see ccaf-pipeline --help)", file=sys.stderr)
         return int(error.exit_code)
     if code == EXIT_INTERRUPTED:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        code = EXIT_TERMINATED if termination else EXIT_INTERRUPTED
+        print(f"{'terminated' if termination else 'interrupted'}; run the same command again to go on", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

@@ -80,8 +80,8 @@ def test_killed_then_interrupted_then_finished(dataset: Dataset, cluster_address
     wait_for_shards(terminated, out, read_reused(terminated) + 1)
     terminated.send_signal(signal.SIGTERM)  # as ray job stop and batch systems do
     _, remarks = terminated.communicate(timeout=60)
-    assert terminated.returncode == 130, remarks
-    assert "run the same command again" in remarks
+    assert terminated.returncode == 143, remarks
+    assert "terminated; run the same command again" in remarks
 
     committed = len(list(out.glob("part-*.parquet")))
     finished = dataset.start(out, "--workers", "2", "--json", "--address", cluster_address)
@@ -102,6 +102,35 @@ def test_killed_then_interrupted_then_finished(dataset: Dataset, cluster_address
     assert len(reader.select("query")) == 9
 
 
+def raylet_of(process: "subprocess.Popen[str]") -> int:
+    """The process of the local Ray that a run has started."""
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        if b"/raylet/raylet\0" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    raise AssertionError("there is no raylet")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_end_of_a_local_ray_ends_the_run_soon_and_the_same_command_goes_on(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    slow = ("--workers", "1", "--set", "parse.settings.seconds=0.4")
+    broken = dataset.start(out, *slow)
+    wait_for_shards(broken, out, 2)
+    os.kill(raylet_of(broken), signal.SIGKILL)
+    killed = time.monotonic()
+    _, remarks = broken.communicate(timeout=60)
+    assert time.monotonic() - killed < 30
+    assert broken.returncode == 1
+    assert "error: Ray has ended on this machine (raylet died)" in remarks
+    assert "Traceback" not in remarks
+    done = dataset.start(out, *slow)
+    assert read_reused(done) >= 2
+    done.communicate(timeout=120)
+    assert done.returncode == 0
+
+
 @pytest.mark.usefixtures("plugin")
 def test_too_many_bad_images_fail_after_everything_was_written(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -112,8 +141,8 @@ def test_too_many_bad_images_fail_after_everything_was_written(
     captured = capsys.readouterr()
     assert "28 images in 15 shards" in captured.out
     assert "quarantined 2 (6.67%): empty 1, not_an_image 1" in captured.out
-    assert "  empty: 1 image, such as query/29.png: the file has no bytes\n" in captured.out
-    assert "  not_an_image: 1 image, such as train/04.png: no known image format\n" in captured.out
+    assert "  empty: 1 image, such as train/04.png: the file has no bytes\n" in captured.out
+    assert "  not_an_image: 1 image, such as query/29.png: no known image format\n" in captured.out
     assert "2 of 30 images were quarantined (6.7%; the limit parse.max_bad is 6%)" in captured.err
     assert "next:" not in captured.err
     assert (out / "_record.json").is_file()

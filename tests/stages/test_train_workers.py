@@ -1,9 +1,13 @@
 """Stage 2 in two real Ray Train workers (gloo) is stage 2 in one process, also when a worker is killed on the way."""
 
+import contextlib
 import csv
+import json
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.trainer import workers
 from stages import encoder_run
 from stages.cli import run
 
@@ -110,6 +115,63 @@ def test_training_goes_on_when_a_worker_is_killed(figures, alone, address, monke
     assert_same(figures, alone / "killed-once", alone / "one")
     weights = "weights.safetensors"
     assert (alone / "killed-once" / weights).read_bytes() == (alone / "two" / weights).read_bytes()
+
+
+def train_workers() -> list[int]:
+    """Processes of Ray Train's workers on this machine that descend from this process."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+        except OSError:  # it ended meanwhile
+            continue
+        if b"RayTrainWorker" in title and f"CCAF_TEST_PROCESS={os.getpid()}".encode() in environment:
+            found.append(int(folder.name))
+    return found
+
+
+def test_a_worker_that_dies_at_the_start_is_answered_as_one_that_dies_later(figures, alone, monkeypatch):
+    """On a local Ray: killed as soon as it is there, before it trains."""
+    monkeypatch.setenv("CCAF_TEST_PROCESS", str(os.getpid()))
+    killed: list[int] = []
+
+    def kill_the_first() -> None:
+        deadline = time.monotonic() + 120
+        while not killed and time.monotonic() < deadline:
+            for pid in train_workers()[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    assert train(figures, alone, "killed-early", "encoder", "--workers", "2") == 0
+    killer.join()
+    assert killed
+    assert_same(figures, alone / "killed-early", alone / "one")
+
+
+def test_workers_that_are_interrupted_keep_their_state_and_end_soon(figures, alone, monkeypatch, capsys):
+    """The interrupt comes to the command alone, as from a batch system."""
+    ticks = []
+
+    def interrupt(folder, what, tell, quiet):
+        def wait() -> None:
+            progress = folder / "progress.json"
+            while not progress.exists() or json.loads(progress.read_text()).get("done", 0) < 3:
+                time.sleep(0.02)
+            ticks.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=wait, daemon=True).start()
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(workers, "_watch", interrupt)
+    words = ("--workers", "2", "--set", "training.save_steps=0", "--set", "encoder.epochs=2000")
+    assert train(figures, alone, "stopped", "encoder", *words) == 143
+    assert time.monotonic() - ticks[0] < 20
+    assert capsys.readouterr().err.splitlines()[-1] == "terminated; run the same command again to go on"
+    assert len(list((alone / "stopped.partial").glob("step-*"))) == 1
 
 
 def test_a_batch_that_workers_cannot_share_is_refused_before_ray_starts(figures, alone, capsys):

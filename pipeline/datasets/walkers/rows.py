@@ -21,6 +21,7 @@ from pipeline.datasets.walkers.population import (
 from pipeline.datasets.walkers.render import Rendering, render
 from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.images import RgbImage, encode_label_map
+from pipeline.stopping import end_with_parent, interrupts_held
 
 CHUNK: Final = 64
 JPEG_QUALITY: Final = 95
@@ -100,13 +101,22 @@ def render_all(
     starts = range(0, total, CHUNK)
     work = partial(_render_chunk, settings, seed, pretraining)
     if workers <= 1:
-        chunks = map(work, starts)
-        yield from _unpack(chunks, advance)
+        yield from _unpack(map(work, starts), advance)
         return
     spawn = multiprocessing.get_context("spawn")
-    # Images are small, and the processes share the cores: no threads within OpenCV.
-    with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-        yield from _unpack(pool.map(work, starts), advance)
+    # images are small, and the processes share the cores: no threads within OpenCV
+    with ProcessPoolExecutor(workers, spawn, initializer=_prepare_process) as pool:
+        try:
+            with interrupts_held():
+                chunks = pool.map(work, starts)
+            yield from _unpack(chunks, advance)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # what is not begun yet
+
+
+def _prepare_process() -> None:
+    end_with_parent()
+    cv2.setNumThreads(0)
 
 
 def _unpack(chunks: Iterator[list[RenderedShot]], advance: Callable[[int], None]) -> Iterator[RenderedShot]:
