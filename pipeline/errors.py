@@ -1,5 +1,19 @@
 """The few errors that a user can meet. Each message says what is wrong, where, and what to do."""
 
+MOST_CHARACTERS = 2000
+"""Of a message; what is longer is cut in its middle."""
+
+
+def one_line(message: object) -> str:
+    """A message as one line that any terminal can show: white space is one space, control characters are escaped."""
+    words = " ".join(str(message).split())
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in words
+    )
+    if len(shown) <= MOST_CHARACTERS:
+        return shown
+    return f"{shown[: MOST_CHARACTERS // 2]} … {shown[-MOST_CHARACTERS // 2 :]}"
+
 
 class PipelineError(Exception):
     """Base of every error that is shown to the user as one line, without a traceback."""

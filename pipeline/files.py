@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, PipelineError, WorkError
+from pipeline.json_text import read_json_file
 from pipeline.leftovers import in_use, remove_leftovers
 from pipeline.ownership import refuse_foreign, remove_listed
 
@@ -219,14 +220,9 @@ def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; ``what`` names it in errors.
 
     Raises:
-        InputError: The file is missing or is not JSON.
+        InputError: The file is missing, is not JSON, or exceeds the bounds of :mod:`pipeline.json_text`.
     """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{what} not found: {path}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{what} {path} cannot be read as JSON: {error}") from error
+    return read_json_file(path, what)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -20,23 +20,24 @@ class FileTooLargeError(ValueError):
         self.limit = limit
 
 
-def read_limited(path: Path, limit: int) -> bytes:
-    """All bytes of a regular file; its size is looked at before anything is read.
+def read_limited(path: Path, limit: int, special: bool = False) -> bytes:
+    """All bytes of a file; its size is looked at before anything is read.
 
     Args:
         path: The file.
         limit: Bytes that it may have.
+        special: Whether it may be a pipe or a device, such as a shell gives for ``<(command)``. A pipe is waited for.
 
     Raises:
         FileTooLargeError: It has more.
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is no regular file and not ``special``.
         ValueError: No file can have that name.
     """
     # without waiting: opening a named pipe would otherwise wait for a writer for ever
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if special else os.O_NONBLOCK))
     with os.fdopen(descriptor, "rb") as stream:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if not special and not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "no regular file")
         if status.st_size > limit:
             raise FileTooLargeError(status.st_size, limit)

@@ -23,7 +23,7 @@ import pyarrow.fs as pa_fs
 
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file
-from pipeline.files import read_json as read_local_json
+from pipeline.json_text import MOST_BYTES, MOST_DEPTH, decode_json, read_json_file
 from pipeline.limited_reading import FileTooLargeError, read_limited
 from pipeline.location import Location, Place, locate
 
@@ -283,19 +283,20 @@ def write_json(place: Place, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(place: Place, what: str) -> Any:
+def read_json(place: Place, what: str, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPTH) -> Any:
     """Read a JSON file; ``what`` names it in errors.
 
     Raises:
-        InputError: The file is missing or is not JSON.
+        InputError: The file is missing, is not JSON, or exceeds the bounds (:func:`pipeline.json_text.decode_json`).
         StorageError: A remote file system does not answer, or refuses.
     """
     location = locate(place)
     if location.local is not None:
-        return read_local_json(location.local, what)
+        return read_json_file(location.local, what, most_bytes, most_depth)
     try:
-        return json.loads(read_bytes(location))
+        data = read_bytes(location, most_bytes)
     except FileNotFoundError:
         raise InputError(f"{what} not found: {location}") from None
-    except ValueError as error:
-        raise InputError(f"{what} {location} cannot be read as JSON: {error}") from error
+    except FileTooLargeError as error:
+        raise InputError(f"{what} {location} is too large: {error}") from None
+    return decode_json(data, f"{what} {location}", most_depth)

@@ -182,7 +182,7 @@ def read_yaml(path: Path, what: str) -> Any:
         InputError: It is missing, cannot be read, is no YAML, has a key twice, or exceeds a bound.
     """
     try:
-        return parse_yaml(read_limited(path, MAX_BYTES))
+        return parse_yaml(read_limited(path, MAX_BYTES, special=True))
     except FileNotFoundError:
         raise InputError(f"{what} not found: {path}") from None
     except OSError as error:

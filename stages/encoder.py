@@ -207,6 +207,8 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     """
     prompts = read_learned_prompts(places.prompts, _FROM_PROMPTS)
     clip = load_clip(parameters.model, parameters.seed)  # a wrong model before any decoding
+    if clip.note:
+        console.say(clip.note)
     drop = prompts.config["parameters"].get("without_clothes") == "drop"
     data = read_training_data(
         places.shards,

@@ -43,6 +43,8 @@ def run(
     reader, facts = open_shards(shards, parameters.data.dataset)
     rows = feature_rows(reader, facts, roles or TEST_ROLES)
     chosen = frozen_encoder(parameters.model, parameters.seed) if checkpoint is None else trained_encoder(checkpoint)
+    if chosen.note:
+        console.say(chosen.note)
     store = open_raw_store(chosen.spec, reader, rows, parameters.loading, console.quiet)
     images = images_of_shards(reader, rows, store)
     items = build_features(chosen.encoder, chosen.spec, images, settings, device=device, quiet=console.quiet)

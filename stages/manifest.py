@@ -12,6 +12,7 @@ from pipeline.datasets.counts import compare_counts, counts_as_json, counts_as_t
 from pipeline.datasets.manifest import write_manifest
 from pipeline.outputs import check_output
 from stages.console import Console
+from stages.preflight import check_listing
 
 SHOWN_NAMES = 10
 
@@ -31,8 +32,23 @@ class Listed:
     refusal: str | None
 
 
+def check(parameters: Parameters, console: Console) -> dict[str, Any]:
+    """List a data set, write nothing, and refuse it if training or evaluation would; returns what was looked at.
+
+    Raises:
+        InputError: The data set or its folder is wrong, or its labels do not allow what the parameters ask for.
+    """
+    facts = load_facts(parameters.data.dataset)
+    listing = read_dataset(facts, dataset_folder(facts, parameters.data.root, os.environ))
+    obstacles = check_listing(parameters, facts, listing.manifest, listing.folder)
+    for sentence in (*obstacles.training, *obstacles.evaluation, *obstacles.remarks):
+        console.say(f"warning: {sentence}")
+    obstacles.refuse()
+    return {"dataset": facts.name, "folder": str(listing.folder), "images": listing.manifest.num_rows}
+
+
 def run(parameters: Parameters, console: Console, out: Path, strict: bool = False) -> Listed:
-    """List a data set and write its manifest.
+    """List a data set, write its manifest, and warn of what training or evaluation will be refused for.
 
     Args:
         parameters: ``data`` says which data set, and where it lies.
@@ -50,6 +66,12 @@ def run(parameters: Parameters, console: Console, out: Path, strict: bool = Fals
     rows = compare_counts(listing.manifest, facts)
     differing = differences(rows)
     _warn(console, listing, differing)
+    obstacles = check_listing(parameters, facts, listing.manifest, listing.folder)
+    for what, sentences in (("train", obstacles.training), ("evaluate", obstacles.evaluation)):
+        for sentence in sentences:
+            console.say(f"warning: ccaf-pipeline {what} will be refused: {sentence}")
+    for remark in obstacles.remarks:
+        console.say(f"warning: {remark}")
     refusal = None
     if strict and (differing or listing.unmatched or listing.problems):
         refusal = (
@@ -69,6 +91,7 @@ def run(parameters: Parameters, console: Console, out: Path, strict: bool = Fals
         "unmatched_names": list(listing.unmatched),
         "other_files": len(listing.others),
         "problems": list(listing.problems),
+        "obstacles": {"training": list(obstacles.training), "evaluation": list(obstacles.evaluation)},
     }
     return Listed(value, f"{facts.title} in {listing.folder}\n{counts_as_text(rows)}", refusal)
 

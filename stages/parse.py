@@ -14,7 +14,6 @@ from pipeline.datasets.neighbours import check_level
 from pipeline.datasets.tracklets import sample_frames
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, locate
-from pipeline.reporting.overview import list_quarantine
 from pipeline.shards.making.job import JobResult, run_job
 from pipeline.shards.making.plan import limit_manifest
 from pipeline.shards.making.run import RunSettings
@@ -117,18 +116,6 @@ def read_images(
             console.say(f"warning: {note} (ccaf-pipeline manifest tells more)")
     table = sample_frames(table, data.frames_per_tracklet)
     return Source(facts, table if limit is None else limit_manifest(table, limit), folder)
-
-
-def quarantine_examples(folder: Location) -> dict[str, tuple[str, str]]:
-    """For each reason of the quarantine table its first image and the sentence that says why, by reason.
-
-    Raises:
-        InputError: The table is missing or damaged.
-    """
-    examples: dict[str, tuple[str, str]] = {}
-    for row in list_quarantine(folder):
-        examples.setdefault(row["reason"], (row["image_id"], row["detail"]))
-    return dict(sorted(examples.items()))
 
 
 def check_bad(parameters: Parameters, result: JobResult) -> None:

@@ -163,6 +163,8 @@ def _run(parameters: Parameters, console: Console, shards: Path, out: Path, keep
     settings = parameters.prompts
     drop = settings.without_clothes == "drop"
     clip = load_clip(parameters.model, parameters.seed).freeze().to(device)  # a wrong model before any decoding
+    if clip.note:
+        console.say(clip.note)
     data = read_training_data(
         shards,
         parameters.data.dataset,

@@ -64,7 +64,7 @@ def project(tmp_path_factory):
 
 def test_every_stage_ran_and_left_its_artifacts(project):
     folder, stages, output = project
-    expected = ["encoder", "evaluate", "inspect", "parse", "prompts", "report", "synth"]
+    expected = ["encoder", "evaluate", "inspect", "parse", "paths", "prompts", "report", "synth"]
     assert sorted(stages) == expected
     assert not (folder / "data" / "walkers-pretrain").exists()
     assert "Traceback" not in output

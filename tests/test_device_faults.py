@@ -16,6 +16,9 @@ from pipeline.device_faults import (
     out_of_memory_line,
 )
 
+ACCELERATOR_ERROR = getattr(torch, "AcceleratorError", RuntimeError)
+"""PyTorch 2.8 began to give these errors a type of their own."""
+
 CUDA_MEMORY = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB.\n"
     "See documentation for Memory Management"
@@ -44,7 +47,7 @@ def test_lack_of_memory_is_a_fault_of_the_device(error):
 @pytest.mark.parametrize(
     "error",
     [
-        torch.AcceleratorError("anything"),
+        *([ACCELERATOR_ERROR("anything")] if ACCELERATOR_ERROR is not RuntimeError else []),
         torch.distributed.DistBackendError("NCCL error in: ProcessGroupNCCL.cpp:1, unhandled system error"),
         RuntimeError(ILLEGAL),
         RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
@@ -129,7 +132,7 @@ def test_memory_of_the_machine_and_of_a_device(monkeypatch):
 
 def test_a_device_that_answers_no_more_is_no_second_error(monkeypatch):
     def broken(device):
-        raise torch.AcceleratorError(ILLEGAL)
+        raise ACCELERATOR_ERROR(ILLEGAL)
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", broken)
     assert "does not say" in describe_memory("cuda")

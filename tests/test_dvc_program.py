@@ -16,6 +16,9 @@ RECORDER = """#!/bin/sh
 top=artifacts/walkers
 make() { for file; do mkdir -p "$(dirname "$file")"; date +%s%N > "$file"; done; }
 case "$*" in
+  "manifest --check") ;;
+  dvc-paths*) mkdir -p artifacts; echo checked > artifacts/paths.json ;;
+  manifest*) ;;
   synth*) make data/walkers/image ;;
   parse*) make $top/shards/shard ;;
   inspect*) make $top/inspect.html ;;
@@ -59,7 +62,7 @@ def dvc(tmp_path_factory):
 
     run("init", "--no-scm", "--quiet")
     run.folder = folder
-    assert len(repro(run)) == len(AFTER_PARSE) + 1
+    assert len(repro(run)) == len(AFTER_PARSE) + 2
     return run
 
 

@@ -66,6 +66,27 @@ def test_what_the_demo_imports_is_compiled_once_and_the_tests_environment_before
     assert [line for line in commands(clone, "setup") if "compileall" in line]
 
 
+@pytest.mark.parametrize(("target", "folder"), [("test-oldest", "build/oldest"), ("test-latest", "build/latest")])
+def test_tests_of_other_releases_leave_the_environment_alone(target, folder, clone):
+    script = Path("tests/dependency_bounds.py")
+    (clone / "tests").mkdir()
+    shutil.copy(REPOSITORY / script, clone / script)
+    lines = commands(clone, target)
+    assert f"python3 -m venv --clear {folder}" in lines
+    assert not [line for line in lines if ".venv" in line]
+    assert [line for line in lines if line.startswith(f"{folder}/bin/python -m pytest ")]
+    assert [line for line in lines if line.startswith(f"{folder}/bin/python -m pip install ")]
+
+
+def test_the_quick_tests_are_all_but_those_of_many_processes():
+    (line,) = [each for each in commands(REPOSITORY, "test-oldest") if " -m pytest " in each]
+    chosen = line.partition("loadfile ")[2].split()
+    assert all((REPOSITORY / each).exists() for each in chosen)
+    assert "tests/test_images.py" in chosen
+    assert "tests/shards/test_reader.py" in chosen
+    assert not {"tests/test_demo.py", "tests/test_examples.py"} & set(chosen)
+
+
 def test_the_demo_ends_by_saying_what_to_open_and_what_to_run(clone):
     *_, opened, following = commands(clone, "demo")
     assert "artifacts/walkers/report.html" in opened

@@ -95,24 +95,30 @@ def test_dates_are_texts() -> None:
 ])  # fmt: skip
 def test_every_file_of_the_program_is_read_by_it(read, what: str, tmp_path: Path) -> None:
     """Twice the same key, a file that never ends, one that is too large, a folder, nothing: one line each."""
-    twice, endless, large, pipe = (tmp_path / f"{name}.yaml" for name in ("twice", "endless", "large", "pipe"))
+    twice, endless, large = (tmp_path / f"{name}.yaml" for name in ("twice", "endless", "large"))
     twice.write_text("name: a\nname: b\n")
     endless.symlink_to("/dev/zero")
     with large.open("wb") as stream:
         stream.truncate(200 * 1024**3)
-    os.mkfifo(pipe)
     (tmp_path / "folder.yaml").mkdir()
     for path, message in [
         (twice, f"{what} {twice} cannot be read as YAML: line 2, column 1: the key name stands twice, first in line 1"),
-        (endless, f"{what} {endless} cannot be read: no regular file"),
+        (endless, f"{what} {endless} cannot be read as YAML: the file exceeds the limit of {MAX_BYTES:,} bytes"),
         (large, f"{what} {large} cannot be read as YAML: 214,748,364,800 bytes exceeds the limit of {MAX_BYTES:,}"),
-        (pipe, f"{what} {pipe} cannot be read: no regular file"),
         (tmp_path / "folder.yaml", "cannot be read: Is a directory"),
         (tmp_path / "no.yaml", f"{what} not found: {tmp_path / 'no.yaml'}"),
     ]:
         with pytest.raises(InputError) as caught:
             read(path)
         assert message in str(caught.value)
+
+
+def test_a_shells_pipes_and_nothing_are_read(tmp_path: Path) -> None:
+    assert read_yaml(Path(os.devnull), "file") is None
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", f"echo 'seed: 3' > '{pipe}'"]):
+        assert load_parameters(pipe).seed == 3
 
 
 def test_a_text_for_another_reader_is_checked_before_it_and_tags_are_its_own_matter(tmp_path: Path) -> None:

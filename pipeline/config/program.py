@@ -53,6 +53,7 @@ DECIDE_NOTHING: Mapping[str, str] = {
     "pipeline.config": "composes and reads parameters; their values decide, and count as such",
     "pipeline.device_faults": "words for a device that fails",
     "pipeline.errors": "kinds of errors",
+    "pipeline.evaluation.cost": "says how long a ranking takes, refuses one",
     "pipeline.files": "writes and hashes files",
     "pipeline.leftovers": "removes temporary files",
     "pipeline.location": "places of files",
@@ -74,10 +75,12 @@ DECIDE_NOTHING: Mapping[str, str] = {
     "pipeline.trainer.tensorboard": "shows curves",
     "pipeline.trainer.timing": "measures time",
     "pipeline.trainer.workers": "starts processes",
+    "pipeline.training.preflight": "refuses labels that do not suffice",
     "pipeline.training.run_record": "records how a training went",
     "pipeline.workspace": "places of artifacts",
     "stages.cli": "options of commands, and what they say",
     "stages.console": "speaks",
+    "stages.preflight": "refuses labels that do not suffice",
     "stages.synth": "starts processes",
 }
 """Modules, and packages with all that is in them, that pass values on, speak, or run processes; each with why."""

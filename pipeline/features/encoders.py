@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.models.checkpoint import load_strictly, read_checkpoint
-from pipeline.models.clip import ClipSpec, build_image_encoder, load_clip
+from pipeline.models.clip import ClipSpec, build_image_encoder, load_image_encoder
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.settings import ModelSettings
 
@@ -21,6 +21,7 @@ class ChosenEncoder:
         sha256: Hash of its weights; empty for random ones.
         method: That trained it; empty where none did.
         trained: Whether it is of a checkpoint, which says all about it.
+        note: What the user should know about how its weights were read; empty: nothing.
     """
 
     encoder: ImageEncoder
@@ -28,6 +29,7 @@ class ChosenEncoder:
     sha256: str
     method: str = ""
     trained: bool = False
+    note: str = ""
 
 
 def trained_encoder(folder: Path) -> ChosenEncoder:
@@ -37,11 +39,11 @@ def trained_encoder(folder: Path) -> ChosenEncoder:
         InputError: It is missing, damaged, or no encoder.
     """
     checkpoint = read_checkpoint(folder, "encoder", "ccaf-pipeline train")
-    spec = ClipSpec.from_dict(checkpoint.config["model"])
+    spec = ClipSpec.from_dict(checkpoint.field("model"))
     encoder = build_image_encoder(spec)
     weights = checkpoint.part("image_encoder")
     if "camera_embedding.cameras" in weights:
-        encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.config["camera_embedding"])
+        encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.field("camera_embedding"))
     load_strictly(encoder, weights, f"checkpoint {folder}")
     return ChosenEncoder(encoder, spec, checkpoint.sha256, str(checkpoint.config.get("method", "")), trained=True)
 
@@ -56,5 +58,5 @@ def frozen_encoder(settings: ModelSettings, seed: int) -> ChosenEncoder:
     Raises:
         InputError: The model or its weights are wrong.
     """
-    clip = load_clip(settings, seed)
-    return ChosenEncoder(clip.image_encoder, clip.spec, clip.weights_sha256)
+    loaded = load_image_encoder(settings, seed)
+    return ChosenEncoder(loaded.encoder, loaded.spec, loaded.weights_sha256, note=loaded.note)

@@ -23,7 +23,7 @@ def weights_on_disk(pretrained: str) -> Path | None:
     """The file that a value of ``model.pretrained`` stands for, if it is one of the package or of the user.
 
     Args:
-        pretrained: ``builtin:NAME``, a path, or an open_clip tag.
+        pretrained: ``builtin:NAME``, the path of a file or of a checkpoint's folder, or an open_clip tag.
 
     Returns:
         None where it is neither, and so at best a tag.
@@ -37,8 +37,8 @@ def weights_on_disk(pretrained: str) -> Path | None:
             names = ", ".join(known)
             raise InputError(f"model.pretrained: {pretrained} does not come with this package; it has {names}")
         return known[pretrained]
-    path = Path(pretrained)
-    return path if path.is_file() else None
+    places = (Path(pretrained), Path(pretrained) / "weights.safetensors")
+    return next((place for place in places if place.is_file()), None)
 
 
 def portable_name(pretrained: str | None) -> str | None:

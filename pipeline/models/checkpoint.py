@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline import __version__
+from pipeline.artifacts import read_json_artifact
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder, read_json, sha256_of_file, write_json
+from pipeline.models.checkpoint_fields import CheckpointFields
 from pipeline.ownership import refuse_foreign
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -47,6 +49,16 @@ class Checkpoint:
     config: dict[str, Any]
     sha256: str
 
+    def field(self, name: str) -> Any:
+        """A field of the configuration that must be there.
+
+        Raises:
+            InputError: It is not.
+        """
+        if name not in self.config:
+            raise InputError(f"checkpoint {self.folder} is damaged: {CONFIG_NAME} has no {name}; train it again")
+        return self.config[name]
+
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Tensors whose key begins with ``prefix.``, the prefix taken off."""
         start = f"{prefix}."
@@ -59,10 +71,8 @@ def checkpoint_files(folder: Path) -> Collection[str]:
     Raises:
         InputError: Its configuration is missing or damaged.
     """
-    config = read_json(folder / CONFIG_NAME, "checkpoint")
-    listed = config.get(FILES_KEY, _FIRST_FILES) if isinstance(config, dict) else None
-    if not isinstance(listed, list | tuple) or not all(isinstance(name, str) for name in listed):
-        raise InputError(f"checkpoint {folder} is damaged: {CONFIG_NAME} has no list of its files")
+    config = read_json_artifact(folder / CONFIG_NAME, "checkpoint", CheckpointFields)
+    listed: Collection[str] = config.plain.get(FILES_KEY, _FIRST_FILES)
     return listed
 
 
@@ -120,8 +130,8 @@ def save_checkpoint(
         write_json(temporary / CONFIG_NAME, {**config, **own})
 
 
-def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
-    """Read a checkpoint and check that it is whole.
+def read_config(folder: Path, kind: str, made_by: str) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its weights.
 
     Args:
         folder: The checkpoint's folder.
@@ -135,7 +145,22 @@ def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
         raise InputError(f"no {kind} checkpoint at {folder}: run `{made_by}` first")
     config = read_json(folder / CONFIG_NAME, f"{kind} checkpoint")
     if not isinstance(config, dict) or config.get("kind") != kind:
-        raise InputError(f"{folder} is not the checkpoint that is needed here (kind: {kind})")
+        raise InputError(f"{folder} is no {kind} checkpoint: run `{made_by}`, or name the right folder")
+    return CheckpointFields.check(config, f"{kind} checkpoint {folder / CONFIG_NAME}", f"run `{made_by}`").plain
+
+
+def read_checkpoint(folder: Path, kind: str, made_by: str) -> Checkpoint:
+    """Read a checkpoint and check that it is whole.
+
+    Args:
+        folder: The checkpoint's folder.
+        kind: The kind that is expected.
+        made_by: The command that makes such a checkpoint, for the message.
+
+    Raises:
+        InputError: It is missing, damaged, or of another kind.
+    """
+    config = read_config(folder, kind, made_by)
     try:
         digest = sha256_of_file(folder / WEIGHTS_NAME)
         if digest != config.get("weights_sha256"):

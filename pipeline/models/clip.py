@@ -1,7 +1,7 @@
 """Any open_clip model by name, with a non-square grid: the one way in which the project builds a CLIP."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -10,17 +10,11 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.convert import convert_state_dict
-from open_clip.factory import load_state_dict
-from open_clip.model import convert_to_custom_text_state_dict
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.files import sha256_of_file
-from pipeline.models.builtin import builtin_weights, weights_on_disk
-from pipeline.models.checkpoint import check_floats
+from pipeline.models.checkpoint_fields import NetworkFields
+from pipeline.models.clip_weights import ClipWeights, fit_weights, fits_input, read_clip_weights
 from pipeline.models.grids import Grid, native_grid, set_grid
 from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
 from pipeline.models.settings import ModelSettings
@@ -28,7 +22,6 @@ from pipeline.models.stem import ConvStem
 from pipeline.models.text_encoder import TextEncoder
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
-LISTED_KEYS = 12
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -70,15 +63,12 @@ class ClipSpec:
         """Inverse of :meth:`to_dict` (JSON turns tuples into lists).
 
         Raises:
-            InputError: A field is missing or unknown.
+            InputError: A field is missing, unknown or of another type.
         """
-        try:
-            fields: dict[str, Any] = {
-                key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
-            }
-            return cls(**fields)
-        except TypeError as error:
-            raise InputError(f"the model description in the checkpoint is damaged: {error}") from error
+        plain = {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
+        found = NetworkFields.check(plain, "the model description in the checkpoint", "train it again").model_dump()
+        fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in found.items()}
+        return cls(**fields)
 
 
 @dataclass
@@ -92,6 +82,7 @@ class Clip:
         tokenizer: Texts -> token numbers (B, context length).
         spec: The architecture.
         weights_sha256: Hash of the weights' file; empty for random weights.
+        note: What the user should know about how the file was read; empty: nothing.
     """
 
     image_encoder: ImageEncoder
@@ -100,6 +91,7 @@ class Clip:
     tokenizer: Tokenizer
     spec: ClipSpec
     weights_sha256: str
+    note: str = ""
 
     def freeze(self) -> "Clip":
         """Take all weights out of training: no gradients, evaluation mode."""
@@ -148,84 +140,6 @@ def _registered_name(name: str) -> str:
     return name
 
 
-def _weights_file(name: str, pretrained: str) -> Path:
-    path = weights_on_disk(pretrained)
-    if path is not None:
-        return path
-    tag = get_pretrained_cfg(name, pretrained)
-    if not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise InputError(
-            f"model.pretrained: {pretrained} is neither a file nor a pretrained tag of {name} (tags: {tags}); "
-            f"with this package come {', '.join(builtin_weights())}"
-        )
-    config = open_clip.get_model_config(name)
-    if "timm_model_name" not in config["vision_cfg"] and tag.get("quick_gelu", False) != config.get(
-        "quick_gelu", False
-    ):
-        raise InputError(
-            f"the weights {pretrained} were made with another activation than {name}: use {name}-quickgelu"
-        )
-    try:
-        return Path(download_pretrained(tag))
-    except Exception as error:  # whatever the network, the hub or the disk says
-        raise InputError(
-            f"the weights {pretrained} of {name} cannot be downloaded ({error}); "
-            f"put them on this machine and name the file in model.pretrained"
-        ) from error
-
-
-def _check_recorded_grid(path: Path, grid: tuple[int, int]) -> None:
-    """A 16x8 grid loaded as 8x16 has the right number of rows: only the record in the file can tell."""
-    if path.suffix != ".safetensors":
-        return
-    with safe_open(path, framework="pt") as file:
-        recorded = (file.metadata() or {}).get("grid")
-    if recorded is not None and recorded != f"{grid[0]}x{grid[1]}":
-        raise InputError(f"{path} holds a {recorded} position grid, the model configuration has {grid[0]}x{grid[1]}")
-
-
-def _read_weights(model: nn.Module, path: Path) -> dict[str, Tensor]:
-    """The file's tensors under the model's key names."""
-    state: dict[str, Tensor] = convert_state_dict(model, load_state_dict(str(path)))
-    if "positional_embedding" in state:
-        state = convert_to_custom_text_state_dict(state)
-    state.pop("text.transformer.embeddings.position_ids", None)  # of old transformers releases; holds nothing
-    if "logit_scale" in state:
-        state["logit_scale"] = state["logit_scale"].reshape(())
-    return state
-
-
-def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """What a file has otherwise than the model. Positions of another grid are among it: they are never guessed at."""
-    missing = [f"{key} is missing" for key in own.keys() - state.keys()]
-    unknown = [f"{key} is not the model's" for key in state.keys() - own.keys()]
-    shapes = [
-        f"{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the model"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape
-    ]
-    return sorted(missing) + sorted(unknown) + sorted(shapes)
-
-
-def _load_weights(model: nn.Module, path: Path, grid: Grid) -> None:
-    try:
-        _check_recorded_grid(path, grid)
-        state = _read_weights(model, path)
-        misfits = _misfits(model.state_dict(), state)
-        if misfits:
-            shown = "; ".join(misfits[:LISTED_KEYS])
-            rest = f"; and {len(misfits) - LISTED_KEYS} more" if len(misfits) > LISTED_KEYS else ""
-            raise InputError(f"weights {path} are of another model: {shown}{rest}")
-        check_floats(model.state_dict(), state, f"weights {path}")
-        model.load_state_dict(state, strict=True)
-    except InputError:
-        raise
-    except Exception as error:  # torch, safetensors and pickle each have their own; the user needs the reason
-        reason = " ".join(str(error).split())
-        raise InputError(f"weights {path} do not load into the model: {reason}") from error
-
-
 def _random_model(name: str, stem: str, seed: int) -> tuple[Any, ImageEncoder, Grid]:
     """open_clip's model with random weights, its image tower, and the grid of the tower's positions."""
     with torch.random.fork_rng(devices=[]), _quiet_open_clip():
@@ -239,6 +153,20 @@ def _random_model(name: str, stem: str, seed: int) -> tuple[Any, ImageEncoder, G
     return model, encoder, native_grid(model.visual, open_clip.get_model_config(name)["vision_cfg"]["image_size"])
 
 
+def _loaded_model(settings: ModelSettings, seed: int, text: bool) -> tuple[Any, ImageEncoder, Grid, ClipWeights | None]:
+    """The model with its weights for the size of the images, the encoder around its image tower, the grid."""
+    name = _registered_name(settings.name)
+    model, encoder, source = _random_model(name, settings.stem, seed)
+    weights = None if settings.pretrained is None else read_clip_weights(settings, name, text)
+    late = weights is not None and fits_input(model, weights)
+    if weights is not None and not late:
+        fit_weights(model, weights, source)
+    grid = set_grid(model.visual, source, settings.image_size, settings.stride)
+    if weights is not None and late:
+        fit_weights(model, weights, grid)
+    return model, encoder, grid, weights
+
+
 def load_clip(settings: ModelSettings, seed: int = 0) -> Clip:
     """Build a CLIP in float32 on the CPU.
 
@@ -248,26 +176,51 @@ def load_clip(settings: ModelSettings, seed: int = 0) -> Clip:
         seed: For weights that are not loaded.
 
     Raises:
-        InputError: Unknown model, tag or built-in weights, a weights file that does not fit (the keys are listed), or
-            a size or stride that the tower cannot take.
+        InputError: Unknown model, tag or built-in weights, a weights file that does not fit (the keys are listed) or
+            has no text encoder, or a size or stride that the tower cannot take.
     """
-    registered = _registered_name(settings.name)
-    model, encoder, source = _random_model(registered, settings.stem, seed)
-    text_encoder = TextEncoder(model.text)
-    digest = ""
-    if settings.pretrained is not None:
-        path = _weights_file(registered, settings.pretrained)
-        _load_weights(model, path, source)
-        digest = sha256_of_file(path)
-    grid = set_grid(model.visual, source, settings.image_size, settings.stride)
+    model, encoder, grid, weights = _loaded_model(settings, seed, text=True)
     return Clip(
         image_encoder=encoder,
-        text_encoder=text_encoder,
+        text_encoder=TextEncoder(model.text),
         logit_scale=model.logit_scale,
-        tokenizer=open_clip.get_tokenizer(registered),
+        tokenizer=open_clip.get_tokenizer(_registered_name(settings.name)),
         spec=ClipSpec.of(settings, grid),
-        weights_sha256=digest,
+        weights_sha256=weights.sha256 if weights else "",
+        note=weights.note if weights else "",
     )
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """The image encoder of a CLIP, without its text encoder.
+
+    Attributes:
+        encoder: E_v.
+        spec: Its architecture.
+        weights_sha256: Hash of the weights' file; empty for random weights.
+        note: What the user should know about how the file was read; empty: nothing.
+    """
+
+    encoder: ImageEncoder
+    spec: ClipSpec
+    weights_sha256: str
+    note: str
+
+
+def load_image_encoder(settings: ModelSettings, seed: int = 0) -> LoadedEncoder:
+    """The image encoder of :func:`load_clip`; its weights may be of a file that has no text encoder.
+
+    Args:
+        settings: See :func:`load_clip`.
+        seed: For weights that are not loaded.
+
+    Raises:
+        InputError: See :func:`load_clip`.
+    """
+    _, encoder, grid, weights = _loaded_model(settings, seed, text=False)
+    spec = ClipSpec.of(settings, grid)
+    return LoadedEncoder(encoder, spec, weights.sha256 if weights else "", weights.note if weights else "")
 
 
 def build_image_encoder(spec: ClipSpec) -> ImageEncoder:

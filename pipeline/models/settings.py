@@ -20,7 +20,8 @@ class ModelSettings(SettingsGroup):
         "ViT-B-16-quickgelu", description="Name of an open_clip model, or path of an open_clip JSON configuration."
     )
     pretrained: str | None = Field(
-        "openai", description="Weights: an open_clip tag, a file, or builtin:walker-clip; null: random weights."
+        "openai",
+        description="Weights: an open_clip tag, a file, an encoder checkpoint, or builtin:walker-clip; null: random.",
     )
     stem: Literal["patch", "conv"] = Field(
         "patch", description="Patch embedding: one convolution (patch), or a stack of 3x3 convolutions (conv)."

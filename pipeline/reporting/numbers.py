@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, ValidationError
+
+from pipeline.artifacts import Artifact, Count, Word, explain
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import PROTOCOLS
 from pipeline.files import read_json
@@ -142,23 +145,44 @@ class Numbers:
     frozen: Absent | None
 
 
+class _EntryFields(Artifact):
+    name: Word
+    meaning: str = ""
+    n_query: Count
+    n_gallery: Count
+    n_skipped: Count
+    draws: Count = 0
+
+
+class MetricsFields(Artifact):
+    """What the page reads of a metrics file besides the figures."""
+
+    protocols: dict[Word, _EntryFields]
+    reranked: dict[Word, _EntryFields] = Field(default_factory=dict)
+    dataset: Word | None = None
+    checkpoint_sha256: Word | None = None
+    bootstrap: Count | None = None
+    warnings: list[str] | None = None
+
+
 def _figure(entry: Mapping[str, Any], key: str) -> Figure:
     low, high = entry.get(f"{key}_interval") or (None, None)
     figure = Figure(entry[key], low, high, entry.get(f"{key}_sd"))
     for value in (figure.value, figure.low, figure.high, figure.spread):
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and math.isfinite(value)):
             raise ValueError(f"{key} of protocol {entry['name']} is {value!r}, not a number")
     return figure
 
 
 def _score(entry: Mapping[str, Any]) -> Score:
     return Score(
-        name=str(entry["name"]),
-        meaning=str(entry.get("meaning", "")),
-        n_query=int(entry["n_query"]),
-        n_gallery=int(entry["n_gallery"]),
-        n_skipped=int(entry["n_skipped"]),
-        draws=int(entry.get("draws", 0)),
+        name=entry["name"],
+        meaning=entry.get("meaning", ""),
+        n_query=entry["n_query"],
+        n_gallery=entry["n_gallery"],
+        n_skipped=entry["n_skipped"],
+        draws=entry.get("draws", 0),
         figures={key: _figure(entry, key) for key in METRICS},
     )
 
@@ -183,10 +207,15 @@ def read_metrics(path: Path, made_by: str) -> Metrics:
         raise InputError(f"no metrics at {path}: run `{made_by}` first")
     value = read_json(path, "metrics")
     try:
+        MetricsFields.model_validate(value)
         scores = tuple(sorted((_score(entry) for entry in value["protocols"].values()), key=_place))
         reranked = {name: _score(entry) for name, entry in value.get("reranked", {}).items()}
         config = {key: item for key, item in value.items() if key not in ("protocols", "reranked")}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ValidationError as error:
+        raise InputError(
+            f"{path} is no metrics file of ccaf-pipeline evaluate ({explain(error)}): run `{made_by}`"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no metrics file of ccaf-pipeline evaluate ({error}): run `{made_by}`") from error
     if not scores:
         raise InputError(f"{path} holds no protocol: run `{made_by}`")

@@ -90,6 +90,31 @@ def check_data_set(inputs: Inputs) -> None:
             )
 
 
+_READ_OF = {
+    "prompts": (
+        "model", "clip_sha256", "seed", "version", "images", "identities", "clothes_source", "clothes_classes",
+        "images_without_clothes_class",
+    ),
+    "encoder": ("model", "clip_sha256", "seed", "version", "clothes_feature_minimisation"),
+}  # fmt: skip
+"""Fields of a checkpoint's configuration that the page shows."""
+
+
+def check_runs(inputs: Inputs) -> None:
+    """Refuse a checkpoint whose configuration lacks what the page shows.
+
+    Raises:
+        InputError: It does.
+    """
+    for kind, run in (("prompts", inputs.prompts), ("encoder", inputs.encoder)):
+        missing = [] if isinstance(run, Absent) else [name for name in _READ_OF[kind] if name not in run.config]
+        if missing:
+            raise InputError(
+                f"the configuration of the {kind} checkpoint is damaged (no {', '.join(missing)}): "
+                f"run `ccaf-pipeline train`"
+            )
+
+
 def mismatches(inputs: Inputs) -> tuple[str, ...]:
     """Sentences about parts that were not made from one another, for the top of the page."""
     shards = inputs.reader.record_sha256

@@ -15,7 +15,7 @@ from pipeline.location import Place, locate
 from pipeline.parsing import quality
 from pipeline.reporting.plots import histogram
 from pipeline.shards.reader import NO_ID, ShardIds, ShardReader
-from pipeline.shards.schema import QUARANTINE_NAME
+from pipeline.shards.schema import QUARANTINE_NAME, QUARANTINE_SCHEMA
 from pipeline.storage import local_copy
 
 EXAMPLES = 3
@@ -134,9 +134,14 @@ def list_quarantine(folder: Place) -> list[dict[str, str]]:
     place = locate(folder) / QUARANTINE_NAME
     try:
         with local_copy(place) as path:
-            rows: list[dict[str, str]] = pq.read_table(path, columns=["image_id", "reason", "detail"]).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
+            table = pq.read_table(path)
+            table.validate(full=True)
+    except (OSError, pa.ArrowException) as error:
         raise InputError(f"quarantine table {place} cannot be read ({error}): run ccaf-pipeline parse") from error
+    if not table.schema.equals(QUARANTINE_SCHEMA):
+        names = ", ".join(f"{field.name} ({field.type})" for field in QUARANTINE_SCHEMA)
+        raise InputError(f"quarantine table {place} has other columns than {names}: run ccaf-pipeline parse")
+    rows: list[dict[str, str]] = table.select(["image_id", "reason", "detail"]).to_pylist()
     return rows
 
 

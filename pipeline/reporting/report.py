@@ -5,7 +5,15 @@ from pathlib import Path
 
 from pipeline.features.feature_set import FeatureSet
 from pipeline.reporting.numbers import METRICS, Absent, Metrics, make_numbers
-from pipeline.reporting.origin import Inputs, check_data_set, clothes_sentence, mismatches, provenance, what_ran
+from pipeline.reporting.origin import (
+    Inputs,
+    check_data_set,
+    check_runs,
+    clothes_sentence,
+    mismatches,
+    provenance,
+    what_ran,
+)
 from pipeline.reporting.overview import make_overview
 from pipeline.reporting.page import Curves, Page, Recipe, Tile
 from pipeline.reporting.ranked import RankedGalleries, choose_protocol, make_galleries, rank_queries, read_per_query
@@ -97,6 +105,7 @@ def make_page(
         InputError: The inputs are of different data sets, or one of them is damaged.
     """
     check_data_set(inputs)
+    check_runs(inputs)
     protocol = choose_protocol([score.name for score in inputs.metrics.scores])
     overview = make_overview(inputs.reader, no_person_ids)
     ranked: RankedGalleries | Absent

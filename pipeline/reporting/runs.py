@@ -1,6 +1,7 @@
 """What a training stage left: its checkpoint's configuration and the curves of its losses."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.errors import InputError
-from pipeline.files import read_json
-from pipeline.models.checkpoint import CONFIG_NAME
+from pipeline.limited_reading import read_limited
+from pipeline.models.checkpoint import read_config
 from pipeline.reporting.plots import curve
 from pipeline.trainer.curves import CURVES_NAME
 
 EPOCH = "epoch"
+MOST_CURVES_BYTES = 64 << 20
+"""A row has a few hundred bytes, and there is one for each epoch."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +68,15 @@ def read_run(folder: Path, kind: str, made_by: str) -> Run:
     Raises:
         InputError: It is missing, damaged, or of another kind.
     """
-    if not (folder / CONFIG_NAME).is_file():
-        raise InputError(f"no {kind} checkpoint at {folder}: run `{made_by}` first")
-    config = read_json(folder / CONFIG_NAME, f"{kind} checkpoint")
-    if not isinstance(config, dict) or config.get("kind") != kind:
-        raise InputError(f"{folder} is no {kind} checkpoint: run `{made_by}`, or name the right folder")
+    config = read_config(folder, kind, made_by)
     epochs, curves = _read_curves(folder / CURVES_NAME, made_by)
     return Run(folder, config, epochs, curves)
 
 
 def _read_curves(path: Path, made_by: str) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
     try:
-        with path.open(newline="") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
+        text = read_limited(path, MOST_CURVES_BYTES).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         columns = {name: tuple(float(row[name]) for row in rows) for name in (rows[0] if rows else {})}
     except (OSError, UnicodeDecodeError, ValueError, TypeError, csv.Error) as error:
         raise InputError(f"curves {path} cannot be read ({error}): run `{made_by}` again") from error

@@ -1,23 +1,24 @@
 """A local copy of a shard folder as one memory-mapped Arrow file, for random access in microseconds.
 
 Parquet must decode a whole row group to give one row. The copy is built once, bound to the hash of the record, and
-safe when several processes build it at the same time: one builds, the others wait and use it.
+safe when several processes build it at the same time: one builds, the others wait and use it. While it is built, the
+bytes of every shard are held against the hash in the record: no damaged shard gets into a copy, and decoded pixels are
+made from the copy.
 """
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, WorkError
-from pipeline.files import atomic_file, locked, sha256_of_value
+from pipeline.files import atomic_file, locked, sha256_of_file, sha256_of_value
 from pipeline.location import Location, Place, locate
 from pipeline.ownership import remove_listed
 from pipeline.shards.record import Record
-from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA
+from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, check_columns
 from pipeline.storage import local_copy
 
 CACHE_VARIABLE = "CCAF_CACHE"
@@ -66,18 +67,40 @@ def remove_copies(shards: Place, folder: Path) -> None:
         remove_listed(folder, copies)
 
 
-def _write(paths: Sequence[Location], target: Path) -> None:
+def _check_hash(path: Path, place: Location, expected: str) -> None:
+    found = sha256_of_file(path)
+    if found != expected:
+        raise InputError(
+            f"shard {place} is damaged: its SHA-256 is {found[:12]}…, its record says {expected[:12]}…; run the same "
+            f"ccaf-pipeline parse command again, which makes damaged shards anew"
+        )
+
+
+def _write(shards: Location, record: Record, target: Path) -> None:
+    """Copy all shards, each of which is hashed just before it is read: what is copied comes out of the page cache.
+
+    Raises:
+        InputError: A shard's bytes are not those of the record, or it has other columns.
+    """
     with (
         atomic_file(target) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, CACHE_SCHEMA) as writer,
     ):
-        for place in paths:
-            with local_copy(place) as path, pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
-                for group in range(parquet.metadata.num_row_groups):
-                    rows = _rows_at_once(parquet.metadata.row_group(group))
-                    for batch in parquet.iter_batches(batch_size=rows, row_groups=[group]):
-                        writer.write_batch(batch.select(SHARD_SCHEMA.names).cast(CACHE_SCHEMA))
+        for shard in record.shards:
+            place = shards / shard.name
+            with local_copy(place) as path:
+                _check_hash(path, place, shard.sha256)
+                _copy_rows(path, place, writer)
+
+
+def _copy_rows(path: Path, place: Location, writer: pa.ipc.RecordBatchFileWriter) -> None:
+    with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
+        check_columns(parquet.schema_arrow, str(place))
+        for group in range(parquet.metadata.num_row_groups):
+            rows = _rows_at_once(parquet.metadata.row_group(group))
+            for batch in parquet.iter_batches(batch_size=rows, row_groups=[group]):
+                writer.write_batch(batch.select(SHARD_SCHEMA.names).cast(CACHE_SCHEMA))
 
 
 def _rows_at_once(group: pq.RowGroupMetaData) -> int:
@@ -111,7 +134,7 @@ def open_cache(shards: Location, record: Record, folder: Path) -> Path:
         folder: Where copies are kept.
 
     Raises:
-        InputError: A shard cannot be read as Parquet.
+        InputError: A shard cannot be read as Parquet, has other columns, or other bytes than the record says.
         WorkError: The copy cannot be written (no space, no permission); or a remote file system does not answer.
     """
     target = folder / f"{_prefix(shards)}{record.sha256[:32]}.arrow"
@@ -123,8 +146,8 @@ def open_cache(shards: Location, record: Record, folder: Path) -> Path:
             if not target.is_file():
                 _remove_stale(folder, shards)
                 _check_room(folder, shards, sum(shard.bytes for shard in record.shards))
-                _write([shards / shard.name for shard in record.shards], target)
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+                _write(shards, record, target)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"shards in {shards} cannot be read: {error}; run ccaf-pipeline parse --verify") from error
     except OSError as error:
         raise WorkError(

@@ -9,7 +9,6 @@ a killed process had finished is kept, and the next one goes on from there.
 
 import hashlib
 import io
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts import Artifact, Count, read_json_artifact
 from pipeline.errors import BadImageError, InputError, WorkError
 from pipeline.files import locked, sha256_of_value, sync_folder, write_json
 from pipeline.images import Mask, RgbImage, resize_image
@@ -266,16 +266,23 @@ def _header(shape: tuple[int, ...]) -> bytes:
     return stream.getvalue()
 
 
+class _Note(Artifact):
+    """How far a build has come."""
+
+    images: Count
+    views: list[str]
+
+
 def _done_before(progress: Path, files: PixelFiles, views: Sequence[View], size: int) -> int:
     """Images that an interrupted build had rendered and synced, of all of ``views``."""
     try:
-        note = json.loads(progress.read_text())
-        done, known = int(note["images"]), set(note["views"])
-    except (OSError, ValueError, KeyError, TypeError):
+        note = read_json_artifact(progress, "note of a build", _Note)
+    except InputError:  # there is none, or it is damaged: the build is begun anew
         return 0
+    done, known = note.images, set(note.views)
     partials = [_partial(files.path(view)) for view in views]
     whole = all(path.is_file() and path.stat().st_size == size for path in partials)
-    return done if whole and set(views) <= known and 0 <= done <= len(files.rows) else 0
+    return done if whole and set(views) <= known and done <= len(files.rows) else 0
 
 
 def _build(

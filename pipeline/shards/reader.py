@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.images import LabelMap, Mask, RgbImage, decode_image, decode_label_map, decode_mask
 from pipeline.location import Location, Place, locate
-from pipeline.shards.cache import default_cache_folder, open_cache
+from pipeline.shards.cache import CACHE_SCHEMA, default_cache_folder, open_cache
 from pipeline.shards.record import Record, check_files, read_record
-from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, Provenance
+from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, Provenance, check_columns
 from pipeline.storage import open_input
 
 NO_ID = -1
@@ -90,7 +90,14 @@ class _MappedCopy:
     """The memory-mapped local copy."""
 
     def __init__(self, path: Path, images: int) -> None:
-        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        try:
+            self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            self._table.validate(full=True)  # of pictures, only where each begins: none leads out of the file
+            fits = self._table.schema.equals(CACHE_SCHEMA)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} cannot be read ({error}): delete that file and try again") from error
+        if not fits:
+            raise InputError(f"{path} has not the columns of a local copy: delete that file and try again")
         if self._table.num_rows != images:
             raise InputError(
                 f"{path} has {self._table.num_rows} images, the record of its shards {images}: "
@@ -117,6 +124,13 @@ def _open_shard(place: Location) -> Iterator[pq.ParquetFile]:
         raise InputError(f"shard {place} cannot be read ({error}): run ccaf-pipeline parse --verify") from error
 
 
+def _check_texts(table: pa.Table, place: Location) -> None:
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise InputError(f"shard {place} holds values that are none ({error}): run ccaf-pipeline parse") from error
+
+
 class _RowGroups:
     """The Parquet files themselves: a row group is read for one picture, the last one is kept."""
 
@@ -125,6 +139,7 @@ class _RowGroups:
         groups: list[tuple[Location, int, int]] = []
         for path in paths:
             with _open_shard(path) as parquet:
+                check_columns(parquet.schema_arrow, str(path))
                 metadata = parquet.metadata
             groups += [(path, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
         self._groups = groups
@@ -137,6 +152,7 @@ class _RowGroups:
         for path in self._paths:
             with _open_shard(path) as parquet:
                 tables.append(parquet.read(columns=names).replace_schema_metadata(None))
+                _check_texts(tables[-1], path)
         return pa.concat_tables(tables)
 
     def encoded(self, index: int, column: str) -> bytes:
@@ -149,6 +165,14 @@ class _RowGroups:
             self._kept = kept
         start = int(self._ends[position - 1]) if position else 0
         return bytes(kept[1][column][int(index) - start].as_buffer())
+
+
+def _check_origin(record: Record, metadata: Provenance, place: Location) -> None:
+    if record.dataset != metadata.dataset:
+        raise InputError(
+            f"shard {place} is of data set {metadata.dataset}, its record says {record.dataset}: "
+            f"run the same ccaf-pipeline parse command again"
+        )
 
 
 class ShardReader:
@@ -178,6 +202,8 @@ class ShardReader:
             raise InputError(f"the shards in {self.folder} hold no image; see quarantine.parquet there for the reasons")
         with _open_shard(paths[0]) as parquet:
             self.metadata = Provenance.from_metadata(parquet.schema_arrow.metadata or {}, str(paths[0]))
+            check_columns(parquet.schema_arrow, str(paths[0]))
+        _check_origin(self.record, self.metadata, paths[0])
         self._pictures: _Pictures
         if copy:
             cache_folder = cache or default_cache_folder(self.folder)

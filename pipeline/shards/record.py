@@ -10,14 +10,20 @@ shards' content, which the record's hash identifies.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Self
 
+from pydantic import Field, model_validator
+
+from pipeline.artifacts import Artifact, Count, FileName, Sha256, Word, read_json_artifact
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.location import Location, Place, locate
 from pipeline.shards.making.writer import LIBRARIES, ShardEntry
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME, SHARD_PATTERN
 from pipeline.storage import is_file, list_names, list_sizes, read_json, write_json
+
+REPAIR = "run the same ccaf-pipeline parse command again"
+"""What mends a folder whose record is damaged."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,51 @@ class Record:
     timings: dict[str, Any]
     sha256: str
     facts: dict[str, Any] | None = None
+
+
+class _Counts(Artifact):
+    images: Count
+    quarantined: Count
+    shards: Count
+    bytes: Count
+    splits: dict[Word, Count]
+    flags: dict[Word, Count]
+    reasons: dict[Word, Count]
+
+
+class _Shard(Artifact):
+    name: Annotated[FileName, Field(pattern=r"\Apart-\d{5,}-of-\d{5,}\.parquet\z")]
+    rows: Count
+    bytes: Count
+    sha256: Sha256
+    sources_sha256: Word
+
+
+class RecordArtifact(Artifact):
+    """The fields of a record that the program uses; they must agree with each other."""
+
+    fingerprint: Word
+    dataset: Word
+    parameters: dict[str, Any]
+    versions: dict[Word, Word]
+    counts: _Counts
+    shards: list[_Shard]
+    timings: dict[str, Any]
+    facts: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        sums = {
+            "images": sum(shard.rows for shard in self.shards),
+            "shards": len(self.shards),
+            "quarantined": sum(self.counts.reasons.values()),
+        }
+        for name, value in sums.items():
+            if getattr(self.counts, name) != value:
+                raise ValueError(f"counts.{name} is {getattr(self.counts, name)}, but its parts sum up to {value}")
+        if len({shard.name for shard in self.shards}) < len(self.shards):
+            raise ValueError("shards: a name stands twice")
+        return self
 
 
 def _without(value: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -157,14 +208,18 @@ def read_record(folder: Place) -> Record:
         begun = is_file(folder / PLAN_NAME) or list_names(folder, SHARD_PATTERN)
         state = "they were begun but not finished" if begun else "none there"
         raise InputError(f"no finished shards in {folder} ({state}): run ccaf-pipeline parse")
-    value = read_json(path, "shard record")
-    try:
-        return Record(
-            **{**value, "shards": tuple(ShardFile(**item) for item in value["shards"])},
-            sha256=sha256_of_value(_without(value, "timings", "facts")),
-        )
-    except (TypeError, KeyError) as error:
-        raise InputError(f"shard record {path} is damaged ({error}): run ccaf-pipeline parse") from error
+    found = read_json_artifact(path, "shard record", RecordArtifact, repair=REPAIR)
+    return Record(
+        fingerprint=found.fingerprint,
+        dataset=found.dataset,
+        parameters=found.parameters,
+        versions=found.versions,
+        counts=found.counts.model_dump(),
+        shards=tuple(ShardFile(**shard.model_dump()) for shard in found.shards),
+        timings=found.timings,
+        sha256=sha256_of_value(_without(found.plain, "timings", "facts")),
+        facts=found.facts,
+    )
 
 
 def check_files(folder: Place, record: Record) -> list[Location]:

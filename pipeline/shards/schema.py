@@ -7,13 +7,21 @@ bound to, written first) and ``_record.json`` (what it holds, written last: a fo
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
+from pydantic import Field, model_validator
 
+from pipeline.artifacts import Artifact, Word
 from pipeline.datasets.manifest import MANIFEST_SCHEMA
 from pipeline.errors import InputError
+from pipeline.json_text import decode_json, decode_text
 from pipeline.parsing.masks import Fill
+
+MOST_LABELS = 256
+"""Of a label scheme: a label map holds bytes."""
+SHOWN_COLUMNS = 3
+"""Of the columns that are wrong, an error names so many."""
 
 SCHEMA_VERSION = 3
 """Raised whenever the same manifest and parameters would give other bytes; it is part of the fingerprint."""
@@ -53,6 +61,35 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("detail", pa.string(), nullable=False),  # one sentence for a person
     ]
 )
+
+
+def check_columns(schema: pa.Schema, where: str) -> None:
+    """Check that a shard has the columns of a shard; ``where`` names the file in errors.
+
+    Raises:
+        InputError: A column is missing, has another type, or may hold nulls where none may be.
+    """
+    if schema.equals(SHARD_SCHEMA):
+        return
+    wrong = []
+    for field in SHARD_SCHEMA:
+        position = schema.get_field_index(field.name)  # -1 as well where the name stands twice
+        found = schema.field(position) if position >= 0 else None
+        if found is None:
+            wrong.append(f"no column {field.name}")
+        elif not found.equals(field):
+            wrong.append(f"column {field.name} is {_describe(found)}, not {_describe(field)}")
+    extra = [name for name in schema.names if name not in SHARD_SCHEMA.names]
+    wrong += [f"unknown column {name}" for name in extra] or ([] if wrong else ["the columns are in another order"])
+    raise InputError(
+        f"shard {where} has not the columns of a shard ({'; '.join(wrong[:SHOWN_COLUMNS])}): "
+        f"run ccaf-pipeline parse --overwrite"
+    )
+
+
+def _describe(field: pa.Field) -> str:
+    return f"{field.type}{'' if field.nullable else ' without nulls'}"
+
 
 _PREFIX = "ccaf."
 SHARD_KEY = _PREFIX + "shard"
@@ -111,21 +148,51 @@ class Provenance:
         """Read back what :meth:`to_metadata` wrote; ``where`` names the file in errors.
 
         Raises:
-            InputError: A key is missing, or the schema version is not this program's.
+            InputError: A key is missing or of another form, or the schema version is not this program's.
         """
-        found: dict[str, Any] = {}
-        for field in fields(cls):
-            value = metadata.get((_PREFIX + field.name).encode())
-            if value is None:
-                raise InputError(
-                    f"{where} has no {_PREFIX}{field.name} in its metadata: it is no shard of ccaf-pipeline"
-                )
-            found[field.name] = value.decode() if field.type in (str, Fill) else json.loads(value)
-        if found["schema_version"] != SCHEMA_VERSION:
+        return cls(**_read_values(cls, metadata, where))
+
+
+class _ProvenanceArtifact(Artifact):
+    """What the metadata of a shard must hold, with its types."""
+
+    schema_version: int
+    dataset: Word
+    parser: Word
+    parser_settings: dict[str, Any]
+    weights_sha256: Word  # as the parser says; one of another package may have a hash of another kind
+    label_scheme: Word
+    labels: Annotated[list[Word], Field(min_length=1, max_length=MOST_LABELS)]
+    clothes_labels: list[Word]
+    fill: Fill
+    dilate: Annotated[int, Field(ge=0, lt=2**31)]
+    fill_holes: bool
+    fingerprint: Word
+
+    @model_validator(mode="after")
+    def _labels_agree(self) -> Self:
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels: a name stands twice")
+        unknown = [name for name in self.clothes_labels if name not in self.labels]
+        if unknown:
+            raise ValueError(f"clothes_labels: {unknown[0]!r} is not among the labels")
+        return self
+
+
+def _read_values(kind: type[Provenance], metadata: Mapping[bytes, bytes], where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(kind):
+        key = _PREFIX + field.name
+        value = metadata.get(key.encode())
+        if value is None:
+            raise InputError(f"{where} has no {key} in its metadata: it is no shard of ccaf-pipeline")
+        read = decode_text if field.type in (str, Fill) else decode_json
+        found[field.name] = read(value, f"{key} of {where}")
+        if field.name == "schema_version" and found[field.name] != SCHEMA_VERSION:
             raise InputError(
-                f"{where} has schema version {found['schema_version']}, this program reads {SCHEMA_VERSION}: "
+                f"{where} has schema version {found[field.name]}, this program reads {SCHEMA_VERSION}: "
                 f"run ccaf-pipeline parse --overwrite"
             )
-        for name in ("labels", "clothes_labels"):
-            found[name] = tuple(found[name])
-        return cls(**found)
+    repair = "run ccaf-pipeline parse --overwrite"
+    values = _ProvenanceArtifact.check(found, f"metadata of {where}", repair).model_dump()
+    return {**values, "labels": tuple(values["labels"]), "clothes_labels": tuple(values["clothes_labels"])}

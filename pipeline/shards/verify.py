@@ -52,7 +52,7 @@ def check_shard(folder: Place, shard: ShardFile, fingerprint: str) -> tuple[Shar
             entry = replace(describe_shard(path), name=shard.name)
             with pq.ParquetFile(path) as parquet:
                 return entry, list(_check_content(parquet, shard.name, fingerprint))
-    except (OSError, pa.ArrowException, InputError, KeyError, ValueError) as error:
+    except (OSError, pa.ArrowException, InputError, ValueError) as error:
         return None, [f"{shard.name}: cannot be read ({error})"]
 
 

@@ -14,11 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from pipeline.artifacts import Artifact, Word, read_json_artifact
 from pipeline.config.deciding import Kind
 from pipeline.errors import InputError
-from pipeline.files import read_json, write_json
+from pipeline.files import write_json
 from pipeline.studies.steps import Step
 
 NOTE_SUFFIX = ".step.json"
@@ -41,6 +44,16 @@ class Note:
     output: str
     seconds: float
     code: str
+
+
+class _NoteFields(Artifact):
+    kind: Word
+    fingerprint: Word
+    made_of: dict[str, Any]
+    code: Word
+    inputs: dict[Word, Word]
+    output: Word
+    seconds: Annotated[float, Field(ge=0)]
 
 
 def note_path(folder: Path, step: Step) -> Path:
@@ -80,16 +93,14 @@ def read_note(path: Path, step: Step, inputs: Mapping[str, str], any_code: bool 
         any_code: Whether a note counts that another version of the program made.
     """
     try:
-        found: Any = read_json(path, "note")
-        if any_code:
-            same = found["kind"] == step.kind and found["made_of"] == dict(step.made_of)
-        else:
-            same = found["fingerprint"] == step.fingerprint
-        if same and found["inputs"] == dict(inputs):
-            return Note(str(found["output"]), float(found["seconds"]), str(found["code"]))
-    except (InputError, KeyError, TypeError, ValueError):  # of another version, or damaged: the step is done again
-        pass
-    return None
+        found = read_json_artifact(path, "note", _NoteFields)
+    except InputError:  # of another version, or damaged: the step is done again
+        return None
+    if any_code:
+        same = found.kind == step.kind and found.made_of == dict(step.made_of)
+    else:
+        same = found.fingerprint == step.fingerprint
+    return Note(found.output, found.seconds, found.code) if same and found.inputs == dict(inputs) else None
 
 
 def _ends_of(steps: Mapping[str, Step]) -> dict[str, frozenset[str]]:

@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline.artifacts import Artifact, Word, explain
 from pipeline.errors import InputError
 from pipeline.files import read_json, sha256_of_value
 from pipeline.studies.rows import Plan, Row
@@ -109,19 +112,49 @@ def order_protocols(found: Sequence[str], wanted: Sequence[str] | None) -> list[
     return chosen or sorted(found, key=lambda name: not is_cloth_changing(name))
 
 
+class _Figures(Artifact):
+    rank1: float
+    mAP: float  # noqa: N815  (the metric's name in the file)
+
+
+class _MetricsFields(Artifact):
+    protocols: Annotated[dict[Word, _Figures], Field(min_length=1)]
+
+
+class _Headline(Artifact):
+    chance: float
+    mAP: float | None = None  # noqa: N815
+    accuracy: float | None = None
+
+    @property
+    def value(self) -> float:
+        """Its own figure: a mean average precision, or an accuracy."""
+        found = self.accuracy if self.mAP is None else self.mAP
+        assert found is not None, "checked when it was read"
+        return found
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if self.mAP is None and self.accuracy is None:
+            raise ValueError("neither mAP nor accuracy")
+        return self
+
+
+class _LeakageFields(Artifact):
+    headline: dict[Word, _Headline]
+
+
 def read_protocols(path: Path) -> dict[str, dict[str, float]]:
     """Figures by protocol of a metrics file.
 
     Raises:
         InputError: It is missing or of another form.
     """
-    found = read_json(path, "metrics")
     try:
-        return {
-            name: {metric: float(entry[metric]) for metric in METRICS} for name, entry in found["protocols"].items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"metrics {path} are not what ccaf-pipeline evaluate writes: {error!r}") from None
+        found = _MetricsFields.model_validate(read_json(path, "metrics"))
+    except ValidationError as error:
+        raise InputError(f"metrics {path} are not what ccaf-pipeline evaluate writes: {explain(error)}") from None
+    return {name: {metric: getattr(entry, metric) for metric in METRICS} for name, entry in found.protocols.items()}
 
 
 def read_leakage(path: Path) -> dict[str, tuple[float, float]]:
@@ -130,14 +163,11 @@ def read_leakage(path: Path) -> dict[str, tuple[float, float]]:
     Raises:
         InputError: It is missing or of another form.
     """
-    found = read_json(path, "leakage")
     try:
-        return {
-            name: (float(entry["mAP"] if "mAP" in entry else entry["accuracy"]), float(entry["chance"]))
-            for name, entry in found["headline"].items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"leakage {path} is not what ccaf-pipeline leakage writes: {error!r}") from None
+        found = _LeakageFields.model_validate(read_json(path, "leakage"))
+    except ValidationError as error:
+        raise InputError(f"leakage {path} is not what ccaf-pipeline leakage writes: {explain(error)}") from None
+    return {name: (entry.value, entry.chance) for name, entry in found.headline.items()}
 
 
 def _values_of(plan: Plan, row: Row, notes: Mapping[str, Note]) -> dict[tuple[str, str], dict[int, float]]:

@@ -19,6 +19,7 @@ from pipeline.trainer.distributed import share_weights
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import GradientMaker
 from pipeline.trainer.state_files import BEST_NAME
+from pipeline.trainer.state_values import StateValues
 from pipeline.trainer.states import SavedState, StateFolder
 from pipeline.trainer.task import BatchT, FeaturesT, LabelsT, Plan, Task
 from pipeline.trainer.timing import PhaseTimer, Timings
@@ -282,14 +283,16 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
         self._read(state)
 
     def _read(self, state: SavedState) -> None:
-        values = state.values
-        self.epoch, self.step, self.done = int(values["epoch"]), int(values["step"]), int(values["done"])
+        values = StateValues.check(
+            state.values, f"training state {state.folder}", f"remove {state.folder} to start anew"
+        )
+        self.epoch, self.step, self.done = values.epoch, values.step, values.done
         self.saved_steps = self.done
-        self.sums = LossSums.from_state(values["sums"])
-        self.result.curves = list(values["curves"])
-        self.result.timings = list(values["timings"])
-        self.result.validations = list(values["validations"])
-        self.result.best = values["best"]
-        self.best_file = state.folder / BEST_NAME if values["best"] is not None else None
-        self.spent = dict(values["spent"])
-        self.engine.precision.load_state(values["scaler"])
+        self.sums = LossSums.from_state(values.sums.model_dump())
+        self.result.curves = list(values.curves)
+        self.result.timings = list(values.timings)
+        self.result.validations = list(values.validations)
+        self.result.best = values.best
+        self.best_file = state.folder / BEST_NAME if values.best is not None else None
+        self.spent = dict(values.spent)
+        self.engine.precision.load_state(dict(values.scaler))

@@ -10,13 +10,15 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
+from pydantic import model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline.artifacts import Artifact, FileName, Sha256
 from pipeline.errors import InputError, WorkError
 from pipeline.files import DiskError, atomic_folder, read_json, sha256_of_file, write_json
 from pipeline.models.checkpoint import check_floats
@@ -111,6 +113,22 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
+
+
+class _StateFields(Artifact):
+    """What every state says of itself; the loop's own values are checked by the loop."""
+
+    format: int
+    fingerprint: str
+    config: dict[str, Any]
+    sha256: dict[FileName, Sha256]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        missing = {WEIGHTS_NAME, OPTIMIZER_NAME} - self.sha256.keys()
+        if missing:
+            raise ValueError(f"sha256: no hash of {', '.join(sorted(missing))}")
+        return self
 
 
 class StateFolder:
@@ -217,10 +235,11 @@ class StateFolder:
                 f"({_difference(values.get('config'), self._config)}): give those again to go on with it, or "
                 f"{self._start_anew()}"
             )
-        for name, digest in values.get("sha256", {}).items():
-            if not (folder / name).is_file() or sha256_of_file(folder / name) != digest:
+        found = _StateFields.check(values, f"training state {folder / STATE_NAME}", self._start_anew())
+        for file, digest in found.sha256.items():
+            if not (folder / file).is_file() or sha256_of_file(folder / file) != digest:
                 raise InputError(
-                    f"training state {folder} is damaged: {name} is not what was saved; {self._start_anew()}"
+                    f"training state {folder} is damaged: {file} is not what was saved; {self._start_anew()}"
                 )
         tell(f"going on from {folder}")
         return SavedState(folder, values)

@@ -1,20 +1,23 @@
 """What CLIP pre-training reads: all captioned images in memory, the values of their factors, and the phrases."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
+from pipeline.artifacts import Artifact, Word
 from pipeline.datasets.walkers.writer import CLOTHES_FACTORS_KEY, PHRASES_KEY, PRETRAIN_NAME
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage, decode_image
+from pipeline.json_text import decode_json
 from pipeline.models.preprocess import normalise, resize_image
 from pipeline.trainer.task import Epoch
 from pipeline.training.settings import PretrainSettings
@@ -97,6 +100,29 @@ def _read_table(path: Path) -> pa.Table:
     return table
 
 
+class _Factors(Artifact):
+    phrases: Annotated[dict[Word, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
+    clothes: list[Word]
+
+
+def _read_factors(table: pa.Table, path: Path) -> _Factors:
+    """The phrases of the factors, each of which has a column of whole numbers; no picture or caption is missing."""
+    found = {
+        name: decode_json(table.schema.metadata[key], f"{key.decode()} in the metadata of {path}")
+        for name, key in (("phrases", PHRASES_KEY), ("clothes", CLOTHES_FACTORS_KEY))
+    }
+    factors = _Factors.check(found, f"metadata of {path}", "make it again with `ccaf-pipeline synth`")
+    kinds = {"image": pa.types.is_binary, **dict.fromkeys(CAPTION_KINDS, pa.types.is_string)}
+    for name, fits in {**kinds, **dict.fromkeys(factors.phrases, pa.types.is_integer)}.items():
+        column = table[name] if table.column_names.count(name) == 1 else None
+        if column is None or not fits(column.type) or column.null_count:
+            raise InputError(
+                f"{path}: column {name} is missing, of another type or has nulls: make it again with "
+                f"`ccaf-pipeline synth`"
+            )
+    return factors
+
+
 def _decode(data: bytes, row: int, path: Path, size: tuple[int, int]) -> RgbImage:
     try:
         return resize_image(decode_image(data), size)
@@ -116,9 +142,9 @@ def read_captioned_images(folder: Path, size: tuple[int, int]) -> CaptionedImage
     """
     path = folder / PRETRAIN_NAME
     table = _read_table(path)
-    clothes = set(json.loads(table.schema.metadata[CLOTHES_FACTORS_KEY]))
-    phrases = json.loads(table.schema.metadata[PHRASES_KEY])
-    factors = tuple(FactorPhrases(name, name in clothes, tuple(texts)) for name, texts in phrases.items())
+    about = _read_factors(table, path)
+    clothes = set(about.clothes)
+    factors = tuple(FactorPhrases(name, name in clothes, tuple(texts)) for name, texts in about.phrases.items())
     images = torch.empty(table.num_rows, *size, 3, dtype=torch.uint8)
     for row, data in enumerate(table["image"]):
         images[row] = torch.from_numpy(_decode(data.as_py(), row, path, size))

@@ -12,12 +12,13 @@ from typer.core import TyperGroup
 
 from pipeline import __version__
 from pipeline.device_faults import describe_fault, is_device_fault, is_out_of_memory
-from pipeline.errors import PipelineError, WorkError
+from pipeline.errors import PipelineError, WorkError, one_line
 from pipeline.files import full_disk
 from pipeline.stopping import StopRequest, termination_as_interruption
 from stages.cli import (
     ablate,
     datasets,
+    dvc_paths,
     evaluate,
     extract,
     figures,
@@ -76,6 +77,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     },
     "Studies": {
         "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
+        "dvc-paths": Command("Refuse a ~ that DVC would misread (a stage of dvc.yaml).", dvc_paths.command),
     },
 }
 
@@ -147,7 +149,7 @@ def _run(arguments: list[str] | None, termination: StopRequest) -> int:
         code = typer.main.get_command(app).main(args=arguments, prog_name="ccaf-pipeline", standalone_mode=False)
         sys.stdout.flush()
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         _let_go_of_output()  # whoever read the output has seen enough

@@ -137,7 +137,7 @@ def _verify(context: Context, out: "Location", workers: int) -> None:
 
 def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
     """Say what was done and what to do next; too many bad images are a failure, after everything was written."""
-    from stages.parse import check_bad, quarantine_examples
+    from stages.parse import check_bad
 
     console, record, timings = context.console, result.record, result.timings
     counts = record.counts
@@ -153,7 +153,7 @@ def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
         )
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["reasons"].items()))
     lines.append(f"quarantined {bad} ({100 * share:.2f}%)" + (f": {reasons}" if bad else ""))
-    examples = quarantine_examples(result.folder) if bad else {}
+    examples = _quarantine_examples(result.folder) if bad else {}
     for reason, (image_id, detail) in examples.items():
         number = counts["reasons"][reason]
         lines.append(f"  {reason}: {number} image{'s' if number > 1 else ''}, such as {image_id}: {detail}")
@@ -173,3 +173,17 @@ def _conclude(context: Context, result: "JobResult", shards: list[str]) -> None:
     check_bad(context.parameters, result)
     console.say(f"look at the masks: ccaf-pipeline inspect {shlex.quote(str(result.folder))}")
     context.say_next("train", *shards)
+
+
+def _quarantine_examples(folder: "Location") -> dict[str, tuple[str, str]]:
+    """For each reason of the quarantine table its first image and the sentence that says why, by reason.
+
+    Raises:
+        InputError: The table is missing or damaged.
+    """
+    from pipeline.reporting.overview import list_quarantine
+
+    examples: dict[str, tuple[str, str]] = {}
+    for row in list_quarantine(folder):
+        examples.setdefault(row["reason"], (row["image_id"], row["detail"]))
+    return dict(sorted(examples.items()))

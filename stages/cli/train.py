@@ -54,9 +54,11 @@ def command(
     interrupted. Stage 1 uses one process.
     """
     from pipeline.trainer.epochs import has_state
+    from pipeline.training.preflight import Obstacles
     from pipeline.training.run_record import state_folder
     from stages import encoder_run as encoder_recipe
     from stages import prompts as prompts_recipe
+    from stages.preflight import check_shards
 
     workspace = context.workspace
     prompts_words = [] if prompts is None else ["--prompts", str(prompts)]
@@ -69,6 +71,10 @@ def command(
     if stage is not Stage.PROMPTS and (workers > 1 or address is not None):
         cluster = encoder_recipe.Cluster(workers, address or default_address())
     with _held(stage, prompts, out):
+        obstacles = check_shards(context.parameters, shards, workers)
+        for sentence in obstacles.evaluation:
+            context.console.say(f"warning: ccaf-pipeline evaluate will be refused: {sentence}")
+        Obstacles(obstacles.training, ()).refuse()
         _prepare(stage, prompts, out, restart)
         if cluster is not None:
             encoder_recipe.check_cluster(context.parameters, out, cluster)

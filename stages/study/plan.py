@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters, read_overrides, read_parameter_tree
-from pipeline.datasets.catalog import dataset_folder, load_facts
+from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.models.builtin import weights_on_disk
@@ -17,6 +17,7 @@ from pipeline.studies.builder import common_parameters
 from pipeline.studies.rows import WALKERS, Base, Given
 from pipeline.studies.study import Study
 from pipeline.workspace import ARTIFACTS, Workspace
+from stages.preflight import check_listing, check_shards
 
 FOLDER = ARTIFACTS / "studies"
 
@@ -101,10 +102,12 @@ def build_own_dataset(study: Study) -> str:
 
 
 def _check_present(parameters: Parameters, shards: Path) -> None:
-    """The images that are to be parsed must be there, before anything is started."""
-    folder = dataset_folder(load_facts(parameters.data.dataset), parameters.data.root, os.environ)
+    """The images that are to be parsed must be there, and allow what is asked for, before anything is started."""
+    facts = load_facts(parameters.data.dataset)
+    folder = dataset_folder(facts, parameters.data.root, os.environ)
     if not folder.is_dir():
         raise InputError(f"there are neither shards in {shards} nor images in {folder}: give --shards or --root")
+    check_listing(parameters, facts, read_dataset(facts, folder).manifest, folder).refuse()
 
 
 def _are_finished(shards: Path) -> bool:
@@ -118,6 +121,8 @@ def _given(parameters: Parameters, shards: Path) -> Given:
     found = read_record(shards).sha256 if _are_finished(shards) else None
     if found is None:
         _check_present(parameters, shards)
+    else:
+        check_shards(parameters, shards).refuse()
     pretrained = parameters.model.pretrained
     if pretrained is None:
         clip = "random weights"

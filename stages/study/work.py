@@ -13,7 +13,10 @@ from pipeline.config.deciding import Kind
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME, render_pretraining, render_walkers
 from pipeline.errors import InputError, PipelineError
 from pipeline.files import locked, sha256_of_file, sha256_of_value, write_json
-from pipeline.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME
+from pipeline.location import locate
+from pipeline.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, checkpoint_files
+from pipeline.ownership import remove_listed
+from pipeline.shards.making.folder import remove_own
 from pipeline.shards.record import read_record
 from pipeline.studies.rows import WALKERS
 from pipeline.studies.steps import Step
@@ -166,11 +169,6 @@ def forget_others_work(task: Task) -> None:
     That is the state of an unfinished training, and prompts and shards, whose stages keep what they made of the same
     parameters and do not know which program made it.
     """
-    from pipeline.location import locate
-    from pipeline.models.checkpoint import CONFIG_NAME, checkpoint_files
-    from pipeline.ownership import remove_listed
-    from pipeline.shards.making.folder import remove_own
-
     step = task.step
     mark = task.state.with_name(f"{task.state.name}.begun")
     own = sha256_of_value([step.fingerprint, dict(task.inputs)])

@@ -98,7 +98,9 @@ def test_conv_stem_keeps_the_grid_and_is_part_of_the_weights(tiny_clip_config, t
     path = tmp_path / "weights.safetensors"
     save_file(clip_state(clip), path)
     make_clip(tiny_clip_config, path, stem="conv", image_size=(64, 32))
-    with pytest.raises(InputError, match=r"visual\.conv1.weight is missing; visual\.conv1\.layers\.0"):
+    with pytest.raises(
+        InputError, match=r"the file has visual\.conv1\.layers\.0.*; the model has visual\.conv1.weight"
+    ):
         make_clip(tiny_clip_config, path, stem="patch", image_size=(64, 32))
 
 
@@ -114,7 +116,8 @@ def test_weights_with_another_number_of_positions_are_refused_and_not_resized_in
 def test_a_long_list_of_keys_is_cut(tiny_clip_config, tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file({"nothing.of.this": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match=r"are of another model: logit_scale is missing;.*; and \d+ more$"):
+    reason = r"the file has nothing.of.this, .* the model has logit_scale, .* and \d+ more, which the file lacks$"
+    with pytest.raises(InputError, match=f"of another model: {reason}"):
         make_clip(tiny_clip_config, path, image_size=(64, 32))
 
 
@@ -199,5 +202,5 @@ def test_wrong_models_are_input_errors(arguments, message):
 def test_a_damaged_weights_file_is_an_input_error(tiny_clip_config, tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"not weights")
-    with pytest.raises(InputError, match="do not load into the model"):
+    with pytest.raises(InputError, match="the file is neither a file of PyTorch nor one of safetensors"):
         make_clip(tiny_clip_config, path, image_size=(64, 32))

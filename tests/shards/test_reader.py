@@ -5,9 +5,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError, WorkError
-from pipeline.files import atomic_file
+from pipeline.files import atomic_file, sha256_of_file
 from pipeline.images import decode_image
 from pipeline.labels import LIP
-from pipeline.location import locate
+from pipeline.location import Location, locate
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.shards import cache
 from pipeline.shards.making.writer import ShardRow
 from pipeline.shards.reader import NO_ID, ShardReader
+from pipeline.shards.record import Record
 from pipeline.storage import atomic_output, remove_file
 
 
@@ -116,9 +118,56 @@ def test_missing_and_shortened_shards_are_refused(finished_folder: Path) -> None
 def test_damaged_shard_is_refused_when_the_copy_is_built(finished_folder: Path) -> None:
     part = finished_folder / "part-00001-of-00003.parquet"
     part.write_bytes(b"x" * part.stat().st_size)
-    with pytest.raises(InputError, match=r"cannot be read.*parse --verify"):
+    with pytest.raises(InputError, match=r"part-00001-of-00003.parquet is damaged: .*run the same ccaf-pipeline parse"):
         ShardReader(finished_folder)
     assert not list((finished_folder.parent / ".cache").glob("*.arrow"))
+
+
+def test_one_wrong_bit_of_a_picture_is_refused_by_name_when_the_copy_is_built(finished_folder: Path) -> None:
+    name = "part-00002-of-00003.parquet"
+    part = finished_folder / name
+    whole = part.read_bytes()
+    picture = pq.read_table(part)["image"][3].as_py()
+    damaged = bytearray(whole)
+    damaged[whole.index(picture) + len(picture) // 2] ^= 1
+    part.write_bytes(damaged)
+    assert pq.read_table(part)["image"][3].as_py() != picture  # Parquet itself does not notice
+    with pytest.raises(InputError, match=f"{name} is damaged: its SHA-256 is .*run the same ccaf-pipeline parse"):
+        ShardReader(finished_folder)
+    assert not list((finished_folder.parent / ".cache").glob("*.arrow"))
+    part.write_bytes(whole)
+    assert ShardReader(finished_folder).encoded(len(ShardReader(finished_folder)) - 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.drop_columns(["confidence"]), "no column confidence"),
+        (
+            lambda table: table.set_column(
+                3, pa.field("person_id", pa.string(), False), table["person_id"].cast("string")
+            ),
+            "column person_id is string without nulls, not int64 without nulls",
+        ),
+        (
+            lambda table: table.cast(pa.schema([field.with_nullable(True) for field in table.schema])),
+            "column image_id is string, not string without nulls",
+        ),
+        (lambda table: table.append_column("more", table["width"]), "unknown column more"),
+        (lambda table: table.select(table.column_names[::-1]), "the columns are in another order"),
+    ],
+)
+@pytest.mark.parametrize("copy", [True, False])
+def test_other_columns_are_named(finished_folder: Path, change: Any, said: str, copy: bool) -> None:
+    record = json.loads((finished_folder / "_record.json").read_text())
+    for shard in record["shards"]:
+        part = finished_folder / shard["name"]
+        table = pq.read_table(part)
+        pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), part)
+        shard["bytes"], shard["sha256"] = part.stat().st_size, sha256_of_file(part)
+    (finished_folder / "_record.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"part-00000-of-00003.parquet has not the columns of a shard \(.*{said}"):
+        ShardReader(finished_folder, copy=copy)
 
 
 def test_foreign_parquet_is_refused(finished_folder: Path) -> None:
@@ -171,6 +220,7 @@ _MEMORY_OF_A_COPY = """
 import sys
 import pyarrow as pa
 from pipeline.shards import cache
+from pipeline.shards.record import Record
 from pipeline.shards.reader import ShardReader
 cache.BATCH_BYTES = 2_000_000
 ShardReader(sys.argv[1])
@@ -220,12 +270,12 @@ def test_two_processes_build_the_copy_at_once(finished_folder: Path) -> None:
 def _copy_slowly(folder: Path, started: Path) -> None:
     write = cache._write
 
-    def slow(paths: Sequence[Path], target: Path) -> None:
+    def slow(shards: Location, record: Record, target: Path) -> None:
         with atomic_file(target) as temporary:
             temporary.write_bytes(b"half")
             started.write_text("")
             time.sleep(60)
-        write(paths, target)
+        write(shards, record, target)
 
     cache._write = slow
     ShardReader(folder)

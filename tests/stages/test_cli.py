@@ -94,7 +94,25 @@ def test_an_option_has_one_meaning_in_all_commands():
     for name in COMMANDS:
         for option in group.commands[name].params:
             for word in option.opts:
-                if word.startswith("--") and word not in own:
+                if word.startswith("--") and word not in own and not option.hidden:
                     texts.setdefault(word, set()).add(option.help.partition(". ")[0].partition(", ")[0])
     apart = {word: found for word, found in texts.items() if len(found) > 1}
     assert apart.keys() <= {"--prompts", "--checkpoint", "--shards", "--features", "--metrics", "--per-query"}, apart
+
+
+@pytest.mark.parametrize("arguments", [["datasets"], ["datasets", "--json"], ["--help"], ["parse", "--help"]])
+def test_output_that_cannot_be_written_is_one_line(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "stages", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: No space left on device")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m stages datasets | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "error" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import scipy.io
 import torch
 
 from pipeline.evaluation.per_query import PER_QUERY_SCHEMA
@@ -88,6 +90,26 @@ def test_two_files_score_like_one(one_file, tmp_path, capsys):
     gallery = write(tmp_path / "g", GALLERY.drop_columns("role"))
     double, _ = evaluated(capsys, "--query", query, "--gallery", gallery, "--out", tmp_path / "m.json")
     assert double == single == json.loads((tmp_path / "m.json").read_text())
+
+
+def test_other_programs_forms_give_the_same_figures(one_file, tmp_path, capsys):
+    single, _ = evaluated(capsys, "--features", one_file)
+    arrays = {}
+    for side, table in (("query", QUERY), ("gallery", GALLERY)):
+        arrays[f"{side}_f"] = np.array(table["feature"].to_pylist())
+        for name, column in (("label", "person_id"), ("cam", "camera_id"), ("clothes", "clothes_id")):
+            arrays[f"{side}_{name}"] = np.array(table[column].to_pylist())
+    scipy.io.savemat(tmp_path / "pytorch_result.mat", arrays)
+    torch.save({name: torch.from_numpy(values) for name, values in arrays.items()}, tmp_path / "f.pt")
+    for name in ("pytorch_result.mat", "f.pt"):
+        found, _ = evaluated(capsys, "--features", tmp_path / name)
+        assert found == single
+        assert found == json.loads((tmp_path / "metrics.json").read_text())
+    for side, table in (("query", QUERY), ("gallery", GALLERY)):
+        np.save(tmp_path / f"{side}.npy", arrays[f"{side}_f"])
+        pyarrow.csv.write_csv(table.drop_columns(["feature", "role"]), tmp_path / f"{side}.csv")
+    sides = ("--query", tmp_path / "query.npy", "--gallery", tmp_path / "gallery.npy")
+    assert evaluated(capsys, *sides)[0] == single
 
 
 def test_two_files_keep_the_splits_of_prcc(tmp_path, capsys):

@@ -20,7 +20,7 @@ from pipeline.features.feature_set import read_features
 from pipeline.features.rows import feature_rows
 from pipeline.files import sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint, save_checkpoint
-from pipeline.models.clip import clip_state, load_model
+from pipeline.models.clip import clip_state, load_clip
 from pipeline.reporting.figures.page import FIGURES
 from pipeline.reporting.figures.subjects import stored_features
 from pipeline.reporting.ranked import rank_queries
@@ -182,7 +182,7 @@ def test_features_of_extract_are_used_only_where_they_are_what_would_be_made(fig
     facts = load_facts(str(figures.facts))
     weights = tmp_path / "clip.safetensors"
     given = [f"model.pretrained={weights}"]
-    save_file(clip_state(load_model(load_parameters(figures.params).model, seed=3)), weights)
+    save_file(clip_state(load_clip(load_parameters(figures.params).model, seed=3)), weights)
     kept = tmp_path / "frozen.parquet"
     options = ["--params", str(figures.params), "--set", given[0], "--shards", str(figures.shards), "--quiet"]
     assert run(["extract", "--frozen", *options, "--out", str(kept)]) == 0
@@ -208,7 +208,7 @@ def test_equal_runs_give_equal_bytes_and_replace_each_other(place, figures):
     [
         (["--figure", "fig9"], "--figure fig9: there is no such figure; there are: prompt-distances"),
         (["--checkpoint", "frozen"], "--checkpoint and --against are both frozen"),
-        (["--checkpoint", "raw-prompts"], "raw-prompts is not the checkpoint that is needed here (kind: encoder)"),
+        (["--checkpoint", "raw-prompts"], "raw-prompts is no encoder checkpoint: run `"),
         (["--prompts", "nothing"], "no prompts checkpoint at nothing"),
         (["--identity", "99", "--figure", "tsne"], "--identity 99: no query or gallery image shows this person"),
         (["--out", "raw-prompts"], "raw-prompts is there and holds no figures that could be replaced"),

@@ -186,6 +186,20 @@ def test_a_data_set_without_factors_is_probed_within_identities(oracles, tmp_pat
     assert "leakage cannot be measured: the images have no clothes ids" in capsys.readouterr().err
 
 
+def test_other_programs_forms_give_the_same_figures(parameters, oracles, results, tmp_path):
+    table = pq.read_table(oracles["clothes"])
+    (tmp_path / "folder").mkdir()
+    for number, start in enumerate(range(0, len(table), 100)):
+        pq.write_table(table.slice(start, 100), tmp_path / "folder" / f"{number:03d}.parquet")
+    columns = {name: np.array(table[name].to_pylist()) for name in ("image_id", "role", "person_id", "camera_id")}
+    clothes = np.array(table["clothes_id"].to_pylist())
+    features = np.array(table["feature"].to_pylist(), np.float32)
+    np.savez(tmp_path / "f.npz", features=features, clothes_ids=clothes, **columns)
+    for path in (tmp_path / "folder", tmp_path / "f.npz"):
+        found = leakage.run(parameters, SILENT, path, tmp_path / "l.json")
+        assert found["headline"] == results["clothes"]["headline"]
+
+
 def test_ids_that_stand_for_nobody_take_no_part(oracles, tmp_path):
     somebody = pq.read_table(oracles["clothes"])["person_id"][0].as_py()
     facts = load_facts("ltcc").model_dump(mode="json") | {"name": "mine", "no_person_ids": [somebody]}

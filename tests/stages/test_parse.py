@@ -141,8 +141,8 @@ def test_too_many_bad_images_fail_after_everything_was_written(
     captured = capsys.readouterr()
     assert "28 images in 15 shards" in captured.out
     assert "quarantined 2 (6.67%): empty 1, not_an_image 1" in captured.out
-    assert "  empty: 1 image, such as query/29.png: the file has no bytes\n" in captured.out
-    assert "  not_an_image: 1 image, such as train/04.png: no known image format\n" in captured.out
+    assert "  empty: 1 image, such as train/04.png: the file has no bytes\n" in captured.out
+    assert "  not_an_image: 1 image, such as query/29.png: no known image format\n" in captured.out
     assert "2 of 30 images were quarantined (6.7%; the limit parse.max_bad is 6%)" in captured.err
     assert "next:" not in captured.err
     assert (out / "_record.json").is_file()

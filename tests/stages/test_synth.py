@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from pipeline.config import load_parameters
+from pipeline.errors import InputError
+from pipeline.locks import hold
+from stages import synth
 from stages.cli.synth import command
+from stages.console import Console
 
 SMALL = ["synth.train_identities=2", "synth.test_identities=2", "synth.pretrain_images=16", "synth.images_per_outfit=2"]
 
@@ -80,3 +87,52 @@ def test_another_part_is_refused(tmp_path: Path) -> None:
     assert code == 2
     assert "walkers-pretrain" in err
     assert not list(tmp_path.iterdir())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_rendered_folders_are_replaced_and_those_with_anything_else_are_refused(tmp_path: Path) -> None:
+    assert run("--out", str(tmp_path), "--quiet")[0] == 0
+    first = names(tmp_path)
+    assert run("--out", str(tmp_path), "--quiet", "--seed", "5")[0] == 0
+    assert names(tmp_path) != first, "other people"
+    for place in ("walkers/train/mine.jpg", "walkers-pretrain/notes/mine.txt", "walkers/labels/mine.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("mine")
+        before = names(tmp_path)
+        with pytest.raises(InputError, match=r"holds what ccaf-pipeline did not write \("):
+            synth.run(load_parameters(None, SMALL), Console(quiet=True), tmp_path, None, 1)
+        assert names(tmp_path) == before
+        (tmp_path / place).unlink()
+        if (tmp_path / "walkers-pretrain" / "notes").is_dir():
+            (tmp_path / "walkers-pretrain" / "notes").rmdir()
+    assert run("--out", str(tmp_path), "--quiet")[0] == 0
+    assert names(tmp_path) == first
+
+
+def test_folders_of_that_name_that_are_somebodys_own_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "walkers").mkdir()
+    (tmp_path / "walkers" / "_record.json").write_text("[]")
+    with pytest.raises(InputError, match=r"walkers holds what ccaf-pipeline did not write \(_record.json\)"):
+        synth.run(load_parameters(None, SMALL), Console(quiet=True), tmp_path, None, 1)
+    assert names(tmp_path) == ["walkers/_record.json"]
+
+
+def test_a_table_that_lists_files_elsewhere_removes_none_of_them(tmp_path: Path) -> None:
+    assert run("--out", str(tmp_path), "--only", "walkers", "--quiet")[0] == 0
+    (tmp_path / "thesis.tex").write_text("mine")
+    path = tmp_path / "walkers" / "attributes.parquet"
+    table = pq.read_table(path)
+    paths = [*table["path"].to_pylist()[:-1], "../thesis.tex"]
+    pq.write_table(table.set_column(0, "path", pa.array(paths)), path)
+    with pytest.raises(InputError, match="did not write"):  # the image that the table does not list any more
+        synth.run(load_parameters(None, SMALL), Console(quiet=True), tmp_path, synth.Part.WALKERS, 1)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_two_commands_do_not_render_into_one_folder(tmp_path: Path) -> None:
+    with hold(tmp_path / "walkers"), pytest.raises(InputError, match=r"another run is using .*walkers \(process "):
+        synth.run(load_parameters(None, SMALL), Console(quiet=True), tmp_path, None, 1)
+    assert names(tmp_path) == []

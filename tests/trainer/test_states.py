@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pipeline.errors import InputError, WorkError
 from pipeline.trainer import states as checkpoints
@@ -131,3 +132,49 @@ def test_a_state_is_json_and_safetensors_only(tmp_path):
     folder = StateFolder(tmp_path / "partial", "f", {"seed": 1}).save(5, module, optimizer, {"epoch": 0})
     assert json.loads((folder / "state.json").read_text())["config"] == {"seed": 1}
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+
+
+def test_only_a_trainings_own_files_are_cleared(tmp_path):
+    module, optimizer = make_module(0)
+    step(module, optimizer, 0)
+    folder = tmp_path / "partial"
+    states = StateFolder(folder, "f")
+    states.save(5, module, optimizer, {})
+    run = folder / "ray" / ("0" * 16)
+    for path in (
+        run / "snapshot.json",
+        run / "deep" / "x",
+        folder / ".step-000000006.ab12.tmp" / "weights.safetensors",
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text("ours")
+    (folder / "result.json").write_text("{}")
+    states.check()
+    mine = ["notes.txt", "step-by-step/guide.txt", "step-000000004/plan.txt", "step-000000005/mine", "ray/mine"]
+    for name in mine:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+    with pytest.raises(InputError, match=r"partial holds what ccaf-pipeline did not write \(notes.txt, ray/mine, "):
+        states.check()
+    assert states.find().folder.name == "step-000000005"
+    states.clear()
+    left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert left == sorted(mine)
+    for name in mine:
+        (folder / name).unlink()
+    states.save(6, module, optimizer, {})
+    states.clear()
+    assert not (folder / "step-000000006").exists()
+
+
+def test_a_state_with_integer_weights_is_refused(tmp_path):
+    states = StateFolder(tmp_path / "partial", "f")
+    other = torch.nn.Linear(2, 2)
+    states.save(5, other, torch.optim.SGD(other.parameters(), 0.1), {})
+    found = states.find()
+    save_file(
+        {name: value.to(torch.int32) for name, value in other.state_dict().items()},
+        found.folder / "weights.safetensors",
+    )
+    with pytest.raises(InputError, match="weight is int32, but these are floating"):
+        states.load(found, other, torch.optim.SGD(other.parameters(), 0.1))

@@ -9,7 +9,7 @@ import yaml
 from pipeline.datasets.catalog import load_facts
 from pipeline.errors import InputError
 from pipeline.features.settings import FeatureSettings
-from pipeline.models.clip import load_model
+from pipeline.models.clip import load_clip
 from pipeline.models.settings import ModelSettings
 from pipeline.shards.settings import LoadingSettings
 from pipeline.training.settings import ValidationSettings
@@ -38,7 +38,7 @@ def model(tiny_clip_config) -> ModelSettings:
 
 
 def check(data, model, cameras: float = 0.0, settings: ValidationSettings = CHECKS, **features) -> dict[str, float]:
-    clip = load_model(model, seed=1)
+    clip = load_clip(model, seed=1)
     if cameras:
         clip.image_encoder.add_cameras(torch.tensor([1, 2]), cameras, torch.Generator().manual_seed(2))
     wanted = FeatureSettings(**features)
@@ -61,7 +61,7 @@ def test_everything_that_makes_features_makes_those_of_the_checks(data, model):
 
 
 def test_there_are_none_unless_they_are_asked_for(data, model):
-    clip = load_model(model, seed=1)
+    clip = load_clip(model, seed=1)
     made = make_validation(
         ValidationSettings(), FeatureSettings(), data, clip.image_encoder, clip.spec, seed=0, device="cpu"
     )

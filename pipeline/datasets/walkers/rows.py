@@ -101,8 +101,7 @@ def render_all(
     starts = range(0, total, CHUNK)
     work = partial(_render_chunk, settings, seed, pretraining)
     if workers <= 1:
-        chunks = map(work, starts)
-        yield from _unpack(chunks, advance)
+        yield from _unpack(map(work, starts), advance)
         return
     spawn = multiprocessing.get_context("spawn")
     # images are small, and the processes share the cores: no threads within OpenCV

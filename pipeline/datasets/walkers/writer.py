@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__
+from pipeline.artifacts import Artifact, Word, read_json_artifact
 from pipeline.datasets.walkers.factors import FACTORS
 from pipeline.datasets.walkers.rows import MEASURES, RenderedShot, render_all
 from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.errors import InputError
-from pipeline.files import atomic_folder, read_json, write_json
+from pipeline.files import atomic_folder, write_json
 from pipeline.ownership import refuse_foreign
 
 ATTRIBUTES_NAME: Final = "attributes.parquet"
@@ -61,16 +62,20 @@ def _write_record(folder: Path, settings: SynthSettings, seed: int, counts: dict
     write_json(folder / RECORD_NAME, {"parameters": parameters, "counts": counts, "versions": versions})
 
 
+class _RecordFields(Artifact):
+    versions: dict[Word, Word]
+
+
 def rendered_files(folder: Path) -> Collection[str]:
     """The files, relative, of what was rendered into a folder, as its record and its table list them.
 
     A folder that has no record of this program's, or whose table is damaged, lists no images.
     """
     try:
-        record = read_json(folder / RECORD_NAME, "record of the walkers")
+        record = read_json_artifact(folder / RECORD_NAME, "record of the walkers", _RecordFields)
     except InputError:
         return ()
-    if not isinstance(record, dict) or "ccaf-pipeline" not in (record.get("versions") or {}):
+    if "ccaf-pipeline" not in record.versions:
         return ()
     names = {RECORD_NAME, PRETRAIN_NAME, ATTRIBUTES_NAME}
     if (folder / ATTRIBUTES_NAME).is_file():
@@ -78,8 +83,8 @@ def rendered_files(folder: Path) -> Collection[str]:
             paths = pq.read_table(folder / ATTRIBUTES_NAME, columns=["path"])["path"].to_pylist()
         except (OSError, pa.ArrowException, KeyError):
             return names
-        names |= {str(path) for path in paths}
-        names |= {str(_label_path(path)) for path in paths if isinstance(path, str)}
+        images = [path for path in paths if isinstance(path, str) and PurePosixPath(path).name and "\0" not in path]
+        names |= {*images, *(str(_label_path(path)) for path in images)}
     return names
 
 

@@ -3,19 +3,25 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from pipeline.artifacts import Artifact, Word, explain
 from pipeline.errors import InputError
 from pipeline.files import atomic_file
+from pipeline.json_text import decode_json
 from pipeline.models.checkpoint import check_floats
 from pipeline.parsing.lite.encoder import STAGES
 from pipeline.parsing.lite.network import STRIDE, LiteNetwork
 from pipeline.parsing.lite.targets import CLASSES
 
+LARGEST_WIDTH: Final = 4096
+LARGEST_SIDE: Final = 4096
+"""Channels of a level and pixels of the input in a description that is taken."""
 FORMAT: Final = "ccaf-lite-parser-2"
 PACKAGED_WEIGHTS: Final = Path(__file__).parent / "weights" / "lite.safetensors"
 # one key only: safetensors writes several in an arbitrary order, and equal weights should be equal files
@@ -88,21 +94,30 @@ def load_lite(path: Path) -> tuple[LiteNetwork, LiteDescription]:
     return network.eval(), description
 
 
+class _DescriptionFields(Artifact):
+    backbone: Word
+    stages: int
+    widths: list[Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]]
+    size: Annotated[list[Annotated[int, Field(ge=1, le=LARGEST_SIDE)]], Field(min_length=2, max_length=2)]
+    training: dict[str, Any]
+
+
 def _describe(metadata: dict[str, str], path: Path) -> LiteDescription:
     try:
-        about = json.loads(metadata[_KEY])
-        if about["format"] != FORMAT:
-            raise InputError(f"weights {path} have the format {about['format']!r}; this version reads {FORMAT!r}")
-        height, width = (int(value) for value in about["size"])
-        description = LiteDescription(
-            str(about["backbone"]),
-            int(about["stages"]),
-            tuple(int(value) for value in about["widths"]),
-            (height, width),
-            dict(about["training"]),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"weights {path} are not of the lite parser: its description is missing or wrong") from error
+        about: Any = decode_json(metadata[_KEY], f"description in weights {path}")
+        if isinstance(about, dict) and about.get("format") != FORMAT:
+            raise InputError(f"weights {path} have the format {about.get('format')!r}; this version reads {FORMAT!r}")
+        found = _DescriptionFields.model_validate(about)
+    except KeyError:
+        raise InputError(
+            f"weights {path} are not of the lite parser: its description is missing or wrong (there is none)"
+        ) from None
+    except ValidationError as error:
+        raise InputError(
+            f"weights {path} are not of the lite parser: its description is missing or wrong ({explain(error)})"
+        ) from None
+    height, width = found.size
+    description = LiteDescription(found.backbone, found.stages, tuple(found.widths), (height, width), found.training)
     if height <= 0 or width <= 0 or height % STRIDE or width % STRIDE:
         raise InputError(f"weights {path}: input size {height} x {width} is not a multiple of {STRIDE}")
     if description.backbone not in STAGES or description.stages not in (6, 7) or len(description.widths) != 5:

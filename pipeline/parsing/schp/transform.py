@@ -2,11 +2,15 @@
 
 The box ``[0, 0, width - 1, height - 1]`` is widened to a square around its centre, and its corners meet the centres of
 the input's corner pixels: the longer side fills the input, and the rest is black.
+
+The published extractor samples with ``cv2.warpAffine`` of OpenCV 4, which computes in integers; that of OpenCV 5
+computes in floating point, and the two differ by some grey levels. So the sampling is written out here, with the bytes
+of OpenCV 4 whichever release is installed.
 """
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +24,34 @@ STD: Final = (0.225, 0.224, 0.229)
 """Of the channels in [0, 1], in the network's order: blue, green, red."""
 
 
+_Integers: TypeAlias = NDArray[np.unsignedinteger[Any]]
+
+_POSITION_BITS: Final = 10
+"""Positions in the image are first rounded to so many bits of a pixel, each of their two terms by itself..."""
+
+_SHARE_BITS: Final = 5
+"""...and then, their sum, to so many: a side's two shares are integers that add up to 32."""
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Bilinear sampling along one side, in integers.
+
+    Attributes:
+        window: The outputs whose sample has anything of the image; the others are black.
+        first: int64 (outputs in the window,), index of the first input.
+        second: The same of the second input.
+        first_share: int64 (outputs in the window,), share of the first input in 32; 0 if it lies outside the image.
+        second_share: The same of the second input.
+    """
+
+    window: slice
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    first_share: NDArray[np.int64]
+    second_share: NDArray[np.int64]
+
+
 def warp_to_input(image: RgbImage, size: int) -> RgbImage:
     """The network's input before it is normalised.
 
@@ -28,18 +60,67 @@ def warp_to_input(image: RgbImage, size: int) -> RgbImage:
         size: Height and width of the input.
 
     Returns:
-        RGB (size, size, 3), sampled bilinearly; what lies outside the image counts as black.
+        RGB (size, size, 3), sampled bilinearly; what lies outside the image counts as black. The bytes are those of
+        ``cv2.warpAffine`` in OpenCV 4.
     """
     height, width = image.shape[:2]
-    warped = cv2.warpAffine(
-        image,
-        _image_to_input(height, width, size),
-        (size, size),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(0, 0, 0),
+    rows, columns = (
+        _shares(positions, side)
+        for positions, side in zip(_positions_in_image(height, width, size), (height, width), strict=True)
     )
-    return np.asarray(warped, dtype=np.uint8)
+    # the shorter side first: what lies between the two steps is never larger than it must be
+    if height >= width:
+        sampled = _sample(_sample(image, rows, 0, np.uint16), columns, 1, np.uint32)
+    else:
+        sampled = _sample(_sample(image, columns, 1, np.uint16), rows, 0, np.uint32)
+    sampled += 1 << (2 * _SHARE_BITS - 1)  # halves are rounded up
+    sampled >>= 2 * _SHARE_BITS
+    warped = np.zeros((size, size, 3), dtype=np.uint8)
+    warped[rows.window, columns.window] = sampled
+    return warped
+
+
+def _positions_in_image(height: int, width: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the input's rows and columns lie in the image, int64 (size,) each, in 32nds of a pixel.
+
+    The order of the operations is OpenCV's, in which the terms of a column's position are rounded one by one.
+    """
+    scale = _scale(height, width, size)
+    back = scale * (1.0 / (scale * scale))
+    top, left = (-back * ((size - 1) / 2 - scale * (side - 1) / 2) for side in (height, width))
+    steps = back * np.arange(size)
+    fine = 1 << _POSITION_BITS
+    rows = np.rint((steps + top) * fine).astype(np.int64)
+    columns = np.rint(left * fine).astype(np.int64) + np.rint(steps * fine).astype(np.int64)
+    shift = _POSITION_BITS - _SHARE_BITS
+    half = 1 << (shift - 1)
+    return (rows + half) >> shift, (columns + half) >> shift
+
+
+def _shares(positions: NDArray[np.int64], inputs: int) -> _Shares:
+    """The shares of ``inputs`` pixels along one side at positions in 32nds of a pixel."""
+    before = positions >> _SHARE_BITS
+    inside = np.flatnonzero((before >= -1) & (before < inputs))  # without gaps, as positions only grow
+    # a line of a few pixels by thousands may fall between the samples of an even size
+    window = slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
+    before, share = before[window], positions[window] & ((1 << _SHARE_BITS) - 1)
+    first_share = np.where(before >= 0, (1 << _SHARE_BITS) - share, 0)
+    second_share = np.where(before + 1 < inputs, share, 0)
+    return _Shares(window, before.clip(min=0), (before + 1).clip(max=inputs - 1), first_share, second_share)
+
+
+def _sample(values: _Integers, shares: _Shares, axis: int, kind: type[np.uint16 | np.uint32]) -> _Integers:
+    """Weighted sums along an axis of (rows, columns, 3), in integers of a kind that holds them."""
+
+    def share_of(inputs: NDArray[np.int64], shares: NDArray[np.int64]) -> _Integers:
+        weights: _Integers = np.expand_dims(shares.astype(kind), (1, 2) if axis == 0 else (0, 2))
+        part: _Integers = np.take(values, inputs, axis).astype(kind)
+        part *= weights
+        return part
+
+    sampled = share_of(shares.first, shares.first_share)
+    sampled += share_of(shares.second, shares.second_share)
+    return sampled
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -65,10 +146,3 @@ def taps_back(height: int, width: int, size: int) -> tuple[Taps, Taps]:
 def _scale(height: int, width: int, size: int) -> float:
     # an image of one pixel has a box without extent; it is shown at the scale of one with two
     return (size - 1) / max(height - 1, width - 1, 1)
-
-
-def _image_to_input(height: int, width: int, size: int) -> NDArray[np.float64]:
-    """Matrix (2, 3) from pixel positions (x, y) of the image to those of the input."""
-    scale = _scale(height, width, size)
-    middle = (size - 1) / 2
-    return np.array([[scale, 0.0, middle - scale * (width - 1) / 2], [0.0, scale, middle - scale * (height - 1) / 2]])

@@ -1,5 +1,6 @@
 """Reads a semantic-segmentation model of ``transformers`` from a folder or the hub, without running anybody's code."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import nn
 from pipeline.errors import InputError
 from pipeline.files import read_json, sha256_of_file, sha256_of_value
 from pipeline.location import expand_home
-from pipeline.yaml_files import one_line
+from pipeline.parsing.segformer.processor import load_processor
 
 EXTRA: Final = "pip install 'ccaf-pipeline[segformer]'"
 
@@ -74,14 +75,14 @@ def load_model(model: str, revision: str | None = None) -> LoadedModel:
                 ignore_mismatched_sizes=True,  # so that the report names them
                 output_loading_info=True,
             )
-            processor = transformers.AutoImageProcessor.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
-            )
+            processor = load_processor(transformers, folder, model)
+    except InputError:
+        raise
     except Exception as error:  # a broken folder makes the library fail in any way
-        reason = one_line(error)
-        if "trust_remote_code" in reason:
+        reason = _short(error)
+        if "trust_remote_code" in str(error):
             reason = "it needs code of its own, which this program never runs"
-        raise InputError(f"the model {model} cannot be loaded: {reason[:_MESSAGE]}") from error
+        raise InputError(f"the model {model} cannot be loaded: {reason}") from error
     _check_report(report, model)
     _check_processor(processor, model)
     network.eval().requires_grad_(False)
@@ -158,7 +159,12 @@ def _reason(error: BaseException) -> str:
     """What began it: the error that the others were raised from."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:_MESSAGE]}"
+    return f"{type(error).__name__}: {_short(error)}"
+
+
+def _short(error: BaseException) -> str:
+    """Another library's message in one line, which ends after a word where it is too long."""
+    return textwrap.shorten(str(error), _MESSAGE, placeholder=" ...") or type(error).__name__
 
 
 def _check_folder(folder: Path) -> None:

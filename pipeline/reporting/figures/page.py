@@ -72,7 +72,7 @@ def figure_files(folder: Path) -> Collection[str]:
     """
     found = read_json(folder / NUMBERS_NAME, "figures")
     listed = found.get("files") if isinstance(found, dict) else None
-    if isinstance(listed, list) and all(isinstance(name, str) for name in listed):
+    if isinstance(listed, list) and all(isinstance(name, str) and "\0" not in name for name in listed):
         return listed
     return [path.name for path in folder.iterdir() if _FIRST_FILES.fullmatch(path.name)]
 

@@ -46,9 +46,11 @@ class PromptSubjects:
 def _prompt_features(prompts: Checkpoint, reader: ShardReader, facts: DatasetFacts, drawn: Integers) -> PromptFeatures:
     """Text features, and the classes of the images ``drawn`` (indices in the shards)."""
     identities = np.asarray(prompts.config["identity_ids"], dtype=np.int64)
+    if not len(identities) or len(identities) != len(prompts.tensors["identity_texts"]):
+        raise InputError(f"the prompts in {prompts.folder} are damaged (identity_ids): run `{MADE_BY}` again")
     people = reader.ids.person_id[drawn]
     places = np.searchsorted(identities, people).clip(max=len(identities) - 1)
-    dropped = prompts.config["parameters"]["without_clothes"] == "drop"
+    dropped = prompts.config["parameters"].get("without_clothes") == "drop"
     rows = training_rows(reader, facts, dropped)
     classes = prompts.tensors["image_clothes_classes"].numpy()
     if len(classes) != len(rows):

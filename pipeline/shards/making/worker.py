@@ -150,7 +150,7 @@ class ShardWorker:
             with local_copy(self._setup.out / task.name) as path:
                 entry = replace(describe_shard(path), name=task.name)
                 provenance = Provenance.from_metadata(pq.read_schema(path).metadata or {}, task.name)
-        except (OSError, pa.ArrowException, InputError, KeyError, ValueError, TypeError):
+        except (OSError, pa.ArrowException, InputError, ValueError):
             return None
         whole = entry.rows + len(entry.quarantine) == len(task.rows) and entry.sha256 == (task.sha256 or entry.sha256)
         if not whole or provenance != self._setup.provenance:

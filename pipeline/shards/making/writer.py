@@ -1,17 +1,21 @@
 """Writing one shard: rows go out in row groups as they come, the file appears only when it is complete and on disk."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artifacts import Artifact, Word
+from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
+from pipeline.json_text import decode_json, decode_text
 from pipeline.location import Place, locate
 from pipeline.shards.schema import (
     DICTIONARY_COLUMNS,
@@ -24,6 +28,7 @@ from pipeline.shards.schema import (
     SOURCES_KEY,
     VERSIONS_KEY,
     Provenance,
+    check_columns,
 )
 from pipeline.storage import atomic_output, local_copy
 
@@ -187,7 +192,8 @@ def describe_shard(place: Place) -> ShardEntry:
     """Read a committed shard's entry for the record from the file itself.
 
     Raises:
-        OSError, pa.ArrowInvalid, KeyError, ValueError: The file is damaged or is no shard.
+        OSError, pa.ArrowException: The file cannot be read.
+        InputError: It is no shard, or its metadata are damaged.
         StorageError: A remote file system does not answer.
     """
     location = locate(place)
@@ -195,9 +201,36 @@ def describe_shard(place: Place) -> ShardEntry:
         return _describe(path, location.name)
 
 
+class _Quarantined(Artifact):
+    image_id: str
+    path: str
+    reason: Word
+    detail: str
+
+
+class _About(Artifact):
+    """What a shard's metadata say of its making."""
+
+    sources_sha256: Word
+    quarantine: list[_Quarantined]
+    versions: dict[Word, Word]
+
+
+def _read_about(metadata: Mapping[bytes, bytes], where: str) -> _About:
+    found: dict[str, Any] = {}
+    for name, key in (("sources_sha256", SOURCES_KEY), ("quarantine", QUARANTINE_KEY), ("versions", VERSIONS_KEY)):
+        value = metadata.get(key.encode())
+        if value is None:
+            raise InputError(f"{where} has no {key} in its metadata: it is no finished shard of ccaf-pipeline")
+        read = decode_text if key == SOURCES_KEY else decode_json
+        found[name] = read(value, f"{key} of {where}")
+    return _About.check(found, f"metadata of {where}")
+
+
 def _describe(path: Path, name: str) -> ShardEntry:
     with pq.ParquetFile(path) as parquet:
-        metadata = parquet.metadata.metadata or {}
+        check_columns(parquet.schema_arrow, name)
+        about = _read_about(parquet.metadata.metadata or {}, name)
         table = parquet.read(columns=["split", "flags"])
         rows = int(parquet.metadata.num_rows)
     return ShardEntry(
@@ -205,11 +238,11 @@ def _describe(path: Path, name: str) -> ShardEntry:
         rows=rows,
         bytes=path.stat().st_size,
         sha256=sha256_of_file(path),
-        sources_sha256=metadata[SOURCES_KEY.encode()].decode(),
+        sources_sha256=about.sources_sha256,
         splits=_counts(table["split"]),
         flags=_counts(pa.chunked_array([chunk.flatten() for chunk in table["flags"].chunks], pa.string())),
-        quarantine=tuple(QuarantineRow(**row) for row in json.loads(metadata[QUARANTINE_KEY.encode()])),
-        versions=json.loads(metadata[VERSIONS_KEY.encode()]),
+        quarantine=tuple(QuarantineRow(**row.model_dump()) for row in about.quarantine),
+        versions=about.versions,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from segformer_samples import pictures
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
@@ -154,6 +155,90 @@ def test_a_model_that_brings_its_own_code_is_refused(folder, tmp_path):
 def test_processors_that_move_the_image_are_refused(what, processor, folder):
     processor.save_pretrained(folder)
     refused(folder, rf"{what} in preprocessor_config\.json")
+
+
+def processor_file(folder):
+    path = folder / "preprocessor_config.json"
+    assert path.is_file()
+    return path
+
+
+def of_release_4(kind, size):
+    """The settings that SegformerFeatureExtractor.save_pretrained wrote in late and in early releases of version 4."""
+    common = {
+        "do_normalize": True, "do_resize": True, "resample": 2,
+        "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+    }  # fmt: skip
+    if kind == "early":
+        return {"feature_extractor_type": "SegformerFeatureExtractor", "reduce_labels": False, "size": size, **common}
+    more = {"do_rescale": True, "rescale_factor": 1 / 255, "do_reduce_labels": False}
+    return {
+        "image_processor_type": "SegformerFeatureExtractor",
+        "size": {"height": size, "width": size},
+        **more,
+        **common,
+    }
+
+
+@pytest.mark.parametrize("kind", ["late", "early", "nested"])
+def test_an_image_processor_saved_by_transformers_4_scales_as_the_one_of_today(kind, folder):
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    transformers.SegformerImageProcessor(size={"height": 48, "width": 48}).save_pretrained(folder)
+    today = load_model(str(folder)).processor
+    processor_file(folder).write_text(json.dumps(of_release_4(kind, 48)))
+    if kind == "nested":
+        processor_file(folder).rename(folder / "processor_config.json")
+        settings = json.loads((folder / "processor_config.json").read_text())
+        (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
+    found = load_model(str(folder)).processor
+    assert type(found) is type(today)
+    image = pictures((70, 31))
+    values = [each(images=image, return_tensors="pt", input_data_format="channels_last") for each in (today, found)]
+    assert values[0]["pixel_values"].shape == (1, 3, 48, 48)
+    assert torch.equal(values[0]["pixel_values"], values[1]["pixel_values"])
+
+
+def test_other_classes_renamed_in_transformers_5_are_found(folder):
+    transformers.MobileViTImageProcessor(do_center_crop=False).save_pretrained(folder)
+    today = load_model(str(folder)).processor
+    edit(processor_file(folder), image_processor_type="MobileViTFeatureExtractor")
+    assert type(load_model(str(folder)).processor) is type(today)
+
+
+@pytest.mark.parametrize("name", ["OldFeatureExtractor", "OldImageProcessor", "OldImageProcessorFast"])
+def test_a_class_that_transformers_does_not_have_is_the_cause_that_is_named(name, folder):
+    edit(processor_file(folder), image_processor_type=name)
+    refused(
+        folder,
+        rf"image processor of the model .* cannot be loaded: .*preprocessor_config\.json names the class {name}, "
+        rf"which transformers {transformers.__version__} does not have$",
+    )
+
+
+def test_settings_of_the_processor_that_are_none_are_refused(folder):
+    edit(processor_file(folder), image_processor_type=["SegformerImageProcessor"])
+    refused(folder, r"preprocessor_config\.json: image_processor_type must be the name of a class, not \[")
+    processor_file(folder).write_text("[]")
+    refused(folder, r"preprocessor_config\.json holds no settings of an image processor")
+    processor_file(folder).write_text("{")
+    refused(folder, r"settings of the image processor .*preprocessor_config\.json cannot be read as JSON")
+    processor_file(folder).unlink()
+    (folder / "processor_config.json").write_text(json.dumps({"tokenizer": {}}))
+    refused(folder, r"no preprocessor_config\.json in")
+
+
+def test_a_message_of_the_library_ends_after_a_word(folder):
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "bert"})
+    )  # answered by a list of all models there are
+    with pytest.raises(InputError) as error:
+        load_model(str(folder))
+    words = str(error.value).removesuffix(" ...").split("cannot be loaded: ")[1]
+    with pytest.raises(ValueError, match="BertConfig") as whole:
+        transformers.AutoModelForSemanticSegmentation.from_pretrained(str(folder))
+    assert str(error.value).endswith(" ...")
+    assert " ".join(str(whole.value).split()).startswith(words + " ")
 
 
 @pytest.fixture

@@ -501,3 +501,29 @@ def test_shards_in_an_object_store_are_replaced_only_by_complete_ones(
     assert remote_content(out) == content(tmp_path / "fresh")
     assert list_folders(folder) == ["shards"], "nothing is left beside"
     assert verify_folder(out, threads=2) == []
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "part-notes.parquet", "part-00003-of-00099.parquet", "mine/x.txt"])
+def test_a_folder_with_somebodys_own_files_is_not_replaced(
+    name: str, run: Callable[..., JobResult], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(out)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("mine")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    other = SETTINGS.model_copy(update={"fill": "mean"})
+    with pytest.raises(InputError, match=r"out holds what ccaf-pipeline did not write \(.*move it elsewhere"):
+        run(out, other, overwrite=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    run(out)
+    assert (out / name).read_text() == "mine", "what is not replaced is left alone"
+
+
+def test_replacements_with_somebodys_own_files_keep_them(run: Callable[..., JobResult], tmp_path: Path) -> None:
+    for name in (f".out.{'0' * 16}.partial", ".out.20260101.old"):
+        (tmp_path / name / "out").mkdir(parents=True)
+        (tmp_path / name / "out" / "thesis.tex").write_text("mine")
+    run(tmp_path / "out")
+    for name in (f".out.{'0' * 16}.partial", ".out.20260101.old"):
+        assert (tmp_path / name / "out" / "thesis.tex").read_text() == "mine"

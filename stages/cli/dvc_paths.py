@@ -1,0 +1,42 @@
+"""``ccaf-pipeline dvc-paths``: the first stage of dvc.yaml; it refuses paths that DVC would take for other places."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.errors import InputError
+from pipeline.location import expand_home
+from stages.cli.options import DEFAULT_PARAMETERS, Context, shared_options
+
+FOLLOWED = ("data.root", "data.dataset", "model.pretrained")
+"""Parameters whose values stand in the dependencies of dvc.yaml."""
+
+
+@shared_options()
+def command(
+    context: Context,
+    out: Annotated[Path, typer.Option("--out", help="JSON file that says what was checked.")],
+) -> None:
+    """Check that DVC finds what the parameters name: for DVC `~` is a folder of that name, not the home folder."""
+    from pipeline.config import read_parameter_tree
+    from pipeline.files import write_json
+
+    params = context.params or DEFAULT_PARAMETERS
+    tree = read_parameter_tree(params)
+    for key, value in _values(tree):
+        written_out = expand_home(value)
+        if written_out != value:
+            raise InputError(
+                f"{params}: {key}: DVC takes the ~ of {value} for a folder of that name; write the absolute path, "
+                f"{written_out}"
+            )
+    write_json(out, {"checked": list(FOLLOWED)})
+
+
+def _values(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key in FOLLOWED:
+        section, name = key.split(".")
+        if isinstance(tree.get(section), dict):
+            yield key, tree[section].get(name)
