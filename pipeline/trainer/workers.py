@@ -16,6 +16,7 @@ from typing import Any, Final
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.files import read_json, write_json
 from pipeline.progress import Progress
+from pipeline.ray_address import one_line
 from pipeline.ray_session import Resources, check_alive, check_reachable, is_started_here, local_resources, ray_session
 from pipeline.trainer.distributed import Ranks, current_ranks
 from pipeline.trainer.state_files import HALF_PROGRESS_NAME, NOTES_NAME, PROGRESS_NAME, RESULT_NAME, STOPPED_NAME
@@ -23,7 +24,7 @@ from pipeline.trainer.state_files import HALF_PROGRESS_NAME, NOTES_NAME, PROGRES
 STOP_NAME: Final = "stop"
 """Made among Ray's notes to ask the workers to stop."""
 WATCH_SECONDS: Final = 1.0
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 10.0
 """In which workers that are asked to stop may keep their state."""
 
 _ENVIRONMENT = {
@@ -292,7 +293,9 @@ def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan,
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    """The end of an error's text: before it come the workers' traces."""
+    lines = str(error).strip().splitlines()
+    return one_line(RuntimeError(lines[-1])) if lines else type(error).__name__
 
 
 def _fit_interruptibly(fit: Callable[[], object], folder: Path) -> None:

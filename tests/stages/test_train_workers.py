@@ -117,40 +117,6 @@ def test_training_goes_on_when_a_worker_is_killed(figures, alone, address, monke
     assert (alone / "killed-once" / weights).read_bytes() == (alone / "two" / weights).read_bytes()
 
 
-def train_workers() -> list[int]:
-    """Processes of Ray Train's workers on this machine that descend from this process."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            title, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
-        except OSError:  # it ended meanwhile
-            continue
-        if b"RayTrainWorker" in title and f"CCAF_TEST_PROCESS={os.getpid()}".encode() in environment:
-            found.append(int(folder.name))
-    return found
-
-
-def test_a_worker_that_dies_at_the_start_is_answered_as_one_that_dies_later(figures, alone, monkeypatch):
-    """On a local Ray: killed as soon as it is there, before it trains."""
-    monkeypatch.setenv("CCAF_TEST_PROCESS", str(os.getpid()))
-    killed: list[int] = []
-
-    def kill_the_first() -> None:
-        deadline = time.monotonic() + 120
-        while not killed and time.monotonic() < deadline:
-            for pid in train_workers()[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-            time.sleep(0.01)
-
-    killer = threading.Thread(target=kill_the_first)
-    killer.start()
-    assert train(figures, alone, "killed-early", "encoder", "--workers", "2") == 0
-    killer.join()
-    assert killed
-    assert_same(figures, alone / "killed-early", alone / "one")
-
-
 def test_workers_that_are_interrupted_keep_their_state_and_end_soon(figures, alone, monkeypatch, capsys):
     """The interrupt comes to the command alone, as from a batch system."""
     ticks = []

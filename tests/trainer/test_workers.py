@@ -1,13 +1,17 @@
 """What workers tell their driver: progress, results, and errors that another attempt would only repeat."""
 
 import json
+import os
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 
 from pipeline.errors import InputError, WorkError
-from pipeline.ray_session import Resources
+from pipeline.ray_session import Resources, ray_session
 from pipeline.trainer.distributed import Ranks
-from pipeline.trainer.workers import WorkerPlan, WorkerReport, _check_resources, _stopped, _worker_loop
+from pipeline.trainer.workers import WorkerPlan, WorkerReport, _check_resources, _stopped, _worker_loop, run_workers
 
 
 def plan(folder, **settings) -> WorkerPlan:
@@ -63,3 +67,37 @@ def test_a_cluster_that_is_too_small_is_refused(tmp_path):
     with pytest.raises(InputError, match="need 8, but Ray has 12, and 3 on its largest node"):
         _check_resources(plan(tmp_path), Resources(12, 0.0, 3), gpu=False, threads=4)
     _check_resources(plan(tmp_path), Resources(8, 2.0, 4), gpu=True, threads=4)
+
+
+def arrive(marker: Path):
+    """What a worker makes of the function that it is sent: the first one dies over it."""
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return give_the_number_of_workers
+
+
+def give_the_number_of_workers(config, ranks, device, report):
+    report.result({"workers": ranks.world})
+
+
+class Fatal:
+    """A function that kills the first worker that reads it."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return arrive, (self.marker,)
+
+
+def test_a_worker_that_dies_while_all_are_started_is_answered_as_one_that_dies_later(tmp_path):
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with ray_session(None, 2):
+        done = run_workers(
+            Fatal(tmp_path / "killed"), {}, plan(tmp_path / "state", threads=1, gpu=False), what="x", quiet=True
+        )
+    assert (tmp_path / "killed").exists()
+    assert done == {"workers": 2}
