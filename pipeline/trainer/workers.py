@@ -304,24 +304,24 @@ def _fit_interruptibly(fit: Callable[[], object], folder: Path) -> None:
     Interrupted, it gives the workers a moment to keep their state; they end with the session on Ray.
     """
     raised: list[BaseException] = []
+    ended = threading.Event()  # an interrupted join() can take the thread for ended
 
     def run() -> None:
         try:
             fit()
         except BaseException as error:
             raised.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    threading.Thread(target=run, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(WATCH_SECONDS)
-            if thread.is_alive():
-                check_alive()
+        while not ended.wait(WATCH_SECONDS):
+            check_alive()
     except KeyboardInterrupt:
         (folder / NOTES_NAME / STOP_NAME).touch()
         deadline = time.monotonic() + STOP_SECONDS
-        while _stopped(folder) is None and thread.is_alive() and time.monotonic() < deadline:
+        while _stopped(folder) is None and not ended.is_set() and time.monotonic() < deadline:
             time.sleep(STOP_SECONDS / 100)
         raise
     if raised:
