@@ -20,7 +20,8 @@ from pipeline.trainer.distributed import ALONE, Ranks
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.epochs import forget_progress
 from pipeline.trainer.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
-from pipeline.trainer.workers import WorkerPlan, WorkerReport, check_plan, run_workers
+from pipeline.trainer.worker_report import WorkerReport
+from pipeline.trainer.workers import WorkerPlan, check_plan, run_workers
 from pipeline.training.encoder_task import EncoderTask, train_encoder
 from pipeline.training.run_record import (
     epoch_hook,

@@ -132,7 +132,7 @@ def test_workers_that_are_interrupted_keep_their_state_and_end_soon(figures, alo
         threading.Thread(target=wait, daemon=True).start()
         return contextlib.nullcontext()
 
-    monkeypatch.setattr(workers, "_watch", interrupt)
+    monkeypatch.setattr(workers, "watch", interrupt)
     words = ("--workers", "2", "--set", "training.save_steps=0", "--set", "encoder.epochs=2000")
     assert train(figures, alone, "stopped", "encoder", *words) == 143
     assert time.monotonic() - ticks[0] < 20
