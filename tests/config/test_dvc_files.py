@@ -45,6 +45,7 @@ def stages() -> dict[str, dict]:
     found = {}
     for name in DVC_FILES:
         found |= yaml.safe_load((REPOSITORY / name).read_text())["stages"]
+    del found["paths"]  # it looks at parameters alone, and makes nothing that the program decides
     return {name: stage.get("do", stage) for name, stage in found.items()}
 
 

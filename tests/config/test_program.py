@@ -77,7 +77,11 @@ def test_every_file_of_the_package_that_is_no_module_is_accounted_for():
     known = [*CHOSEN, *(name for names in READS.values() for name in names)]
     for path in packages()["pipeline"].rglob("*"):
         name = path.relative_to(TOP).as_posix()
-        if path.is_dir() or path.suffix in (".py", ".pyc") or any(path.match(pattern) for pattern in NO_PROGRAM):
+        if (
+            path.is_dir()
+            or path.suffix in (".py", ".pyi", ".pyc")
+            or any(path.match(pattern) for pattern in NO_PROGRAM)
+        ):
             continue
         assert any(name == other or name.startswith(f"{other}/") for other in known), name
 

@@ -44,7 +44,7 @@ def test_the_option_wins_over_the_file_and_over_set(file):
 
 def test_settings_that_cannot_be_recorded_are_refused(tmp_path):
     path = tmp_path / "p.yaml"
-    path.write_text("parse: {settings: {since: 2024-01-01}}\n")
+    path.write_text("parse: {settings: {since: .nan}}\n")
     with pytest.raises(InputError, match=r"parse.settings = .*only texts, numbers, lists and mappings"):
         load_parameters(path)
 

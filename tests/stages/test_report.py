@@ -239,7 +239,9 @@ def test_weights_of_the_package_are_named_so_that_another_machine_has_them(place
     name = "builtin:walker-clip"
     for value in (name, str(builtin_weights()[name])):
         parameters = load_parameters(None, [f"model.pretrained={json.dumps(value)}"])
-        assert recipe_parameters(parameters, inputs, rendered=True)["model"]["pretrained"] == name
+        assert (
+            recipe_parameters(parameters.model_dump(mode="json"), inputs, rendered=True)["model"]["pretrained"] == name
+        )
         assert commands_of("walkers", parameters, inputs)[:2] == (
             "ccaf-pipeline synth --only walkers --out data --params report-params.yaml",
             "ccaf-pipeline parse --params report-params.yaml",

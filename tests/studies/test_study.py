@@ -202,7 +202,8 @@ def test_shards_that_a_killed_study_began_are_gone_on_with_and_anything_else_is_
         wanted = Wanted(dataset="prcc", root=tmp_path, params=Path("preset:prcc"), shards=shards)
         return resolve("table3", load_study("table3"), wanted, tmp_path / "out", False).given
 
-    (tmp_path / "prcc").mkdir()
+    for name in ("rgb/train", "rgb/val", "rgb/test/A", "rgb/test/B", "rgb/test/C"):
+        (tmp_path / "prcc" / name).mkdir(parents=True)
     assert given_by(tmp_path / "none").shards_sha256 is None
     (tmp_path / "begun").mkdir()
     assert given_by(tmp_path / "begun").shards_sha256 is None

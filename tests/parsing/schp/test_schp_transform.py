@@ -71,7 +71,7 @@ def formula(height, width):
     ],
 )
 def test_the_input_has_the_bytes_of_opencv_4(height, width, size, sha256):
-    """Hashes of what cv2.warpAffine of OpenCV 4.5.5, 4.8.1, 4.11.0 and 4.12.0 makes of the same picture."""
+    """Hashes of what cv2.warpAffine makes of the picture in OpenCV 4.5.5, 4.8.1 and 4.11.0 to 4.14.0."""
     found = warp_to_input(formula(height, width), size)
     assert hashlib.sha256(found.tobytes()).hexdigest().startswith(sha256)
 
@@ -124,11 +124,14 @@ def test_logits_go_back_as_the_published_warp_takes_them(shape, seed):
     rows, columns = taps_back(height, width, SIZE)
     across = torch.lerp(*(torch.from_numpy(logits)[:, :, at] for at in (columns.first, columns.second)), columns.weight)
     found = torch.lerp(across[:, rows.first], across[:, rows.second], rows.weight[:, None]).numpy()
-    assert np.abs(found - expected).max() < 2e-3  # OpenCV has the positions in single precision
+    # OpenCV 5 has the positions in single precision; OpenCV 4 rounds them to 32nds of a pixel, along each side
+    nearby = max(np.abs(np.diff(logits, axis=axis)).max() for axis in (1, 2))
+    difference = 2 * nearby / 64 + 2e-3 if OPENCV_4 else 2e-3
+    assert np.abs(found - expected).max() < difference
     # and through the labels: equal wherever the two best classes are not a tie
     parsing = label_map(torch.from_numpy(logits), rows, columns)
     top = np.sort(expected, axis=0)
-    clear = top[-1] - top[-2] > 5e-3
+    clear = top[-1] - top[-2] > 2.5 * difference
     assert np.array_equal(parsing.label_map[clear], expected.argmax(0)[clear])
     probability = np.exp(top[-1]) / np.exp(expected).sum(0)
     person = expected.argmax(0) > 0
