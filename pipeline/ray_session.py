@@ -81,14 +81,15 @@ def local_resources(cpus: int | None = None) -> Resources:
     return Resources(cpus=count, gpus=float(torch.cuda.device_count()), node_cpus=count)
 
 
-def _is_open() -> bool:
+def is_open() -> bool:
+    """Whether this process has a session already, which :func:`ray_session` would use."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
 
 
 def is_started_here(address: str | None) -> bool:
     """Whether a session with this address starts a cluster on this machine, rather than joins one that is there."""
-    return address is None and not _is_open()
+    return address is None and not is_open()
 
 
 def check_reachable(address: str | None) -> None:
@@ -100,7 +101,7 @@ def check_reachable(address: str | None) -> None:
     Raises:
         InputError: No cluster answers at the address, it is of another kind, or a local Ray has no room for its files.
     """
-    if _is_open():
+    if is_open():
         return
     if address is None:
         _temporary_folder()
@@ -125,7 +126,7 @@ def ray_session(address: str | None, cpus: int | None = None, modules: tuple[str
         WorkError: A local one does not start.
     """
     check_reachable(address)
-    if _is_open():
+    if is_open():
         yield _find_resources()
         return
     _prepare_environment(local=address is None)

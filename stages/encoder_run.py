@@ -20,7 +20,8 @@ from pipeline.trainer.distributed import ALONE, Ranks
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.epochs import forget_progress
 from pipeline.trainer.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
-from pipeline.trainer.workers import WorkerPlan, WorkerReport, check_plan, run_workers
+from pipeline.trainer.worker_report import WorkerReport
+from pipeline.trainer.workers import WorkerPlan, check_plan, run_workers
 from pipeline.training.encoder_task import EncoderTask, train_encoder
 from pipeline.training.run_record import (
     epoch_hook,
@@ -157,18 +158,9 @@ def check_cluster(parameters: Parameters, out: Path, cluster: Cluster) -> None:
     """Check, before anything is computed, that stage 2 can run in several workers; it takes seconds.
 
     Raises:
-        InputError: They cannot share a batch, or the cluster does not answer or is too small.
+        InputError: The cluster does not answer or is too small.
     """
-    _check_shares(parameters, cluster)
     check_plan(_plan_workers(parameters, out, cluster, name=""))
-
-
-def _check_shares(parameters: Parameters, cluster: Cluster) -> None:
-    if parameters.encoder.identities_per_batch % cluster.workers:
-        raise InputError(
-            f"encoder.identities_per_batch = {parameters.encoder.identities_per_batch} cannot be divided among "
-            f"--workers {cluster.workers}"
-        )
 
 
 def _plan_workers(parameters: Parameters, out: Path, cluster: Cluster, name: str) -> WorkerPlan:
@@ -188,7 +180,11 @@ def _train_with_workers(
     parameters: Parameters, console: Console, places: Places, inputs: Inputs, cluster: Cluster
 ) -> dict[str, Any]:
     """Train in several workers, which read the same inputs once more."""
-    _check_shares(parameters, cluster)
+    if parameters.encoder.identities_per_batch % cluster.workers:
+        raise InputError(
+            f"encoder.identities_per_batch = {parameters.encoder.identities_per_batch} cannot be divided among "
+            f"--workers {cluster.workers}"
+        )
     absolute = {name: str(getattr(places, name).resolve()) for name in ("shards", "prompts", "out")}
     # the workers alone know their device
     named = {**inputs.made_of, **dict.fromkeys(unusual_on_cuda(parameters), True)}

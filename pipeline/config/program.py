@@ -74,6 +74,7 @@ DECIDE_NOTHING: Mapping[str, str] = {
     "pipeline.trainer.state_files": "names of files",
     "pipeline.trainer.tensorboard": "shows curves",
     "pipeline.trainer.timing": "measures time",
+    "pipeline.trainer.worker_report": "speaks",
     "pipeline.trainer.workers": "starts processes",
     "pipeline.training.preflight": "refuses labels that do not suffice",
     "pipeline.training.run_record": "records how a training went",

@@ -3,27 +3,30 @@
 States, results and progress pass through one folder that all workers see; Ray itself keeps only its own notes there.
 """
 
-import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.files import read_json, write_json
-from pipeline.progress import Progress
 from pipeline.ray_address import one_line
-from pipeline.ray_session import Resources, check_alive, check_reachable, is_started_here, local_resources, ray_session
+from pipeline.ray_session import (
+    Resources,
+    check_alive,
+    check_reachable,
+    is_open,
+    is_started_here,
+    local_resources,
+    ray_session,
+)
 from pipeline.trainer.distributed import Ranks, current_ranks
-from pipeline.trainer.state_files import HALF_PROGRESS_NAME, NOTES_NAME, PROGRESS_NAME, RESULT_NAME, STOPPED_NAME
+from pipeline.trainer.state_files import NOTES_NAME, PROGRESS_NAME, RESULT_NAME, STOPPED_NAME
+from pipeline.trainer.worker_report import STOP_NAME, WATCH_SECONDS, WorkerReport, read_stopped, watch
 
-STOP_NAME: Final = "stop"
-"""Made among Ray's notes to ask the workers to stop."""
-WATCH_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0
 """In which workers that are asked to stop may keep their state."""
 
@@ -59,59 +62,8 @@ class WorkerPlan:
     modules: tuple[str, ...] = ()
 
 
-class WorkerReport:
-    """What a rank tells the driver through the run's folder. Only the first rank's progress and result are written."""
-
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
-        self._folder = folder
-        self._ranks = ranks
-        self._said: list[str] = []
-        self._written = self._looked = 0.0
-        self._latest: dict[str, Any] = {}
-
-    def tell(self, text: str) -> None:
-        """A remark for a person."""
-        self._said.append(text)
-        self._write()
-
-    def tick(self, epoch: int, done: int, expected: int, loss: float | None) -> None:
-        """How far the training is; written once in a while."""
-        self._latest = {"epoch": epoch, "done": done, "expected": expected, "loss": None}
-        if loss is not None:
-            self._latest["loss"] = f"{loss:.3f}"
-        if done == expected or time.monotonic() - self._written >= WATCH_SECONDS:
-            self._write()
-
-    def asked_to_stop(self) -> bool:
-        """Whether the driver was interrupted; looked for once in a while."""
-        if time.monotonic() - self._looked >= WATCH_SECONDS / 2:
-            self._looked = time.monotonic()
-            return (self._folder / NOTES_NAME / STOP_NAME).exists()
-        return False
-
-    def result(self, value: Mapping[str, Any]) -> None:
-        """The result of the whole run."""
-        if self._ranks.first:
-            write_json(self._folder / RESULT_NAME, dict(value))
-
-    def _write(self) -> None:
-        self._written = time.monotonic()
-        if self._ranks.first:
-            temporary = self._folder / HALF_PROGRESS_NAME
-            temporary.write_text(json.dumps({**self._latest, "said": self._said}))
-            temporary.replace(self._folder / PROGRESS_NAME)
-
-
 WorkerFunction = Callable[[Mapping[str, Any], Ranks, str, WorkerReport], None]
 """Called in each worker with the configuration, its rank, its device and the way to report."""
-
-
-def _stopped(folder: Path) -> PipelineError | None:
-    """The error of the project's own that a worker ended with."""
-    if not (folder / STOPPED_NAME).is_file():
-        return None
-    found = read_json(folder / STOPPED_NAME, "error of a worker")
-    return (InputError if found["exit_code"] == InputError.exit_code else WorkError)(found["message"])
 
 
 def _device(gpu: bool) -> str:
@@ -126,7 +78,7 @@ def _worker_loop(function: WorkerFunction, folder: Path, gpu: bool, threads: int
     def loop(config: dict[str, Any]) -> None:
         import torch
 
-        if _stopped(folder) is not None:
+        if read_stopped(folder) is not None:
             return  # Ray tries again after any exception, but what was wrong is still wrong
         torch.set_num_threads(threads)
         ranks = current_ranks()
@@ -141,45 +93,6 @@ def _worker_loop(function: WorkerFunction, folder: Path, gpu: bool, threads: int
             raise stopped from None
 
     return loop
-
-
-@contextmanager
-def _watch(folder: Path, what: str, tell: Callable[[str], None], quiet: bool) -> Iterator[None]:
-    """Show the progress of the first rank until the block ends."""
-    ended = threading.Event()
-
-    def show() -> None:
-        progress: Progress | None = None
-        said = done = 0
-        while True:
-            last_look = ended.wait(WATCH_SECONDS)
-            try:
-                found = json.loads((folder / PROGRESS_NAME).read_text())
-            except (OSError, ValueError):
-                found = {}
-            for text in found.get("said", [])[said:]:
-                tell(text)
-                said += 1
-            if "done" in found and progress is None:
-                done = found["done"]
-                progress = Progress(found["expected"], what, "step", quiet, done=done)
-            if "done" in found and progress is not None:
-                progress.expect(found["expected"])
-                loss = "" if found["loss"] is None else f", loss {found['loss']}"
-                progress.advance(found["done"] - done, f"epoch {found['epoch'] + 1}{loss}")
-                done = found["done"]
-            if last_look:
-                if progress is not None:
-                    progress.__exit__(None, None, None)
-                return
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _check_resources(plan: WorkerPlan, found: Resources, gpu: bool, threads: int) -> None:
@@ -247,21 +160,51 @@ def run_workers(
     (plan.folder / NOTES_NAME).mkdir(parents=True, exist_ok=True)
     for name in (STOPPED_NAME, RESULT_NAME, PROGRESS_NAME, f"{NOTES_NAME}/{STOP_NAME}"):
         (plan.folder / name).unlink(missing_ok=True)
-    threads = _threads(plan)
-    with ray_session(plan.address, cpus=plan.workers * threads, modules=plan.modules) as found:
-        gpu = _use_gpu(plan, found)
-        _check_resources(plan, found, gpu, threads)
-        with _watch(plan.folder, what, tell, quiet):
-            _fit(_worker_loop(function, plan.folder, gpu, threads), config, plan, gpu, threads)
-    error = _stopped(plan.folder)
-    if error is not None:
-        raise error
+    attempts = 1 if is_open() else plan.max_failures + 1
+    for attempt in range(attempts):
+        try:
+            _run_once(function, config, plan, what, tell, quiet)
+        except _StartError as error:
+            if attempt + 1 == attempts:
+                raise _failure(plan, error) from error
+        else:
+            break
+    stopped = read_stopped(plan.folder)
+    if stopped is not None:
+        raise stopped
     result: dict[str, Any] = read_json(plan.folder / RESULT_NAME, "result of the workers")
     return result
 
 
+class _StartError(Exception):
+    """A worker, or what Ray Train watches them with, died at a moment that Ray Train gives up at.
+
+    Ray keeps the place of the other workers for the whole session then, so that only a new one can try again.
+    """
+
+
+def _run_once(
+    function: WorkerFunction,
+    config: Mapping[str, Any],
+    plan: WorkerPlan,
+    what: str,
+    tell: Callable[[str], None],
+    quiet: bool,
+) -> None:
+    """Train in one session on Ray, which answers the deaths of workers that have begun.
+
+    Raises:
+        _StartError: One died before.
+    """
+    threads = _threads(plan)
+    with ray_session(plan.address, cpus=plan.workers * threads, modules=plan.modules) as found:
+        gpu = _use_gpu(plan, found)
+        _check_resources(plan, found, gpu, threads)
+        with watch(plan.folder, what, tell, quiet):
+            _fit(_worker_loop(function, plan.folder, gpu, threads), config, plan, gpu, threads)
+
+
 def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan, gpu: bool, threads: int) -> None:
-    """Train until it is done, and again after a death that Ray Train itself does not answer, as those at the start."""
     from ray.exceptions import RayActorError
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -269,27 +212,28 @@ def _fit(loop: Callable[..., None], config: Mapping[str, Any], plan: WorkerPlan,
 
     resources = {"CPU": threads, **({"GPU": 1} if gpu else {})}
     failures = FailureConfig(max_failures=plan.max_failures, controller_failure_limit=plan.max_failures)
-    for attempt in range(plan.max_failures + 1):
-        trainer = TorchTrainer(
-            loop,
-            train_loop_config=dict(config),
-            scaling_config=ScalingConfig(num_workers=plan.workers, use_gpu=gpu, resources_per_worker=resources),
-            run_config=RunConfig(name=plan.name, storage_path=str(plan.folder / NOTES_NAME), failure_config=failures),
-        )
-        try:
-            _fit_interruptibly(trainer.fit, plan.folder)
-        except (WorkerGroupError, ControllerError, RayActorError) as error:  # an actor: Ray Train's own controller
-            stopped = _stopped(plan.folder)
-            if stopped is not None:
-                raise stopped from None
-            if not isinstance(error, WorkerGroupError) and attempt < plan.max_failures:
-                continue
-            raise WorkError(
-                f"the workers failed more than {plan.max_failures} times (training.max_failures): {_reason(error)}; "
-                f"the last state is kept in {plan.folder}, so the same command goes on from it"
-            ) from error
-        else:
-            return
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=dict(config),
+        scaling_config=ScalingConfig(num_workers=plan.workers, use_gpu=gpu, resources_per_worker=resources),
+        run_config=RunConfig(name=plan.name, storage_path=str(plan.folder / NOTES_NAME), failure_config=failures),
+    )
+    try:
+        _fit_interruptibly(trainer.fit, plan.folder)
+    except (WorkerGroupError, ControllerError, RayActorError) as error:
+        stopped = read_stopped(plan.folder)
+        if stopped is not None:
+            raise stopped from None
+        if isinstance(error, WorkerGroupError):
+            raise _failure(plan, error) from error
+        raise _StartError(_reason(error)) from error
+
+
+def _failure(plan: WorkerPlan, error: Exception) -> WorkError:
+    return WorkError(
+        f"the workers failed more than {plan.max_failures} times (training.max_failures): {_reason(error)}; the last "
+        f"state is kept in {plan.folder}, so the same command goes on from it"
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -304,25 +248,25 @@ def _fit_interruptibly(fit: Callable[[], object], folder: Path) -> None:
     Interrupted, it gives the workers a moment to keep their state; they end with the session on Ray.
     """
     raised: list[BaseException] = []
+    ended = threading.Event()  # an interrupted join() can take the thread for ended
 
     def run() -> None:
         try:
             fit()
         except BaseException as error:
             raised.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    threading.Thread(target=run, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(WATCH_SECONDS)
-            if thread.is_alive():
-                check_alive()
+        while not ended.wait(WATCH_SECONDS):
+            check_alive()
     except KeyboardInterrupt:
         (folder / NOTES_NAME / STOP_NAME).touch()
         deadline = time.monotonic() + STOP_SECONDS
-        while _stopped(folder) is None and thread.is_alive() and time.monotonic() < deadline:
+        while read_stopped(folder) is None and not ended.is_set() and time.monotonic() < deadline:
             time.sleep(STOP_SECONDS / 100)
         raise
     if raised:
-        raise raised[0]
+        raise raised.pop()

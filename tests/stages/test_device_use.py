@@ -9,7 +9,8 @@ from pipeline.errors import InputError, WorkError
 from pipeline.features import builder
 from pipeline.files import read_json
 from pipeline.trainer.gradients import GradientMaker
-from pipeline.trainer.workers import _stopped, _worker_loop
+from pipeline.trainer.worker_report import read_stopped
+from pipeline.trainer.workers import _worker_loop
 from stages import encoder_run, prompts
 from stages.cli import run
 from stages.device_use import fitting_encoder, fitting_figures, fitting_pretrain
@@ -133,7 +134,7 @@ def test_a_worker_out_of_memory_ends_the_run_with_the_line_and_is_not_tried_agai
         loop(config)
     loop(config)  # what Ray does after a failure
     assert calls == [1]
-    assert str(_stopped(tmp_path)).startswith("out of memory: stage 2, a step of 16 images")
+    assert str(read_stopped(tmp_path)).startswith("out of memory: stage 2, a step of 16 images")
 
 
 def test_a_device_that_fails_is_one_line(figures, tmp_path, monkeypatch, capsys):

@@ -132,7 +132,7 @@ def test_workers_that_are_interrupted_keep_their_state_and_end_soon(figures, alo
         threading.Thread(target=wait, daemon=True).start()
         return contextlib.nullcontext()
 
-    monkeypatch.setattr(workers, "_watch", interrupt)
+    monkeypatch.setattr(workers, "watch", interrupt)
     words = ("--workers", "2", "--set", "training.save_steps=0", "--set", "encoder.epochs=2000")
     assert train(figures, alone, "stopped", "encoder", *words) == 143
     assert time.monotonic() - ticks[0] < 20
@@ -142,4 +142,10 @@ def test_workers_that_are_interrupted_keep_their_state_and_end_soon(figures, alo
 
 def test_a_batch_that_workers_cannot_share_is_refused_before_ray_starts(figures, alone, capsys):
     assert train(figures, alone, "three", "encoder", "--workers", "3") == 2
-    assert "identities_per_batch = 4 cannot be divided among --workers 3" in capsys.readouterr().err
+    assert "identities_per_batch = 4 cannot be shared out to 3 workers" in capsys.readouterr().err
+
+
+def test_a_cluster_that_does_not_answer_is_refused_before_stage_1(figures, tmp_path, capsys):
+    assert train(figures, tmp_path, "late", "all", "--workers", "2", "--address", "http://127.0.0.1:8265") == 2
+    assert "is the address of a dashboard" in capsys.readouterr().err
+    assert not (tmp_path / "prompts").exists()

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, WorkError
-from pipeline.ray_session import Resources, ray_session
+from pipeline.ray_session import Resources
 from pipeline.trainer.distributed import Ranks
-from pipeline.trainer.workers import WorkerPlan, WorkerReport, _check_resources, _stopped, _worker_loop, run_workers
+from pipeline.trainer.worker_report import WorkerReport, read_stopped
+from pipeline.trainer.workers import WorkerPlan, _check_resources, _worker_loop, run_workers
 
 
 def plan(folder, **settings) -> WorkerPlan:
@@ -31,7 +32,7 @@ def test_an_error_of_the_project_ends_the_run_with_its_message_and_is_not_tried_
         loop({"a": 1})
     loop({"a": 1})
     assert calls == [({"a": 1}, Ranks(0, 1), "cpu")]
-    stopped = _stopped(tmp_path)
+    stopped = read_stopped(tmp_path)
     assert type(stopped) is kind
     assert str(stopped) == "the loss is not finite"
 
@@ -44,7 +45,7 @@ def test_another_error_is_left_to_ray(tmp_path):
     for _ in range(2):
         with pytest.raises(MemoryError):
             loop({})
-    assert _stopped(tmp_path) is None
+    assert read_stopped(tmp_path) is None
 
 
 def test_the_first_rank_reports_and_the_others_are_silent(tmp_path):
@@ -95,9 +96,7 @@ def test_a_worker_that_dies_while_all_are_started_is_answered_as_one_that_dies_l
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with ray_session(None, 2):
-        done = run_workers(
-            Fatal(tmp_path / "killed"), {}, plan(tmp_path / "state", threads=1, gpu=False), what="x", quiet=True
-        )
+    chosen = plan(tmp_path / "state", threads=1, gpu=False)
+    done = run_workers(Fatal(tmp_path / "killed"), {}, chosen, what="x", quiet=True)
     assert (tmp_path / "killed").exists()
     assert done == {"workers": 2}
