@@ -54,8 +54,11 @@ def test_an_encoder_gives_the_features_of_extract(figures, trained, tmp_path):
 
 
 def test_scores_are_those_of_evaluate(trained):
-    metrics = read_json(trained / "metrics.json", "metrics")["protocols"]
-    scores = pipeline.score_features(trained / "features.parquet", protocols=list(metrics))
+    report = read_json(trained / "metrics.json", "metrics")
+    metrics = report["protocols"]
+    scores = pipeline.score_features(
+        trained / "features.parquet", protocols=list(metrics), bootstrap=report["bootstrap"], seed=report["seed"]
+    )
     assert json.loads(json.dumps(scores)) == metrics
 
 
