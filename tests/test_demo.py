@@ -102,7 +102,7 @@ def test_a_clip_that_the_stages_of_pretraining_make_is_made_before_it_is_used(pr
     first = [f"data_manifests/pretrain/dvc.yaml:{name}" for name in ("synth-pretrain", "pretrain-clip")]
     assert [stage for stage in stages if stage in first] == first
     assert stages.index(first[-1]) < stages.index("prompts")
-    assert set(stages) == {*first, "prompts", "encoder", "evaluate", "report"}
+    assert set(stages) == {*first, "paths", "prompts", "encoder", "evaluate", "report"}
     assert "Traceback" not in output
     config = json.loads((folder / "artifacts/walkers/encoder/config.json").read_text())
     clip = json.loads((folder / "artifacts/clip/config.json").read_text())
