@@ -13,7 +13,7 @@ from pipeline.leftovers import YOUNG_SECONDS
 
 
 def _write_and_wait(folder: Path) -> None:
-    with atomic_folder(folder / "set") as temporary, atomic_file(folder / "table.csv") as file:
+    with atomic_folder(folder / "set", lambda _: ("a",)) as temporary, atomic_file(folder / "table.csv") as file:
         (temporary / "a").write_text("half")
         file.write_text("half")
         (folder / "ready").touch()
@@ -29,7 +29,7 @@ def _make_old(folder: Path) -> list[Path]:
 
 
 def _write(folder: Path) -> None:
-    with atomic_folder(folder / "set") as temporary, atomic_file(folder / "table.csv") as file:
+    with atomic_folder(folder / "set", lambda _: ("a",)) as temporary, atomic_file(folder / "table.csv") as file:
         (temporary / "a").write_text("whole")
         file.write_text("whole")
 
