@@ -202,8 +202,12 @@ def test_shards_that_a_killed_study_began_are_gone_on_with_and_anything_else_is_
         wanted = Wanted(dataset="prcc", root=tmp_path, params=Path("preset:prcc"), shards=shards)
         return resolve("table3", load_study("table3"), wanted, tmp_path / "out", False).given
 
-    for name in ("rgb/train", "rgb/val", "rgb/test/A", "rgb/test/B", "rgb/test/C"):
-        (tmp_path / "prcc" / name).mkdir(parents=True)
+    for person in range(1, 33):  # enough for a batch of the preset
+        for outfit in "ABC":
+            for folder in (f"train/{person:03d}", f"val/{person:03d}", f"test/{outfit}/{person:03d}"):
+                place = tmp_path / "prcc/rgb" / folder
+                place.mkdir(parents=True, exist_ok=True)
+                (place / f"{outfit}_1.jpg").touch()
     assert given_by(tmp_path / "none").shards_sha256 is None
     (tmp_path / "begun").mkdir()
     assert given_by(tmp_path / "begun").shards_sha256 is None
