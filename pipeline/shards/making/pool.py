@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import PipelineError, WorkError
+from pipeline.files import DiskError
 from pipeline.ray_session import check_alive
 from pipeline.shards.making.faults import WorkerFaultError
 from pipeline.shards.making.queue import TaskQueue
@@ -304,6 +305,8 @@ def _get(ref: Any, what: str) -> Any:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
+        if isinstance(cause, DiskError):
+            raise WorkError(f"{what} failed: {cause.reason}; {_KEPT}") from None
         if isinstance(cause, PipelineError):
             raise cause from None
         if isinstance(cause, OSError | MemoryError):
