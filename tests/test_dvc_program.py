@@ -1,16 +1,11 @@
 """What DVC runs again when the program changes: real DVC on the repository's own files, beside a quick command."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from dvc_copy import DvcCopy
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 RECORDER = """#!/bin/sh
 # In the place of ccaf-pipeline: makes what its commands make, other bytes each time.
 top=artifacts/walkers
@@ -35,33 +30,8 @@ AFTER_PARSE = ["encoder", "evaluate", "inspect", "parse", "prompts", "report"]
 
 @pytest.fixture(scope="module")
 def dvc(tmp_path_factory):
-    """Runs `dvc` in a copy of the repository in which everything was made."""
-    folder = tmp_path_factory.mktemp("copy")
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
-        shutil.copy(REPOSITORY / name, folder / name)
-    for name in ("data_manifests", "docs", "pipeline", "stages"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = folder / "commands" / "ccaf-pipeline"
-    command.parent.mkdir()
-    command.write_text(RECORDER)
-    command.chmod(0o755)
-    path = os.pathsep.join([str(command.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            ["dvc", *words],
-            cwd=folder,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run("init", "--no-scm", "--quiet")
-    run.folder = folder
+    """A copy of the repository in which everything was made."""
+    run = DvcCopy(tmp_path_factory.mktemp("copy"), RECORDER)
     assert len(repro(run)) == len(AFTER_PARSE) + 2
     return run
 

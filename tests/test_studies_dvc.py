@@ -1,17 +1,12 @@
 """DVC's stages of the studies, for whoever asks; tests/test_demo.py shows that the demo runs none of them."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from dvc_copy import DvcCopy
 
 from pipeline.studies.reading import study_names
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 FILE = "data_manifests/studies/dvc.yaml"
 RECORDER = """#!/bin/sh
 # ccaf-pipeline ablate --study NAME
@@ -22,33 +17,8 @@ for ending in json csv md html; do echo "{}" > "artifacts/studies/$3/table.$endi
 
 @pytest.fixture(scope="module")
 def dvc(tmp_path_factory):
-    """Runs `dvc` in a clone of the repository's files for DVC, beside a command that makes empty tables."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
-        shutil.copy(REPOSITORY / name, folder / name)
-    for name in ("data_manifests", "pipeline", "stages"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = folder / "commands" / "ccaf-pipeline"
-    command.parent.mkdir()
-    command.write_text(RECORDER)
-    command.chmod(0o755)
-    path = os.pathsep.join([str(command.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            ["dvc", *words],
-            cwd=folder,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        )
-        return done.stdout + done.stderr
-
-    run("init", "--no-scm", "--quiet")
-    run.folder = folder
-    return run
+    """A copy of the repository, beside a command that makes empty tables."""
+    return DvcCopy(tmp_path_factory.mktemp("copy"), RECORDER)
 
 
 def test_every_study_is_a_stage_that_can_be_asked_for(dvc):
