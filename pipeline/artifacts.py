@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from pipeline.errors import InputError, one_line
-from pipeline.json_text import MOST_BYTES, MOST_DEPTH, decode_json
+from pipeline.json_text import MOST_BYTES, MOST_DEPTH
 from pipeline.location import Place
 from pipeline.storage import read_json
 
@@ -102,8 +102,3 @@ def read_json_artifact(
         StorageError: A remote file system does not answer, or refuses.
     """
     return model.check(read_json(place, what, max_bytes, max_depth), f"{what} {place}", repair)
-
-
-def decode_artifact(data: bytes, model: type[Model], where: str, repair: str = "") -> Model:
-    """Validate JSON that stands inside another file, such as in the metadata of a Parquet file."""
-    return model.check(decode_json(data, where), where, repair)

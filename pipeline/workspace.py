@@ -1,9 +1,17 @@
 """Where a data set's artifacts lie when a command is not told otherwise: ``artifacts/<data set>/...``."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
+
+
+class RenderedPart(StrEnum):
+    """What synth renders, by the name of its folder in the folder of data sets."""
+
+    WALKERS = "walkers"
+    PRETRAIN = "walkers-pretrain"
 
 
 @dataclass(frozen=True)

@@ -3,40 +3,31 @@
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Parameters
+from pipeline.datasets.catalog import data_root
 from pipeline.datasets.walkers.population import plan_walkers
 from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import check_renderable, render_pretraining, render_walkers
 from pipeline.locks import hold
 from pipeline.outputs import check_writable
 from pipeline.progress import Progress
+from pipeline.workspace import RenderedPart
 from stages.console import Console
 
-DATA_VARIABLE = "CCAF_DATA"
 DEFAULT_ROOT = "data"
-WALKERS_FOLDER = "walkers"
-PRETRAIN_FOLDER = "walkers-pretrain"
 
 
 def default_root(parameters: Parameters) -> Path:
     """Folder of the data sets: data.root, else $CCAF_DATA, else ``data``."""
-    return Path(parameters.data.root or os.environ.get(DATA_VARIABLE) or DEFAULT_ROOT)
-
-
-class Part(StrEnum):
-    """What is rendered, by the name of its folder."""
-
-    WALKERS = WALKERS_FOLDER
-    PRETRAIN = PRETRAIN_FOLDER
+    return Path(data_root(parameters.data.root, os.environ) or DEFAULT_ROOT)
 
 
 def run(
-    parameters: Parameters, console: Console, root: Path, only: Part | None = None, workers: int | None = None
-) -> dict[Part, dict[str, Any]]:
+    parameters: Parameters, console: Console, root: Path, only: RenderedPart | None = None, workers: int | None = None
+) -> dict[RenderedPart, dict[str, Any]]:
     """Render one part or both; returns the folder and the numbers of everything, by part.
 
     Args:
@@ -51,9 +42,9 @@ def run(
         DiskError: The disk is full.
     """
     settings, seed = parameters.synth, parameters.seed
-    parts = [only] if only else list(Part)
-    images = {Part.WALKERS: len(plan_walkers(settings, seed)), Part.PRETRAIN: settings.pretrain_images}
-    rendered: dict[Part, dict[str, Any]] = {}
+    parts = [only] if only else list(RenderedPart)
+    images = {RenderedPart.WALKERS: len(plan_walkers(settings, seed)), RenderedPart.PRETRAIN: settings.pretrain_images}
+    rendered: dict[RenderedPart, dict[str, Any]] = {}
     with ExitStack() as stack:
         for part in parts:
             check_writable(root / part)
@@ -68,7 +59,7 @@ def run(
 
 
 def _render(
-    part: Part, folder: Path, settings: SynthSettings, seed: int, workers: int, advance: Callable[[int], None]
+    part: RenderedPart, folder: Path, settings: SynthSettings, seed: int, workers: int, advance: Callable[[int], None]
 ) -> dict[str, int]:
-    render = render_walkers if part is Part.WALKERS else render_pretraining
+    render = render_walkers if part is RenderedPart.WALKERS else render_pretraining
     return render(folder, settings, seed, workers=workers, advance=advance)

@@ -1,6 +1,7 @@
 """DVC away from home: in an archive without a history, and with a ~ in the parameters."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -59,6 +60,18 @@ def test_a_path_that_dvc_would_misread_is_refused_with_the_absolute_one(
     error = capsys.readouterr().err
     assert error.startswith(f"error: params.yaml: {key}: DVC takes the ~ of ~/x for a folder of that name")
     assert error.endswith("write the absolute path, /home/me/x\n")
+
+
+def test_what_was_checked_is_told_and_other_sources_of_parameters_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("data: {root: sets}\n")
+    assert run(["dvc-paths", "--out", "paths.json", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {**json.loads(Path("paths.json").read_text()), "out": "paths.json"}
+    assert run(["dvc-paths", "--out", "paths.json", "--set", "data.root=~/x"]) == 2
+    assert "--set is not for this command" in capsys.readouterr().err
 
 
 def test_all_that_is_parsed_waits_for_this_check() -> None:

@@ -179,6 +179,12 @@ def _explain(error: ValidationError, prefix: str = "") -> str:
     return "; ".join(problems)
 
 
+def data_root(root: str | None, environment: Mapping[str, str]) -> str | None:
+    """The folder that holds the data sets: ``root``, else ``$CCAF_DATA``, with ``~`` written out; None: neither."""
+    base = root or environment.get(DATA_VARIABLE)
+    return expand_home(base) if base else None
+
+
 def dataset_folder(facts: DatasetFacts, root: str | None, environment: Mapping[str, str]) -> Path:
     """Where a data set lies, or is expected: below ``root``, else below ``$CCAF_DATA``. It need not exist.
 
@@ -188,8 +194,8 @@ def dataset_folder(facts: DatasetFacts, root: str | None, environment: Mapping[s
     Raises:
         InputError: No root is known, or it is not on a local file system.
     """
-    base = root or environment.get(DATA_VARIABLE)
-    if not base:
+    base = data_root(root, environment)
+    if base is None:
         raise InputError(
             f"where is {facts.name}? Give the folder that holds the data sets by --root, by data.root in params.yaml, "
             f"or by the environment variable {DATA_VARIABLE}"
@@ -199,7 +205,7 @@ def dataset_folder(facts: DatasetFacts, root: str | None, environment: Mapping[s
             f"{locate(Path(base))} is not local, and only local folders are listed: where the data set is local, "
             f"make a manifest (ccaf-pipeline manifest); then give it by --manifest and the images by --images"
         )
-    top = Path(expand_home(base))
+    top = Path(base)
     return _folder_of_root(facts, top) or top / (facts.folder or facts.name)
 
 

@@ -43,6 +43,11 @@ class Step:
         object.__setattr__(self, "fingerprint", sha256_of_value(value))
 
     @property
+    def of_rendered(self) -> bool:
+        """Whether it reads walkers that the study rendered: shards of them are the study's own."""
+        return "data" in self.inputs
+
+    @property
     def out(self) -> Path:
         """The artifact."""
         return self.places["out"]

@@ -8,7 +8,6 @@ from typing import Literal
 RateAt = Callable[[float], float]
 """Learning rate by position in the run, in epochs (a fraction within an epoch)."""
 
-ScheduleKind = Literal["cosine", "step"]
 Every = Literal["step", "epoch"]
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,8 +16,6 @@ from pipeline.training.classes import NO_CLASS, Labels
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.settings import ViewSettings
 from pipeline.training.views import augment, draw_geometry
-
-ViewGeometry = Literal["shared", "independent"]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.ray_session import default_address
 from stages.cli.options import Context, shared_options
 from stages.console import Console
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.studies.study import Study
 
 
-@shared_options("dataset", "root")
+@shared_options("dataset", "root", "address", default_params="the study's own parameters; params.yaml is not read")
 def command(
     context: Context,
     study: Annotated[
@@ -49,14 +48,6 @@ def command(
     gpus_per_run: Annotated[
         float, typer.Option("--gpus-per-run", min=0.01, help="GPUs, or the share of one, that a run takes.")
     ] = 1.0,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address",
-            help="Ray cluster: HOST:PORT, or auto; its machines must see the same files. "
-            "Default: $RAY_ADDRESS if set, else a local one.",
-        ),
-    ] = None,
     any_code: Annotated[
         bool,
         typer.Option("--any-code", help="Keep finished steps although another version of the program made them."),
@@ -65,8 +56,9 @@ def command(
     """Train every method of a study on every seed, on the same data, and write a table with paired differences.
 
     Walkers are rendered for each seed, and one CLIP is pre-trained on other people. On any other data set (--dataset,
-    with --params) seeds vary the training only. Stopped or killed at any moment, the same command goes on; a run that
-    fails does not stop the others. A changed parameter repeats just the steps that depend on it.
+    with --params) seeds vary the training only. The machines of a cluster must see the same files. Stopped or killed
+    at any moment, the same command goes on; a run that fails does not stop the others. A changed parameter repeats just
+    the steps that depend on it.
     """
     from pipeline.studies.reading import load_study, runs_name, study_name
     from stages.study.plan import Wanted, resolve
@@ -78,10 +70,12 @@ def command(
         return
     if study is None:
         raise InputError("name a study by --study; ccaf-pipeline ablate --list shows them")
+    if tune and seeds is not None:
+        raise InputError(f"--seeds {seeds}: --tune runs the grid on the seeds that the study names for it")
     chosen = _chosen(load_study(study), quick, seeds, methods)
     wanted = Wanted(context.dataset, context.root, context.params, tuple(context.overrides or ()), shards)
     resolved = resolve(study_name(study), chosen, wanted, out, quick, runs_name(study))
-    machines = Machines(address or default_address(), workers, gpus_per_run, any_code)
+    machines = Machines(context.cluster_address, workers, gpus_per_run, any_code)
     with study_lock(resolved.folder):
         (make_tuning if tune else make_table)(resolved, machines, context.console)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.columns import as_columns
-from pipeline.location import expand_home
 from stages.cli.options import Context, shared_options
 
 if TYPE_CHECKING:
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
 @shared_options("dataset", "root")
 def command(context: Context) -> None:
     """List the known data sets and which are present; with --dataset show one with its terms and layout."""
-    from pipeline.datasets.catalog import DATA_VARIABLE, dataset_names, load_facts
+    from pipeline.datasets.catalog import DATA_VARIABLE, data_root, dataset_names, load_facts
     from pipeline.datasets.presence import find_presence
 
-    base = context.parameters.data.root or os.environ.get(DATA_VARIABLE)
-    top = None if not base else Path(expand_home(base))
+    base = data_root(context.parameters.data.root, os.environ)
+    top = None if base is None else Path(base)
     names = dataset_names() if context.dataset is None else [context.dataset]
     known = [(facts, find_presence(facts, top)) for facts in map(load_facts, names)]
     if top is None:

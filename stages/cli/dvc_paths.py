@@ -19,10 +19,16 @@ def command(
     context: Context,
     out: Annotated[Path, typer.Option("--out", help="JSON file that says what was checked.")],
 ) -> None:
-    """Check that DVC finds what the parameters name: for DVC `~` is a folder of that name, not the home folder."""
+    """Refuse a ~ in the paths that DVC follows, for DVC takes it for a folder of that name, not for the home folder.
+
+    They are data.root, data.dataset and model.pretrained of the parameter file. Whether anything is there is not
+    checked.
+    """
     from pipeline.config import read_parameter_tree
     from pipeline.files import write_json
 
+    if context.overrides:
+        raise InputError("--set is not for this command: DVC reads the parameter file alone")
     params = context.params or DEFAULT_PARAMETERS
     tree = read_parameter_tree(params)
     for key, value in _values(tree):
@@ -33,6 +39,7 @@ def command(
                 f"{written_out}"
             )
     write_json(out, {"checked": list(FOLLOWED)})
+    context.console.result({"checked": list(FOLLOWED), "out": str(out)}, f"{out}: no ~ in {', '.join(FOLLOWED)}")
 
 
 def _values(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:

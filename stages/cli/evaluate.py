@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.columns import as_columns
-from stages.cli.options import Context, shared_options
+from stages.cli.options import Context, beside_features, shared_options
 
 COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 
@@ -55,7 +55,7 @@ def command(
     if features is None and query is None and gallery is None:
         features = context.workspace.features
         dataset = context.parameters.data.dataset
-    target = out or metrics_beside(features or query or Path("features.parquet"))
+    target = out or beside_features(features or query or Path("features.parquet"), "metrics")
     result = evaluate.run(
         context.parameters,
         context.console,
@@ -72,12 +72,6 @@ def command(
     if per_query is not None:
         context.console.say(f"results of each query -> {per_query}")
     context.say_next("report", *context.shards_words)
-
-
-def metrics_beside(features: Path) -> Path:
-    """``features-frozen.parquet`` -> ``metrics-frozen.json``; a file of another name -> ``metrics.json``."""
-    name = features.stem.replace("features", "metrics", 1) if features.stem.startswith("features") else "metrics"
-    return features.with_name(f"{name}.json")
 
 
 def score_table(result: dict[str, Any]) -> str:

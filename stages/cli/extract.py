@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from stages.cli.evaluate import metrics_beside, score_table
-from stages.cli.options import Context, shared_options
+from pipeline.errors import InputError
+from stages.cli.evaluate import score_table
+from stages.cli.options import Context, beside_features, shared_options
 
 
 @shared_options("dataset", "shards", "seed")
@@ -38,9 +39,14 @@ def command(
     """
     from stages import evaluate, extract
 
+    if frozen and checkpoint is not None:
+        raise InputError(
+            f"--frozen and --checkpoint {checkpoint}: give one of the two, for features are of the CLIP before any "
+            "training or of a checkpoint"
+        )
     workspace = context.workspace
     target = out or (workspace.frozen_features if frozen else workspace.features)
-    metrics = metrics_beside(target)
+    metrics = beside_features(target, "metrics")
     if score:
         evaluate.check_outputs(metrics, inputs=[target])
     result = extract.run(

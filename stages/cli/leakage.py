@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.columns import as_columns
-from stages.cli.options import Context, shared_options
+from stages.cli.options import Context, beside_features, shared_options
 
 
 @shared_options("dataset", "root", "shards", "seed")
@@ -28,7 +28,7 @@ def command(
     from stages import leakage
 
     source = features or context.workspace.features
-    target = out or _default_target(source)
+    target = out or beside_features(source, "leakage")
     result = leakage.run(context.parameters, context.console, source, target, context.shards)
     context.console.result(result, _as_text(result))
 
@@ -57,9 +57,3 @@ def _as_text(result: dict[str, Any]) -> str:
         figures = [found, entry["chance"], entry.get("balanced_accuracy"), entry.get("balanced_chance")]
         lines.append([name, *("" if value is None else f"{value:.1f}" for value in figures), str(entry["n"])])
     return as_columns(lines)
-
-
-def _default_target(features: Path) -> Path:
-    """``features-frozen.parquet`` -> ``leakage-frozen.json``; a file of another name -> ``leakage.json``."""
-    name = features.stem.replace("features", "leakage", 1) if features.stem.startswith("features") else "leakage"
-    return features.with_name(f"{name}.json")

@@ -14,6 +14,7 @@ import typer
 
 from pipeline.errors import InputError
 from pipeline.location import expand_home
+from pipeline.ray_session import default_address
 from stages.console import Console
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from pipeline.workspace import Workspace
 
 DEFAULT_PARAMETERS = Path("params.yaml")
+
+
+def _params_option(default: str) -> Any:
+    """The option ``--params`` of a command that without it reads what ``default`` says."""
+    text = f"Parameter file, or preset:NAME (preset:prcc). Default: {default}."
+    return Annotated[Path | None, typer.Option("--params", help=text, show_default=False)]
+
 
 _SHARED: dict[str, tuple[Any, Any]] = {
     "dataset": (
@@ -75,15 +83,17 @@ _SHARED: dict[str, tuple[Any, Any]] = {
         ],
         False,
     ),
-    "params": (
+    "address": (
         Annotated[
-            Path | None,
+            str | None,
             typer.Option(
-                "--params",
-                help="Parameter file, or preset:NAME (preset:prcc). Default: params.yaml here, if there is one.",
-                show_default=False,
+                "--address", help="Ray cluster: HOST:PORT, or auto. Default: $RAY_ADDRESS if set, else a local one."
             ),
         ],
+        None,
+    ),
+    "params": (
+        _params_option(f"{DEFAULT_PARAMETERS} here, if there is one"),
         None,
     ),
     "overrides": (
@@ -122,6 +132,7 @@ class Context:
         no_root: What was given as a root to a command that has no use for it.
         parser: In the place of parse.parser.
         trust: Whether the parser may read files that execute code.
+        address: Of a Ray cluster.
         quiet: No progress and no remarks.
         as_json: The result is one JSON object.
     """
@@ -135,6 +146,7 @@ class Context:
     no_root: Path | None = None
     parser: str | None = None
     trust: bool = False
+    address: str | None = None
     quiet: bool = False
     as_json: bool = False
 
@@ -187,6 +199,11 @@ class Context:
         return Workspace.of(facts.name)
 
     @property
+    def cluster_address(self) -> str | None:
+        """Of the Ray cluster to join: as given, else ``$RAY_ADDRESS``; None: a local one."""
+        return self.address or default_address()
+
+    @property
     def shards_words(self) -> list[str]:
         """The option that names the shards, for the next command, if it was given."""
         return [] if self.shards is None else ["--shards", str(self.shards)]
@@ -196,6 +213,14 @@ class Context:
         given = [] if self.dataset is None else ["--dataset", self.dataset]
         given += [] if self.params is None else ["--params", str(self.params)]
         self.console.say(f"next: ccaf-pipeline {shlex.join([*words, *given])}")
+
+
+def beside_features(features: Path, what: str) -> Path:
+    """Where what is made of features goes by default: with ``metrics``, ``features-frozen.parquet`` gives
+    ``metrics-frozen.json``; a file of another name ``metrics.json``.
+    """
+    name = features.stem.replace("features", what, 1) if features.stem.startswith("features") else what
+    return features.with_name(f"{name}.json")
 
 
 def _dataset_of(shards: Path) -> str:
@@ -241,16 +266,22 @@ def _quoted(value: object) -> str:
     return str(value) if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
 
 
-def shared_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def shared_options(
+    *names: str, default_params: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command, besides its own options, ``--params``, ``--set``, ``--quiet``, ``--json`` and those named.
 
     Args:
-        names: Of ``dataset``, ``root``, ``shards``, ``parser``, ``trust``, ``seed``. A command with ``dataset`` that
-            has no ``root`` answers to ``--root`` by saying what to give instead.
+        names: Of ``dataset``, ``root``, ``shards``, ``parser``, ``trust``, ``address``, ``seed``. A command with
+            ``dataset`` that has no ``root`` answers to ``--root`` by saying what to give instead.
+        default_params: What a command reads without ``--params``, if it is not params.yaml.
 
     Returns:
         A decorator of a function whose first argument is the :class:`Context`.
     """
+    options = dict(_SHARED)
+    if default_params is not None:
+        options["params"] = (_params_option(default_params), None)
     refused = ["no_root"] if "dataset" in names and "root" not in names else []
     chosen = [name for name in _SHARED if name in (*names, *refused, *_EVERY_COMMAND)]
 
@@ -258,7 +289,7 @@ def shared_options(*names: str) -> Callable[[Callable[..., None]], Callable[...,
         own = list(inspect.signature(function).parameters.values())[1:]
         shared = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for name, (annotation, default) in _SHARED.items()
+            for name, (annotation, default) in options.items()
             if name in chosen
         ]
 

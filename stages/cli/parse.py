@@ -2,13 +2,13 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import InputError, WorkError
-from pipeline.ray_session import default_address
 from stages.cli.options import Context, shared_options
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN_PROBLEMS = 10
 
 
-@shared_options("dataset", "parser", "root", "seed", "trust")
+@shared_options("dataset", "parser", "root", "seed", "trust", "address")
 def command(
     context: Context,
     out: Annotated[
@@ -56,12 +56,6 @@ def command(
             "--threads", min=0, help="CPU threads of a worker's network. 0: the parameter threads, or else 1."
         ),
     ] = 0,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", help="Ray cluster: HOST:PORT, or auto. Default: $RAY_ADDRESS if set, else a local one."
-        ),
-    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -100,8 +94,19 @@ def command(
     if max_bad is not None:
         context = replace(context, overrides=[*(context.overrides or []), f"parse.max_bad={max_bad}"])
     place = locate(out or context.workspace.shards)
-    if verify and (plan or overwrite):
-        raise InputError("--verify only reads finished shards: leave out --plan and --overwrite")
+    if verify:
+        _refuse_beside_verify(
+            {
+                "--plan": plan,
+                "--overwrite": overwrite,
+                "--manifest": manifest is not None,
+                "--images": images is not None,
+                "--limit": limit is not None,
+                "--max-bad": max_bad is not None,
+                "--threads": threads > 0,
+                "--address": context.address is not None,
+            }
+        )
     if verify:
         _verify(context, place, workers)
         return
@@ -109,7 +114,7 @@ def command(
         raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
     source = parse.read_images(context.parameters, context.console, manifest, images, limit)
     settings = context.parameters.parse
-    how = parse.run_settings(context.parameters, workers, threads, address or default_address())
+    how = parse.run_settings(context.parameters, workers, threads, context.cluster_address)
     if plan:
         from stages.cli.parse_plan import show_plan
 
@@ -117,6 +122,17 @@ def command(
         return
     result = parse.parse_source(context.console, source, settings, how, place, overwrite)
     _conclude(context, result, ["--shards", out] if out else [])
+
+
+def _refuse_beside_verify(given: Mapping[str, bool]) -> None:
+    """Refuse options that say how images are parsed where none is.
+
+    Raises:
+        InputError: One was given.
+    """
+    names = [name for name, is_given in given.items() if is_given]
+    if names:
+        raise InputError(f"--verify only reads finished shards: leave out {', '.join(names)}")
 
 
 def _verify(context: Context, out: "Location", workers: int) -> None:

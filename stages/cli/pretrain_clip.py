@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.workspace import ARTIFACTS
+from pipeline.workspace import ARTIFACTS, RenderedPart
 from stages.cli.options import Context, shared_options
 
 
@@ -34,9 +34,9 @@ def command(
     Interrupted training goes on from its last finished epoch when the same command is run again.
     """
     from stages import pretrain_clip
-    from stages.synth import PRETRAIN_FOLDER, default_root
+    from stages.synth import default_root
 
-    data = data or default_root(context.parameters) / PRETRAIN_FOLDER
+    data = data or default_root(context.parameters) / RenderedPart.PRETRAIN
     result = pretrain_clip.run(context.parameters, context.console, data, out, zero_unseen)
     lines = [
         f"{name}: {score['accuracy']:.1f} % of phrases right (most frequent value: {score['chance']:.1f} %)"

@@ -1,24 +1,16 @@
 """``ccaf-pipeline synth``: renders walkers, the embedded data set, and the captioned images for CLIP pre-training."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.workspace import RenderedPart
 from stages.cli.options import Context, shared_options
 
-
-class Part(StrEnum):
-    """What is rendered, by the name of its folder."""
-
-    WALKERS = "walkers"
-    PRETRAIN = "walkers-pretrain"
-
-
 NEXT = {
-    Part.PRETRAIN: "ccaf-pipeline pretrain-clip",
-    Part.WALKERS: "ccaf-pipeline manifest --dataset walkers",
+    RenderedPart.PRETRAIN: "ccaf-pipeline pretrain-clip",
+    RenderedPart.WALKERS: "ccaf-pipeline manifest --dataset walkers",
 }
 """What is usually run after a part."""
 
@@ -27,7 +19,7 @@ NEXT = {
 def command(
     context: Context,
     only: Annotated[
-        Part | None,
+        RenderedPart | None,
         typer.Option(
             "--only",
             help="Render one of the two: walkers, the data set, or walkers-pretrain, the people for pretrain-clip. "
@@ -56,20 +48,19 @@ def command(
     """
     from stages import synth
 
-    chosen = None if only is None else synth.Part(only.value)
     root = out or synth.default_root(context.parameters)
-    rendered = synth.run(context.parameters, context.console, root, chosen, workers)
+    rendered = synth.run(context.parameters, context.console, root, only, workers)
     result: dict[str, Any] = {"seed": context.parameters.seed}
     for part, counts in rendered.items():
         result |= {key: value for key, value in counts.items() if key != "folder"}
         result[part.replace("-", "_")] = counts["folder"]
-    lines = [f"{counts['folder']}: {_describe(Part(part.value), counts)}" for part, counts in rendered.items()]
+    lines = [f"{counts['folder']}: {_describe(part, counts)}" for part, counts in rendered.items()]
     context.console.result(result, "\n".join(lines))
-    context.console.say("next: " + ", or ".join(text for part, text in NEXT.items() if part.value in rendered))
+    context.console.say("next: " + ", or ".join(text for part, text in NEXT.items() if part in rendered))
 
 
-def _describe(part: Part, counts: dict[str, Any]) -> str:
-    if part is Part.PRETRAIN:
+def _describe(part: RenderedPart, counts: dict[str, Any]) -> str:
+    if part is RenderedPart.PRETRAIN:
         return f"{counts['pretrain']} captioned images of as many other people"
     return (
         f"{counts['train']} training images of {counts['train_identities']} people, "

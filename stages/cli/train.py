@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.errors import InputError
-from pipeline.ray_session import default_address
 from stages.cli.options import Context, shared_options
 
 
@@ -21,7 +20,7 @@ class Stage(StrEnum):
     ALL = "all"
 
 
-@shared_options("dataset", "shards", "seed")
+@shared_options("dataset", "shards", "seed", "address")
 def command(
     context: Context,
     stage: Annotated[Stage, typer.Option("--stage", help="prompts (stage 1), encoder (stage 2), or both.")] = Stage.ALL,
@@ -38,12 +37,6 @@ def command(
             "--workers", min=1, help="Processes for stage 2, by Ray Train; each takes a GPU where there are any."
         ),
     ] = 1,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", help="Ray cluster: HOST:PORT, or auto. Default with --workers: $RAY_ADDRESS, else a local one."
-        ),
-    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard what an interrupted training of these stages left behind.")
     ] = False,
@@ -60,6 +53,8 @@ def command(
     from stages import prompts as prompts_recipe
     from stages.preflight import check_shards
 
+    if stage is Stage.PROMPTS and context.address is not None:
+        raise InputError(f"--address {context.address}: stage 1 runs in this process, not on a cluster; leave it out")
     workspace = context.workspace
     prompts_words = [] if prompts is None else ["--prompts", str(prompts)]
     checkpoint_words = [] if out is None else ["--checkpoint", str(out)]
@@ -68,8 +63,8 @@ def command(
     out = out or workspace.encoder
     result: dict[str, Any] = {}
     cluster = None
-    if stage is not Stage.PROMPTS and (workers > 1 or address is not None):
-        cluster = encoder_recipe.Cluster(workers, address or default_address())
+    if stage is not Stage.PROMPTS and (workers > 1 or context.address is not None):
+        cluster = encoder_recipe.Cluster(workers, context.cluster_address)
     with _held(stage, prompts, out):
         obstacles = check_shards(context.parameters, shards, workers)
         for sentence in obstacles.evaluation:

@@ -30,6 +30,7 @@ from stages.study.plan import Resolved
 from stages.study.run import Machines, run_plan
 
 TABLE, INCOMPLETE = "table", "table-incomplete"
+TUNING_FORMATS = ("json", "md")
 TUNING, TUNING_INCOMPLETE = "tuning", "tuning-incomplete"
 
 
@@ -55,7 +56,7 @@ def _clip_of(resolved: Resolved, schedule: Schedule) -> str | None:
 def _remove_caches(plan: Plan) -> None:
     """Decoded images beside rendered shards: they are needed for training only, and made again in seconds."""
     for step in plan.steps.values():
-        if step.kind == "shards" and "data" in step.inputs:
+        if step.kind == "shards" and step.of_rendered:
             remove_copies(step.out, step.out.parent / ".cache")
 
 
@@ -72,8 +73,8 @@ def _check_own(folder: Path, stem: str, endings: Sequence[str]) -> None:
             raise InputError(f"{path} is there and no study has written it: move it elsewhere, or give another --out")
 
 
-def _remove(folder: Path, stem: str) -> None:
-    for ending in reversed(FORMATS):  # the JSON, which says whose they are, last
+def _remove(folder: Path, stem: str, endings: Sequence[str] = FORMATS) -> None:
+    for ending in reversed(endings):  # the JSON, which says whose they are, last
         (folder / f"{stem}.{ending}").unlink(missing_ok=True)
 
 
@@ -170,7 +171,7 @@ def make_tuning(resolved: Resolved, machines: Machines, console: Console) -> Non
         f"{len(plan.steps)} steps, in {resolved.folder}"
     )
     for stem in (TUNING, TUNING_INCOMPLETE):
-        _check_own(resolved.tables, stem, ("json", "md"))
+        _check_own(resolved.tables, stem, TUNING_FORMATS)
     schedule = run_plan(plan, machines, console, lambda _, metrics: describe_run(study, plan, metrics))
     failures = _failures(schedule)
     scores = scores_of(plan, points, schedule.notes, study.tuning)
@@ -180,8 +181,7 @@ def make_tuning(resolved: Resolved, machines: Machines, console: Console) -> Non
     write_json(resolved.tables / f"{stem}.json", value)
     with atomic_file(resolved.tables / f"{stem}.md") as temporary:
         temporary.write_text(tuning_as_markdown(study, scores, chosen, failures), encoding="utf-8")
-    for ending in ("md", "json"):
-        (resolved.tables / f"{other}.{ending}").unlink(missing_ok=True)
+    _remove(resolved.tables, other, TUNING_FORMATS)
     plain = json.loads(json.dumps({"tuned": chosen}))
     console.result(value, yaml.safe_dump(plain, sort_keys=False).rstrip("\n"))
     console.say(f"scores -> {resolved.tables / f'{stem}.json'}, {resolved.tables / f'{stem}.md'}")

@@ -103,7 +103,7 @@ def _find_slots(resources: Resources, machines: Machines, threads: int, device: 
 def _with_threads(step: Step, threads: int, machines: Machines) -> Step:
     """The step as it runs beside others."""
     changes: dict[str, Any] = {"threads": threads}
-    if step.kind == "shards" and "data" in step.inputs:
+    if step.kind == "shards" and step.of_rendered:
         parse = step.parameters.parse
         changes["parse"] = parse.model_copy(update={"gpus_per_worker": machines.gpus_per_run})
     return replace(step, parameters=step.parameters.model_copy(update=changes))

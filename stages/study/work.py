@@ -34,17 +34,12 @@ def _data(step: Step, console: Console) -> None:
     render_walkers(step.out / WALKERS, step.parameters.synth, step.parameters.seed)
 
 
-def _is_rendered(step: Step) -> bool:
-    """Whether shards are of walkers that the study rendered, and so its own."""
-    return "data" in step.inputs
-
-
 def _clip(step: Step, console: Console) -> None:
     pretrain_clip.run(step.parameters, console, step.places["population"], step.out)
 
 
 def _shards(step: Step, console: Console) -> None:
-    own = _is_rendered(step)
+    own = step.of_rendered
     parse.run(step.parameters, console, step.out, workers=1 if own else 0, overwrite=own)
 
 
@@ -73,7 +68,7 @@ def _leakage(step: Step, console: Console) -> None:
     try:
         leakage.run(step.parameters, console, step.places["features"], step.out)
     except InputError as error:
-        if "data" in step.inputs:
+        if step.of_rendered:
             raise
         console.say(f"without leakage: {error}")  # a data set without clothes ids has none that could be measured
         write_json(step.out, {"headline": {}, "left_out": {"leakage": str(error)}})
@@ -177,7 +172,7 @@ def forget_others_work(task: Task) -> None:
     forget_progress(state_folder(step.out))
     if step.kind == "prompts" and (step.out / CONFIG_NAME).is_file():
         remove_listed(step.out, checkpoint_files(step.out))
-    elif step.kind == "shards" and _is_rendered(step):
+    elif step.kind == "shards" and step.of_rendered:
         remove_own(locate(step.out))
     mark.write_text(own)
 

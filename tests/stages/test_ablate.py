@@ -257,6 +257,11 @@ def test_tuning_by_a_protocol_that_walkers_lack_is_told_before_any_run(tmp_path,
     assert "tuning.protocol prcc:cc:multi-shot is not among general, cc, sc" in capsys.readouterr().err
 
 
+def test_seeds_are_refused_where_a_study_is_tuned_on_its_own(capsys):
+    assert run(["ablate", "--study", "walkers", "--tune", "--seeds", "1,2"]) == 2
+    assert "--seeds 1,2: --tune runs the grid on the seeds that the study names" in capsys.readouterr().err
+
+
 def test_studies_are_listed_with_their_titles(capsys):
     assert run(["ablate", "--list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["table3"].startswith("Table 3")

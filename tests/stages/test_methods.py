@@ -187,6 +187,11 @@ def test_features_are_scored_in_one_go_as_evaluate_scores_them(figures, tmp_path
     assert json.loads(capsys.readouterr().out)["metrics"] == json.loads(metrics.read_text())
 
 
+def test_features_of_a_checkpoint_and_of_the_frozen_clip_are_one_or_the_other(tmp_path, capsys):
+    assert run(["extract", "--frozen", "--checkpoint", str(tmp_path / "encoder")]) == 2
+    assert f"--frozen and --checkpoint {tmp_path / 'encoder'}: give one of the two" in capsys.readouterr().err
+
+
 def test_features_that_cannot_be_scored_are_kept_and_the_reason_is_told(figures, tmp_path, capsys):
     out = tmp_path / "train.parquet"
     words = ["--frozen", "--role", "train", "--shards", str(figures.shards), "--out", str(out)]

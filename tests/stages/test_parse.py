@@ -294,6 +294,7 @@ def test_a_manifest_and_its_images_can_be_named(
         (["--verify"], "no finished shards in"),
         (["--verify", "--plan"], "--verify only reads finished shards"),
         (["--verify", "--overwrite"], "--verify only reads finished shards"),
+        (["--verify", "--limit", "3", "--address", "auto"], "leave out --limit, --address"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(

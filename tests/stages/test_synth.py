@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from pipeline.config import load_parameters
 from pipeline.errors import InputError
 from pipeline.locks import hold
+from pipeline.workspace import RenderedPart
 from stages import synth
 from stages.cli.synth import command
 from stages.console import Console
@@ -55,6 +56,10 @@ def test_root_comes_from_the_parameters_then_from_the_environment(
     assert (tmp_path / "environment" / "walkers" / "_record.json").is_file()
     assert run("--quiet", "--set", f"data.root={tmp_path / 'parameter'}")[0] == 0
     assert (tmp_path / "parameter" / "walkers" / "_record.json").is_file()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CCAF_DATA", "~/sets")
+    assert run("--quiet")[0] == 0
+    assert (tmp_path / "home" / "sets" / "walkers" / "_record.json").is_file()
     monkeypatch.delenv("CCAF_DATA")
     assert run("--quiet")[0] == 0
     assert (tmp_path / "data" / "walkers" / "_record.json").is_file()
@@ -128,7 +133,7 @@ def test_a_table_that_lists_files_elsewhere_removes_none_of_them(tmp_path: Path)
     paths = [*table["path"].to_pylist()[:-1], "../thesis.tex"]
     pq.write_table(table.set_column(0, "path", pa.array(paths)), path)
     with pytest.raises(InputError, match="did not write"):  # the image that the table does not list any more
-        synth.run(load_parameters(None, SMALL), Console(quiet=True), tmp_path, synth.Part.WALKERS, 1)
+        synth.run(load_parameters(None, SMALL), Console(quiet=True), tmp_path, RenderedPart.WALKERS, 1)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 

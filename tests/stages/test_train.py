@@ -252,6 +252,12 @@ def test_clothes_classes_none_trains_without_cfm(figures, tmp_path, capsys):
     assert "disentangle" not in (tmp_path / "encoder" / "curves.csv").read_text()
 
 
+def test_a_cluster_is_refused_where_only_prompts_are_learned(figures, tmp_path, capsys):
+    assert train(figures, tmp_path, "--stage", "prompts", "--address", "auto") == 2
+    assert "error: --address auto: stage 1 runs in this process" in capsys.readouterr().err
+    assert not (tmp_path / "prompts").exists()
+
+
 def test_prompts_of_another_model_are_refused(trained, figures, tmp_path, capsys):
     code = train(figures, trained, "--stage", "encoder", "--seed", "3", "--set", "model.image_size=[128,64]")
     assert code == 2

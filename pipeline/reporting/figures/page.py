@@ -28,7 +28,9 @@ FIGURES = {
 """Names of the figures on the command line, and their headings, in the order of the page."""
 
 
-_FIRST_FILES = re.compile(rf"{PAGE_NAME}|{NUMBERS_NAME}|({'|'.join(FIGURES)})(-[\\w-]+)?\\.(svg|png)")
+_FIRST_FILES = re.compile(
+    rf"{re.escape(PAGE_NAME)}|{re.escape(NUMBERS_NAME)}|({'|'.join(FIGURES)})(-[\w-]+)?\.(svg|png)"
+)
 """Files of figures of version 0.1.0, which do not list them."""
 
 
