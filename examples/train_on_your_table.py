@@ -60,7 +60,9 @@ def main() -> None:
     """Run all stages and print the scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="CSV file with a row per image")
-    parser.add_argument("--params", help="parameter file, or preset:NAME; without it the defaults are the paper's")
+    parser.add_argument(
+        "--params", help="parameter file, or preset:NAME; without it params.yaml here, else the paper's"
+    )
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE")
     given = parser.parse_args()
 

@@ -3,13 +3,14 @@
 Every command that uses Ray starts or joins it here, so that all say the same when it cannot be had.
 """
 
+import importlib
 import os
 import secrets
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ _RAY_ENVIRONMENT = {
 }
 """What Ray reads from its environment when it starts; a user's own setting wins."""
 
+_BINDING_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _LOCAL_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no other machine joins: Ray binds to the loopback interface
+    _BINDING_VARIABLE: "0",  # no other machine joins: Ray binds to the loopback interface
 }
 _JOINING_ENVIRONMENT = {
     "RAY_NUM_REDIS_GET_RETRIES": "3",  # of half a minute each, to reach what has answered as a cluster does
@@ -129,18 +131,18 @@ def ray_session(address: str | None, cpus: int | None = None, modules: tuple[str
     if is_open():
         yield _find_resources()
         return
-    _prepare_environment(local=address is None)
-    import ray
+    with _environment(local=address is None):
+        import ray
 
-    try:
-        with _handler_of_termination_kept():
-            if address is None:
-                _start(cpus)
-            else:
-                _join(address, modules)
-        yield _find_resources()
-    finally:
-        ray.shutdown()
+        try:
+            with _handler_of_termination_kept():
+                if address is None:
+                    _start(cpus)
+                else:
+                    _join(address, modules)
+            yield _find_resources()
+        finally:
+            ray.shutdown()
 
 
 def check_alive() -> None:
@@ -164,13 +166,43 @@ def check_alive() -> None:
     )
 
 
-def _prepare_environment(local: bool) -> None:
-    """Set what Ray reads once, when it is imported; a Ray that is imported already stays as it is."""
+@contextmanager
+def _environment(local: bool) -> Iterator[None]:
+    """Within the block Ray and its processes find what they are to read in the environment.
+
+    It is put back at the end: the token and the interface of a local session are wrong for a cluster that is joined
+    next, which would take this process for dead.
+    """
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    try:
+        _set_environment(local)
+        _read_environment_anew()
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("RAY_") and name not in before]:
+            del os.environ[name]
+        os.environ.update(before)
+        _read_environment_anew()
+
+
+def _set_environment(local: bool) -> None:
     for name, value in {**_RAY_ENVIRONMENT, **(_LOCAL_ENVIRONMENT if local else _JOINING_ENVIRONMENT)}.items():
         os.environ.setdefault(name, value)
-    if local and "ray" not in sys.modules and not any(name in os.environ for name in _TOKEN_VARIABLES):
+    if local and not any(name in os.environ for name in _TOKEN_VARIABLES):
         # one of our own: Ray would write its token into the home folder, which may not be writable
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+
+
+def _read_environment_anew() -> None:
+    """Make Ray see the interface and the token that the environment says now; it reads both only once by itself."""
+    from ray._private import ray_constants
+
+    said = os.environ.get(_BINDING_VARIABLE, "1" if sys.platform == "linux" else "0")
+    ray_constants.ENABLE_RAY_CLUSTER = said.lower() in ("1", "true")
+    with suppress(ImportError, AttributeError):  # a Ray before the tokens has nothing to be read anew
+        raylet: Any = importlib.import_module("ray._raylet")  # compiled, without types
+        raylet.Config.initialize("")  # first: a token that is missing in a mode that asks for one ends the process
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _temporary_folder() -> str | None:

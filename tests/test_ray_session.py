@@ -62,11 +62,42 @@ def main():
 main()
 """
 
+LOCAL_THEN_JOINED = """
+import json, os
+import ray
+from ray.cluster_utils import Cluster
+from pipeline.ray_session import ray_session
 
-def _run(tmp_path: Path, **variables: str) -> list[Any]:
+def variables():
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+
+def main():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    before = variables()
+    for address in (None, cluster.address, None):
+        with ray_session(address, 1):
+            actor = ray.remote(Counter).remote()
+            node = ray._private.worker._global_node
+            told = [address is None, ray.get(actor.add.remote()), node.node_ip_address, "RAY_AUTH_TOKEN" in os.environ]
+        print(json.dumps([*told, variables() == before]), flush=True)
+    cluster.shutdown()
+
+class Counter:
+    def __init__(self):
+        self.value = 0
+
+    def add(self):
+        self.value += 1
+        return self.value
+
+main()
+"""
+
+
+def _run(tmp_path: Path, script: str = SESSION, **variables: str) -> list[Any]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment = {**kept, "PYTHONPATH": str(REPOSITORY), "HOME": str(tmp_path / "nowhere"), **variables}
-    command = [sys.executable, "-c", SESSION]
+    command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -89,6 +120,14 @@ def test_a_local_session_is_the_users_own_short_of_paths_and_ends_with_its_rayle
     assert found["terminate"] == str(signal.SIG_DFL), "as it was before Ray"
     assert message.startswith("Ray has ended on this machine (raylet died)")
     assert seconds < 10
+
+
+def test_sessions_follow_each_other_in_one_process_that_had_imported_ray(tmp_path: Path) -> None:
+    """What a local one sets for itself, interface and token, is gone for the cluster that is joined next."""
+    local, joined, again = _run(tmp_path, LOCAL_THEN_JOINED)
+    assert local == again == [True, 1, "127.0.0.1", True, True]
+    assert joined[:2] == [False, 1]
+    assert joined[3:] == [False, True]
 
 
 def test_a_folder_for_ray_that_is_too_long_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ class TrainerSettings(SettingsGroup):
         False, description="On CUDA, use only algorithms that repeat every bit; slower. Changes nothing on a CPU."
     )
     recompute_activations: bool = Field(
-        False, description="Gradient checkpointing in stage 2: less memory, about a third more time, equal gradients."
+        False,
+        description="Gradient checkpointing in stage 2: less memory, by estimate a third more time, equal gradients.",
     )
     accumulation: int = Field(
         1,

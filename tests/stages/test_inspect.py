@@ -41,6 +41,7 @@ def test_filters_and_seeds_reach_the_page(figures, tmp_path, capsys):
 
     query = shown("--split", "query", "--camera", "2")
     assert query["selection"] == "split query, camera 2"
+    assert query["random"]
     assert all(name.startswith("query/") and "_c2_" in name for name in query["random"])
     assert shown("--seed", "1")["random"] != shown("--seed", "2")["random"]
 

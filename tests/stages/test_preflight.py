@@ -154,7 +154,7 @@ def test_training_images_that_will_be_dropped_do_not_count(bare_figures):
 
 
 def test_ablate_refuses_before_anything_is_started(figures, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("stages.study.run.run_plan", lambda *_, **__: pytest.fail("a study began"))
+    monkeypatch.setattr("stages.study.results.run_plan", lambda *_, **__: pytest.fail("a study began"))
     command = ["ablate", "--study", "table3", "--params", str(figures.params), "--dataset", str(figures.facts)]
     command += ["--shards", str(figures.shards), "--out", str(tmp_path / "s"), "--seeds", "0"]
     assert run([*command, "--set", "encoder.identities_per_batch=5"]) == 2

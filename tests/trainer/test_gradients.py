@@ -118,10 +118,16 @@ def test_encoders_that_do_not_treat_images_alone_are_refused(layer, reason):
 
 
 def test_batch_norm_in_evaluation_mode_and_dropout_of_nothing_are_allowed():
-    task = Task(nn.BatchNorm1d(8).double().eval())
-    task.encoder.eval()
-    gradients_of(task, 2, ALL)
-    gradients_of(Task(nn.Dropout(0.0)), 2, ALL)
+    normalised = Task(nn.BatchNorm1d(8).double().eval())
+    normalised.encoder.eval()
+    for task in (normalised, Task(nn.Dropout(0.0))):
+        whole = {
+            name: gradient.clone() for name, gradient in gradients_of(task, 1, ALL)[1].items() if gradient is not None
+        }
+        parts = gradients_of(task, 2, ALL)[1]
+        assert whole
+        for name, gradient in whole.items():
+            torch.testing.assert_close(parts[name], gradient)
 
 
 def test_the_resnet_of_clip_is_refused():

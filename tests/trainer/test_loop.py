@@ -240,6 +240,7 @@ def test_time_is_told_by_phase():
     timings = run(Regression(), epochs=1).timings[0]
     assert {"data", "forward", "backward", "optimizer"} <= timings.keys()
     assert all(value >= 0 for value in timings.values())
+    assert min(timings["forward"], timings["backward"]) > 0
 
 
 def test_an_epoch_that_is_too_short_is_an_error():

@@ -10,7 +10,7 @@ from pipeline.shards.making.run import Placement, RunSettings
 from pipeline.shards.making.settings import ShardSettings
 
 BASE_MEGABYTES = 850
-"""A worker with torch, torchvision, OpenCV, Arrow, Ray and the embedded parser loaded (measured: 855)."""
+"""A worker with torch, torchvision, OpenCV, Arrow, Ray and the embedded parser loaded; an estimate on the safe side."""
 
 PIXEL_BYTES = 12
 """Bytes for each pixel under way: the image, its masks, its shielding image, and room for their encoders."""
