@@ -60,7 +60,8 @@ def test_duckdb(finished_folder: Path) -> None:
             f"SELECT split, count(*), count(clothes_id) FROM '{finished_folder}/part-*.parquet' GROUP BY 1 ORDER BY 1"
         ).fetchall()
         found = connection.sql(f"SELECT * FROM '{finished_folder}/part-*.parquet' ORDER BY image_id LIMIT 1 OFFSET 7")
-        row = dict(zip(found.columns, found.fetchone(), strict=True))
+        (values,) = found.fetchall()
+        row = dict(zip(found.columns, values, strict=True))
     splits, clothes = reader.ids.split, reader.ids.clothes_id
     assert counts == [
         (name, int((splits == name).sum()), int(((splits == name) & (clothes >= 0)).sum())) for name in reader.splits
