@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from pipeline.images import LabelMap, RgbImage
-from pipeline.redress.outfits import DonorGarment, Outfit
+from pipeline.redress.outfits import AnyGarment, DonorGarment, Outfit
 from pipeline.redress.regions import NUMBERS, RegionTable, merge_slips
+from pipeline.redress.settings import Region
 
 LEAST_PIXELS: Final = 40
 """A smaller garment says too little about its colours."""
@@ -26,7 +27,7 @@ def measure_outfit(image: RgbImage, label_map: LabelMap, table: RegionTable) -> 
     """
     regions = cv2.LUT(label_map, table.numbers)
     worn = merge_slips(np.bincount(regions.ravel(), minlength=len(NUMBERS) + 1))
-    outfit: dict = {}
+    outfit: dict[Region, AnyGarment] = {}
     for name, number in NUMBERS.items():
         if worn[number] != number:
             continue

@@ -142,7 +142,7 @@ def draw_outfit(kind: Kind, seed: int | list[int]) -> Outfit:
     """Garments for every region; the same kind and seed give the same outfit.
 
     Args:
-        kind: ``colour`` or ``texture``; what a donor wears is measured (:func:`pipeline.redress.donors.measure_outfit`).
+        kind: ``colour`` or ``texture``; what a donor wears is measured (:mod:`pipeline.redress.donors`).
         seed: As for ``numpy.random.default_rng``.
 
     Raises:

@@ -25,13 +25,15 @@ def _print_tile(seed: int) -> Field:
     tiled = np.tile(noise, (3, 3))
     smooth = cv2.GaussianBlur(tiled, (0, 0), _TILE / 11)[_TILE : 2 * _TILE, _TILE : 2 * _TILE]
     ranks = smooth.ravel().argsort().argsort().reshape(smooth.shape).astype(np.float32)
-    return ranks / np.float32(smooth.size - 1)
+    tile: Field = ranks / np.float32(smooth.size - 1)
+    return tile
 
 
 def _stripes(position: Field, pixels: float, share: float) -> Field:
     """Stripes over a coordinate in periods; their edges are as soft as one pixel."""
     distance = np.abs(position - np.floor(position) - np.float32(0.5))  # from the middle of a stripe
-    return np.clip((np.float32(share / 2) - distance) * np.float32(pixels) + np.float32(0.5), 0, 1)
+    soft: Field = np.clip((np.float32(share / 2) - distance) * np.float32(pixels) + np.float32(0.5), 0, 1)
+    return soft
 
 
 def pattern_field(garment: Garment, shape: tuple[int, int], person: int, lightness: Field) -> Field:
@@ -52,19 +54,24 @@ def pattern_field(garment: Garment, shape: tuple[int, int], person: int, lightne
     first, second = (int(value) / (1 << 16) for value in divmod(garment.seed & 0xFFFFFFFF, 1 << 16))
     bend = cv2.blur(lightness, (3, 3)) * np.float32(_BEND / 10)
     down = (np.arange(height, dtype=np.float32) / np.float32(pixels) + np.float32(first))[:, None] + bend
-    right = ((np.arange(width, dtype=np.float32) - width // 2) / np.float32(pixels) + np.float32(second))[None, :] + bend
+    middle = np.arange(width, dtype=np.float32) - width // 2
+    right = (middle / np.float32(pixels) + np.float32(second))[None, :] + bend
     if garment.pattern == "stripes":
         return _stripes(down, pixels, 0.45)
     if garment.pattern == "pinstripes":
         return _stripes(right, pixels, 0.3)
     if garment.pattern == "checks":
         across, along = _stripes(down, pixels, 0.5), _stripes(right, pixels, 0.5)
-        return np.abs(across - along)
+        checks: Field = np.abs(across - along)
+        return checks
     if garment.pattern == "plaid":
         broad = _stripes(down, pixels, 0.4) + _stripes(right, pixels, 0.4)
-        fine = np.maximum(_stripes(down + np.float32(0.5), pixels, 0.08), _stripes(right + np.float32(0.5), pixels, 0.08))
-        return np.clip(np.float32(0.42) * broad + np.float32(0.6) * fine, 0, 1)
+        half = np.float32(0.5)
+        fine = np.maximum(_stripes(down + half, pixels, 0.08), _stripes(right + half, pixels, 0.08))
+        plaid: Field = np.clip(np.float32(0.42) * broad + np.float32(0.6) * fine, 0, 1)
+        return plaid
     rows = np.mod(down * np.float32(_TILE), _TILE).astype(np.int64)
     columns = np.mod(right * np.float32(_TILE), _TILE).astype(np.int64)
     values = _print_tile(garment.seed)[rows, columns]
-    return np.clip((values - np.float32(0.62)) * np.float32(12) + np.float32(0.5), 0, 1)
+    motifs: Field = np.clip((values - np.float32(0.62)) * np.float32(12) + np.float32(0.5), 0, 1)
+    return motifs

@@ -11,7 +11,9 @@ from pipeline.errors import InputError
 from pipeline.redress.settings import REGIONS, Region
 
 _LABELS: Final[Mapping[Region, frozenset[str]]] = {
-    "upper": frozenset({"upper-clothes", "upper-body", "upper", "top", "shirt", "t-shirt", "blouse", "sweater", "vest"}),
+    "upper": frozenset(
+        {"upper-clothes", "upper-body", "upper", "top", "shirt", "t-shirt", "blouse", "sweater", "vest"}
+    ),
     "lower": frozenset({"pants", "trousers", "jeans", "leggings", "skirt", "shorts", "lower-clothes", "lower-body"}),
     "dress": frozenset({"dress", "jumpsuits", "jumpsuit", "romper"}),
     "coat": frozenset({"coat", "jacket", "blazer", "cardigan", "outerwear"}),

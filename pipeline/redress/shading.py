@@ -22,7 +22,7 @@ BLENDS: Final = 9
 """Mixtures of a pattern's two colours, the pure ones included."""
 _OFFSET: Final = 16.0
 _GAINS: Final = (0.4, 1.8)
-"""Least and greatest change of contrast: black cloth keeps some folds, and white cloth does not show the noise of black."""
+"""Least and greatest change of contrast: black cloth keeps some folds, white cloth does not show the noise of black."""
 _SLOPES: Final = (0.25, 2.2)
 _KNEE: Final = 84.0
 """Above this lightness contrast fades, so that lit folds of bright cloth do not burn out."""
@@ -38,13 +38,15 @@ def median_level(histogram: Histogram) -> int:
 def _fade(light: NDArray[np.float64]) -> NDArray[np.float64]:
     room = 100.0 - _KNEE
     bright = _KNEE + room * (1.0 - np.exp(-np.maximum(light - _KNEE, 0.0) / room))
-    return np.maximum(np.where(light > _KNEE, bright, light), _FLOOR)
+    faded: NDArray[np.float64] = np.maximum(np.where(light > _KNEE, bright, light), _FLOOR)
+    return faded
 
 
 def _to_rgb(lab: NDArray[np.float64]) -> Rgb:
     """CIELAB (n, 3) to RGB uint8 (n, 3), clipped to what a screen shows."""
     rgb = cv2.cvtColor(lab.astype(np.float32)[None], cv2.COLOR_LAB2RGB)[0]
-    return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    clipped: Rgb = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    return clipped
 
 
 def _lit(colour: NDArray[np.float64], median: float) -> Rgb:
@@ -98,10 +100,8 @@ def colour_tables(garment: AnyGarment, histogram: Histogram, light: float, cast:
         return _donated(garment, histogram, median)[None]
 
     def seen(colour: Colour) -> NDArray[np.float64]:
-        return np.array([(colour[0] + _OFFSET) * light - _OFFSET * light, colour[1] * light, colour[2] * light]) + (
-            0.0,
-            *cast,
-        )
+        shown: NDArray[np.float64] = light * np.array(colour) + np.array((0.0, *cast))
+        return shown
 
     first, second = seen(garment.colour), seen(garment.second)
     shares = np.linspace(0.0, 1.0, blends_of(garment))
