@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import __version__
 from pipeline.files import atomic_folder
@@ -30,15 +31,18 @@ from pipeline.redress.regions import RegionTable, region_table
 from pipeline.redress.wardrobes import OWN, check_wardrobe, deal_outfits, wardrobes
 from pipeline.reporting.page import write_page
 from pipeline.reporting.redressed import RedressedPage, redressed_sheet
-from pipeline.shards.dataset import find_facts
+from pipeline.shards.dataset import open_shards
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.record import read_record
 from stages.console import Console
 
 TEMPLATE = "redress.html.j2"
 _SEED_SHEET = 32
 
 
-def run(console: Console, shards: Path, out: Path, plan: RedressPlan, images: int = 24) -> dict[str, Any]:
+def run(
+    console: Console, shards: Path, out: Path, plan: RedressPlan, images: int = 24, dataset: str | None = None
+) -> dict[str, Any]:
     """Make the data set; returns its counts.
 
     Args:
@@ -47,6 +51,7 @@ def run(console: Console, shards: Path, out: Path, plan: RedressPlan, images: in
         out: Folder of the data set; an earlier one of this command is replaced when the new one is complete.
         plan: Who wears what.
         images: People on the sheet.
+        dataset: Name or file of the data set that the shards are of; None: as they say.
 
     Raises:
         InputError: There are no shards, they know no garments, the pool is too small, or the folder holds other files.
@@ -56,8 +61,7 @@ def run(console: Console, shards: Path, out: Path, plan: RedressPlan, images: in
     check_wardrobe(plan.outfits, plan.pool)
     with hold(out):
         check_place(out)
-        reader = ShardReader(shards)
-        source = find_facts(reader.metadata.dataset, reader.folder)
+        reader, source = open_shards(shards, dataset or read_record(shards).dataset)
         table = region_table(reader.metadata.labels, plan.regions)
         rows = useful_rows(reader, source)
         worn = deal_outfits(reader.ids, rows, plan.outfits, plan.pool, plan.seed, plan.every)
@@ -79,7 +83,7 @@ def run(console: Console, shards: Path, out: Path, plan: RedressPlan, images: in
 def _write_sheet(
     path: Path,
     reader: ShardReader,
-    rows: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]",
+    rows: NDArray[np.int64],
     plan: RedressPlan,
     pool: list[Outfit],
     table: RegionTable,

@@ -23,7 +23,7 @@ _LABELS: Final[Mapping[Region, frozenset[str]]] = {
 NUMBERS: Final[Mapping[Region, int]] = {name: number for number, name in enumerate(REGIONS, start=1)}
 """Number of each region in a map of regions; 0 is everything else."""
 TOPS: Final = (NUMBERS["upper"], NUMBERS["coat"], NUMBERS["dress"])
-LEAST_TOP: Final = 0.12
+LEAST_TOP: Final = 0.18
 """A garment on the upper body with a smaller share of its pixels is a slip of the parser: it goes with the largest."""
 
 

@@ -21,7 +21,7 @@ LEVELS: Final = 256
 BLENDS: Final = 9
 """Mixtures of a pattern's two colours, the pure ones included."""
 _OFFSET: Final = 16.0
-_GAINS: Final = (0.4, 1.8)
+_GAINS: Final = (0.4, 2.3)
 """Least and greatest change of contrast: black cloth keeps some folds, white cloth does not show the noise of black."""
 _SLOPES: Final = (0.25, 2.2)
 _KNEE: Final = 84.0

@@ -26,7 +26,7 @@ def _known(
     return tuple(word for word in known if word in given) if given else default
 
 
-@shared_options("seed")
+@shared_options("dataset", "seed")
 def command(
     context: Context,
     shards: Annotated[Path, typer.Option("--shards", help="Shards of parse, of any data set of people.")],
@@ -72,7 +72,7 @@ def command(
         every,
         context.parameters.seed,
     )
-    made = redress.run(context.console, shards, out, plan, images)
+    made = redress.run(context.console, shards, out, plan, images, context.dataset)
     context.console.result(
         made,
         f"{out}: {made['images']:,} images, {made['redressed']:,} of them redressed, of {made['identities']:,} people "
