@@ -17,6 +17,7 @@ Kind = Literal[
     "data",
     "shards",
     "inspection",
+    "redressed",
     "prompts",
     "encoder",
     "features",
@@ -56,6 +57,7 @@ _COUNTING: Final[Mapping[Kind, Mapping[str, set[str]]]] = {
     "clip": {"model": _OF_TRAINING_CLIP, "pretrain": _names("pretrain")},
     "shards": {"data": _names("data"), "parse": _names("parse")},
     "inspection": {},
+    "redressed": {},  # the options of the command decide the rest
     "prompts": {
         "model": _names("model"),
         "prompts": _names("prompts"),

@@ -40,7 +40,7 @@ def command(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            "--kind", help=f"Kinds of outfits: {', '.join(KINDS)}. Repeatable. Default: all.", show_default=False
+            "--style", help=f"Styles of outfits: {', '.join(KINDS)}. Repeatable. Default: all.", show_default=False
         ),
     ] = None,
     garment: Annotated[
@@ -67,7 +67,7 @@ def command(
     plan = RedressPlan(
         outfits,
         pool,
-        _known(kind, KINDS, KINDS, "--kind"),
+        _known(kind, KINDS, KINDS, "--style"),
         _known(garment, REGIONS, CLOTHES, "--garment"),
         every,
         context.parameters.seed,
