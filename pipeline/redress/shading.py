@@ -73,7 +73,7 @@ def _donated(donor: DonorGarment, histogram: Histogram, median: float) -> Rgb:
     slopes = np.clip(np.diff(wanted, prepend=wanted[0]), _SLOPES[0] * step, _SLOPES[1] * step)
     new = np.cumsum(slopes)
     middle = median_level(histogram)
-    new = np.clip(new - new[middle] + float(np.median(donor.lightness)), _FLOOR, 100.0)
+    new = _fade(new - new[middle] + float(np.median(donor.lightness)))
     tint = [np.interp(new, donor.lightness.astype(np.float64), donor.tint[:, channel]) for channel in (0, 1)]
     return _to_rgb(np.column_stack([new, *tint]))
 
