@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from pipeline.errors import InputError, one_line
-from pipeline.json_text import MOST_BYTES, MOST_DEPTH
 from pipeline.location import Place
 from pipeline.storage import read_json
 
@@ -84,8 +83,6 @@ def read_json_artifact(
     model: type[Model],
     *,
     repair: str = "",
-    max_bytes: int = MOST_BYTES,
-    max_depth: int = MOST_DEPTH,
 ) -> Model:
     """Read and validate a JSON artifact, local or remote.
 
@@ -94,11 +91,9 @@ def read_json_artifact(
         what: What it is, for errors.
         model: Its fields.
         repair: What to do if it is damaged, for errors.
-        max_bytes: A larger file is not read.
-        max_depth: Of objects and lists within each other.
 
     Raises:
         InputError: It is missing, no JSON, too large, nested too deep, or a field is missing or of another type.
         StorageError: A remote file system does not answer, or refuses.
     """
-    return model.check(read_json(place, what, max_bytes, max_depth), f"{what} {place}", repair)
+    return model.check(read_json(place, what), f"{what} {place}", repair)

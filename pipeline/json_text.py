@@ -102,6 +102,6 @@ def _wrong(item: Any) -> str | None:
         return "no finite number"
     if isinstance(item, int) and not -LARGEST_INTEGER <= item <= LARGEST_INTEGER:
         return "an integer of more than 64 bits"
-    if isinstance(item, str) and any("\ud800" <= character <= "\udfff" for character in item):
+    if isinstance(item, str) and not item.isascii() and any("\ud800" <= character <= "\udfff" for character in item):
         return "a text with half of a character"
     return None

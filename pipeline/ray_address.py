@@ -19,7 +19,7 @@ _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)
 _FRAME_HEADER_BYTES, _FRAME_TYPE, _SETTINGS = 9, 3, 4
 
 
-def one_line(error: BaseException) -> str:
+def shortened(error: BaseException) -> str:
     """All of an error's text that fits into a line of a message, cut between words."""
     text = " ".join(str(error).split()) or type(error).__name__
     return textwrap.shorten(text, _LONGEST_REASON, placeholder=" ...")

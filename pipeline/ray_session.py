@@ -17,7 +17,7 @@ from typing import Any
 
 import pipeline
 from pipeline.errors import InputError, WorkError
-from pipeline.ray_address import ADDRESS_VARIABLE, check_address, one_line
+from pipeline.ray_address import ADDRESS_VARIABLE, check_address, shortened
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # shards never pass through it: tasks and entries are small
 
@@ -244,7 +244,7 @@ def _join(address: str, modules: tuple[str, ...]) -> None:
         ray.init(address=address, runtime_env=_code_for_workers(modules), **_QUIET)
     except Exception as error:  # of many kinds: no answer, another version, a token that is missing
         ray.shutdown()
-        raise InputError(f"the Ray cluster at {address} cannot be joined: {one_line(error)}") from error
+        raise InputError(f"the Ray cluster at {address} cannot be joined: {shortened(error)}") from error
 
 
 def _start(cpus: int | None) -> None:
@@ -272,7 +272,7 @@ def _start(cpus: int | None) -> None:
             hint = "the machine may be too busy"
             if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError):
                 hint = f"Ray needs a folder for its files: set {_TEMPORARY_VARIABLE} to a short one that can be written"
-            raise WorkError(f"Ray does not start here: {one_line(error)}; {hint}") from error
+            raise WorkError(f"Ray does not start here: {shortened(error)}; {hint}") from error
         else:
             return
 

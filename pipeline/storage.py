@@ -23,7 +23,7 @@ import pyarrow.fs as pa_fs
 
 from pipeline.errors import InputError, WorkError
 from pipeline.files import atomic_file
-from pipeline.json_text import MOST_BYTES, MOST_DEPTH, decode_json, read_json_file
+from pipeline.json_text import MOST_BYTES, decode_json, read_json_file
 from pipeline.limited_reading import FileTooLargeError, read_limited
 from pipeline.location import Location, Place, locate
 
@@ -283,7 +283,7 @@ def write_json(place: Place, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(place: Place, what: str, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPTH) -> Any:
+def read_json(place: Place, what: str) -> Any:
     """Read a JSON file; ``what`` names it in errors.
 
     Raises:
@@ -292,11 +292,11 @@ def read_json(place: Place, what: str, most_bytes: int = MOST_BYTES, most_depth:
     """
     location = locate(place)
     if location.local is not None:
-        return read_json_file(location.local, what, most_bytes, most_depth)
+        return read_json_file(location.local, what)
     try:
-        data = read_bytes(location, most_bytes)
+        data = read_bytes(location, MOST_BYTES)
     except FileNotFoundError:
         raise InputError(f"{what} not found: {location}") from None
     except FileTooLargeError as error:
         raise InputError(f"{what} {location} is too large: {error}") from None
-    return decode_json(data, f"{what} {location}", most_depth)
+    return decode_json(data, f"{what} {location}")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
 from pipeline.limited_reading import FileTooLargeError, read_limited
 
 MAX_BYTES: Final = 1_000_000
@@ -118,13 +118,12 @@ def _check_nodes(root: yaml.Node) -> None:
     size(root)
 
 
-def one_line(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """An error of the YAML reader in one line: the place and the problem."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
-        return " ".join(str(error).split()) or type(error).__name__
-    problem = " ".join(str(getattr(error, "problem", None) or error).split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+        return one_line(error) or type(error).__name__
+    return f"line {mark.line + 1}, column {mark.column + 1}: {one_line(getattr(error, 'problem', None) or error)}"
 
 
 def _compose(loader: _Loader) -> yaml.Node | None:
@@ -145,7 +144,7 @@ def check_yaml(data: str | bytes) -> None:
         loader = _Loader(data)
         _compose(loader)
     except yaml.YAMLError as error:
-        raise ValueError(one_line(error)) from error
+        raise ValueError(_describe(error)) from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -165,7 +164,7 @@ def parse_yaml(data: str | bytes) -> Any:
         node = _compose(loader)
         return None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise ValueError(one_line(error)) from error
+        raise ValueError(_describe(error)) from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -186,9 +185,9 @@ def read_yaml(path: Path, what: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"{what} not found: {path}") from None
     except OSError as error:
-        raise InputError(f"{what} {path} cannot be read: {error.strerror or one_line(error)}") from error
+        raise InputError(f"{what} {path} cannot be read: {error.strerror or _describe(error)}") from error
     except ValueError as error:
-        raise InputError(f"{what} {path} cannot be read as YAML: {one_line(error)}") from error
+        raise InputError(f"{what} {path} cannot be read as YAML: {_describe(error)}") from error
 
 
 def open_yaml(path: Path) -> io.StringIO:

@@ -50,7 +50,7 @@ def fitting_encoder(parameters: Parameters, device: str, workers: int = 1) -> Ab
         *([] if training.recompute_activations else ["training.recompute_activations=true"]),
         *_short(parameters),
         *half("encoder.identities_per_batch", settings.identities_per_batch, least=2),
-        f"--workers {2 * workers}",
+        *([] if settings.identities_per_batch % (2 * workers) else [f"--workers {2 * workers}"]),
     ]
     return fitting(tried, device, lower)
 

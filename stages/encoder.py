@@ -26,6 +26,7 @@ from pipeline.training.learned_prompts import check_learned_prompts, read_learne
 from pipeline.training.methods import identity_images, term_weights
 from pipeline.training.redressing import Dresser
 from pipeline.training.sampler import IdentitySampler
+from pipeline.training.term_checks import check_terms
 from pipeline.training.training_data import TrainingData, read_training_data
 from stages.console import Console
 
@@ -50,19 +51,13 @@ def _term_weights(parameters: Parameters, prompts: Checkpoint, console: Console)
         InputError: A term is not known, or nothing of the method is left.
     """
     settings = parameters.encoder
+    check_terms(settings)
     weights = term_weights(settings.method, settings, settings.weights)
-    terms = find_terms(weights)
-    late = {name: start for name, start in settings.start_epochs.items() if start >= settings.epochs}
-    absent = sorted(settings.start_epochs.keys() - terms.keys())
-    if absent or late:
-        raise InputError(
-            f"encoder.start_epochs: {', '.join(absent)} is no term of this training; its terms are: {', '.join(terms)}"
-            if absent
-            else f"encoder.start_epochs: {late} is never reached in {settings.epochs} epochs (encoder.epochs)"
-        )
     if prompts.config["clothes_classes"]:
         return weights
-    about_clothes = [name for name, term in terms.items() if term.needs & {"clothes_texts", "clothes_classes"}]
+    about_clothes = [
+        name for name, term in find_terms(weights).items() if term.needs & {"clothes_texts", "clothes_classes"}
+    ]
     left = {name: weight for name, weight in weights.items() if name not in about_clothes}
     if about_clothes and left.keys() <= {"identity"}:
         raise InputError(

@@ -158,12 +158,17 @@ def check_cluster(parameters: Parameters, out: Path, cluster: Cluster) -> None:
     """Check, before anything is computed, that stage 2 can run in several workers; it takes seconds.
 
     Raises:
-        InputError: The cluster does not answer or is too small.
+        InputError: The cluster does not answer or is too small, or ``device`` names one GPU.
     """
     check_plan(_plan_workers(parameters, out, cluster, name=""))
 
 
 def _plan_workers(parameters: Parameters, out: Path, cluster: Cluster, name: str) -> WorkerPlan:
+    if ":" in parameters.device:
+        raise InputError(
+            f"device {parameters.device} is one device, but with --workers each worker gets a GPU of its own: "
+            f"use device=cuda"
+        )
     return WorkerPlan(
         workers=cluster.workers,
         folder=state_folder(out.resolve()),

@@ -8,17 +8,16 @@ from pipeline.config import Parameters
 from pipeline.config.deciding import deciding_training
 from pipeline.datasets.walkers.writer import PRETRAIN_NAME
 from pipeline.device import choose_device, set_threads
-from pipeline.files import sha256_of_file, sha256_of_value
+from pipeline.files import sha256_of_file
 from pipeline.locks import hold
 from pipeline.models.checkpoint import WEIGHTS_NAME, check_replaceable, save_checkpoint
 from pipeline.models.clip import clip_state, load_clip
 from pipeline.outputs import check_writable
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.epochs import check_progress, forget_progress
-from pipeline.trainer.states import ResumeSettings
 from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
 from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy, zero_unseen_words
-from pipeline.training.run_record import state_folder
+from pipeline.training.run_record import state_folder, state_settings
 from stages.console import Console
 from stages.device_use import fitting_pretrain
 
@@ -69,7 +68,7 @@ def _run(
         seed=parameters.seed,
         device=device,
     )
-    resume = ResumeSettings(state_folder(out), sha256_of_value(made_of))
+    resume = state_settings(parameters.training, out, made_of)
     curves = pretrain(task, batches, settings, resume, console.quiet)
     scores = zero_shot_accuracy(task, images.part(slice(0, held_out)), model.pixel_mean, model.pixel_std)
     summary = {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
@@ -75,6 +76,23 @@ def possible_protocols(items: FeatureSet, facts: DatasetFacts | None) -> tuple[l
     return chosen, remarks
 
 
+def select_scored(items: FeatureSet, protocol: Protocol) -> tuple[FeatureSet, FeatureSet, NDArray[np.int64]]:
+    """Queries and gallery as a protocol scores them, and which gallery images were left out as copies of queries.
+
+    The third value has their positions in the gallery as :func:`select` gives it.
+
+    Raises:
+        InputError: A side is empty, the protocol would rank copies of queries, or the gallery has nothing else.
+    """
+    query, gallery = select(items, protocol)
+    copies = checks.check_shared_images(query, gallery, protocol)
+    if len(copies) == len(gallery):
+        raise InputError(f"protocol {protocol.name}: all {len(copies)} gallery images are queries as well")
+    if len(copies):
+        gallery = gallery.take(np.setdiff1d(np.arange(len(gallery)), copies))
+    return query, gallery, copies
+
+
 def score_protocol(
     items: FeatureSet,
     train: FeatureSet,
@@ -93,12 +111,7 @@ def score_protocol(
     An entry has ``n_query_copies`` where copies of queries were left out of the gallery, and ``of_dataset`` false
     where the protocol is none of the data set's.
     """
-    query, gallery = select(items, protocol)
-    copies = checks.check_shared_images(query, gallery, protocol)
-    if len(copies) == len(gallery):
-        raise InputError(f"protocol {protocol.name}: all {len(copies)} gallery images are queries as well")
-    if len(copies):
-        gallery = gallery.take(np.setdiff1d(np.arange(len(gallery)), copies))
+    query, gallery, copies = select_scored(items, protocol)
     foreign = is_foreign(protocol, facts)
     tell_cost(query, gallery, protocol, rerank, say)
     warnings = [

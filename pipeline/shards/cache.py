@@ -59,9 +59,14 @@ def _prefix(shards: Location) -> str:
     return f"shards-{_name(shards)}-"
 
 
+def pixels_prefix(shards: Location) -> str:
+    """Beginning of the names of a shard folder's decoded images."""
+    return f"pixels-{_name(shards)}-"
+
+
 def remove_copies(shards: Place, folder: Path) -> None:
     """Remove all local copies of a shard folder and of its decoded images; their names tell whose they are."""
-    beginnings = (_prefix(locate(shards)), f"pixels-{_name(locate(shards))}-")
+    beginnings = (_prefix(locate(shards)), pixels_prefix(locate(shards)))
     if folder.is_dir() and not folder.is_symlink():
         copies = [path.name for path in folder.iterdir() if path.name.lstrip(".").startswith(beginnings)]
         remove_listed(folder, copies)

@@ -30,6 +30,7 @@ from pipeline.images import Mask, RgbImage, resize_image
 from pipeline.location import Place, locate
 from pipeline.overlap import map_ahead
 from pipeline.parsing.masks import Fill, clothes_image, shielding_image
+from pipeline.shards.cache import pixels_prefix
 
 View = Literal["raw", "shielding", "clothes"]
 VIEWS: tuple[View, ...] = get_args(View)
@@ -93,7 +94,7 @@ class PixelFiles:
     @property
     def prefix(self) -> str:
         """Begins the names of all files of the shard folder, whatever its content."""
-        return f"pixels-{sha256_of_value(locate(self.shards).identity)[:12]}-"
+        return pixels_prefix(locate(self.shards))
 
     @property
     def content(self) -> str:

@@ -29,7 +29,7 @@ SCHEMA_VERSION = 3
 RECORD_NAME = "_record.json"
 PLAN_NAME = "_plan.json"
 QUARANTINE_NAME = "quarantine.parquet"
-SHARD_PATTERN = "part-?????-of-?????.parquet"
+SHARD_PATTERN = "part-?????*-of-?????*.parquet"
 
 ENCODED_COLUMNS = ("image", "label_map", "clothes_mask", "shielded_image")
 """Columns of encoded pictures: stored uncompressed, for they hold JPEG and PNG bytes."""
@@ -119,7 +119,7 @@ class Provenance:
         fill: What the covered pixels of the shielding image are painted with.
         dilate: Pixels by which the clothes mask was grown.
         fill_holes: Whether background that clothes enclose was covered.
-        fingerprint: Hash of all that decides the folder's content (see :mod:`pipeline.shards.making.plan`).
+        fingerprint: Hash of all that decides the folder's content (see :mod:`pipeline.shards.making.binding`).
     """
 
     schema_version: int

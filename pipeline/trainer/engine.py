@@ -30,7 +30,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Engine:
-    """How steps are computed; none of it changes what is trained.
+    """How steps are computed, kept and checked.
 
     Attributes:
         precision: Numbers to compute with.

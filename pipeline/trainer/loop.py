@@ -194,10 +194,9 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
         checked = self._validate()
         if self.engine.ranks.first:
             self.engine.epoch_done(self.result)
-        if self.epoch < self.plan.epochs:
-            if checked or self._is_due():
-                self._save()
-            self._stop_if_asked()
+        if self.epoch < self.plan.epochs and (checked or self._is_due()):
+            self._save()
+        self._stop_if_asked()  # after the last epoch as well: the result is not written yet
 
     def _spent(self) -> Timings:
         """Seconds by phase of the running epoch; begins to count anew."""

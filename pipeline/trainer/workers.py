@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pipeline.errors import InputError, PipelineError, WorkError
 from pipeline.files import read_json, write_json
-from pipeline.ray_address import one_line
+from pipeline.ray_address import shortened
 from pipeline.ray_session import (
     Resources,
     check_alive,
@@ -239,7 +239,7 @@ def _failure(plan: WorkerPlan, error: Exception) -> WorkError:
 def _reason(error: Exception) -> str:
     """The end of an error's text: before it come the workers' traces."""
     lines = str(error).strip().splitlines()
-    return one_line(RuntimeError(lines[-1])) if lines else type(error).__name__
+    return shortened(RuntimeError(lines[-1])) if lines else type(error).__name__
 
 
 def _fit_interruptibly(fit: Callable[[], object], folder: Path) -> None:

@@ -231,11 +231,12 @@ def encoder_rates(settings: ScheduleSettings) -> RateAt:
     """The learning rate of stage 2 by epoch: a warm-up from a tenth of the rate, then the schedule."""
     epochs, rate = settings.epochs, settings.learning_rate
     warmup, start = settings.warmup_fraction * epochs, 0.1 * rate
+    end = epochs + 1 if settings.schedule_every == "epoch" else epochs  # else the last epoch would have a rate of 0
 
     def rate_at(position: float) -> float:
         if settings.schedule == "step":
             return step_rate(position, settings.milestones, rate, warmup=warmup, warmup_start=start)
-        return cosine_rate(position, epochs, rate, warmup=warmup, warmup_start=start)
+        return cosine_rate(position, end, rate, warmup=warmup, warmup_start=start)
 
     return by_epoch(rate_at, settings.schedule_every)
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
-from pipeline.evaluation.checks import check_shared_images
-from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select, why_no_good_items
-from pipeline.evaluation.scoring import named_protocols
+from pipeline.evaluation.protocols import Protocol, has_good_items, why_no_good_items
+from pipeline.evaluation.scoring import named_protocols, select_scored
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.feature_set import NO_ID, FeatureSet
 from pipeline.models.settings import ModelSettings
@@ -24,6 +23,8 @@ from pipeline.shards.reader import ShardReader
 from pipeline.training.classes import choose_clothes_source, index_classes
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.settings import EncoderSettings, PromptSettings, ValidationSettings
+from pipeline.training.term_checks import check_terms
+from pipeline.training.validation_images import choose_protocol, share_out
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,13 @@ def find_obstacles(
 def _training(train: FeatureSet, encoder: EncoderSettings, prompts: PromptSettings, workers: int) -> list[str]:
     """By the very code that stage 2 and stage 1 would be refused by."""
     found = []
+    outfits = train.clothes_id
+    if prompts.clothes_classes != "none" and (outfits == NO_ID).all():
+        outfits = np.arange(len(train))  # stage 1 will find classes of clothes
+    try:
+        check_terms(encoder)
+    except InputError as error:
+        found.append(str(error))
     try:
         sampler = IdentitySampler(
             index_classes(train.person_id).labels,
@@ -185,7 +193,7 @@ def _training(train: FeatureSet, encoder: EncoderSettings, prompts: PromptSettin
             encoder.images_per_identity,
             0,
             spread=encoder.spread,
-            outfits=train.clothes_id,
+            outfits=outfits,
             cameras=train.camera_id,
         )
         sampler.epoch(0, world=workers)
@@ -201,8 +209,7 @@ def _training(train: FeatureSet, encoder: EncoderSettings, prompts: PromptSettin
 def _refusal(labels: FeatureSet, protocol: Protocol) -> str | None:
     """Why nothing can be scored under a protocol."""
     try:
-        query, gallery = select(labels, protocol)
-        check_shared_images(query, gallery, protocol)
+        query, gallery, _ = select_scored(labels, protocol)
     except InputError as error:
         return str(error)
     if not has_good_items(query, gallery, protocol):
@@ -212,22 +219,15 @@ def _refusal(labels: FeatureSet, protocol: Protocol) -> str | None:
 
 def _validation(labels: FeatureSet, facts: DatasetFacts, settings: ValidationSettings) -> list[str]:
     """As the checks between epochs choose protocol and images."""
-    chosen = settings.evaluate_protocol
-    if chosen is None:
-        if not facts.protocols:
-            return ["training.evaluate_every: the data set defines no protocol; set training.evaluate_protocol"]
-        chosen = next((name for name in facts.protocols if name.rpartition(":")[2] == "cc"), facts.protocols[0])
     try:
-        protocol = find_protocols(chosen)[0]
+        protocol = choose_protocol(settings, facts)
     except InputError as error:
         return [f"training.evaluate_protocol: {error}"]
     if settings.evaluate_split == "val":
         labels = labels.with_role(*_roles_of(facts, "val"))
         if not len(labels):
             return ["training.evaluate_split is val, but the data set has no validation images"]
-        keys = np.stack([labels.person_id, labels.camera_id, labels.clothes_id])
-        role = np.full(len(labels), protocol.gallery_roles[0], dtype=np.object_)
-        role[np.unique(keys, axis=1, return_index=True)[1]] = protocol.query_roles[0]
+        role = share_out(labels.person_id, labels.camera_id, labels.clothes_id, protocol)
         labels = replace(labels, role=role.astype(np.str_))
     reason = _refusal(labels, protocol)
     return [] if reason is None else [f"training.evaluate_every: {reason}"]

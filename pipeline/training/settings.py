@@ -112,6 +112,13 @@ class ScheduleSettings(SettingsGroup):
         0.1, ge=0, lt=1, description="Share of the steps in which the rate rises from a tenth to its full value."
     )
 
+    @field_validator("milestones")
+    @classmethod
+    def _ascend(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        if list(milestones) != sorted(set(milestones)):
+            raise ValueError("milestones must ascend, each above the one before it")
+        return milestones
+
 
 class SamplerSettings(SettingsGroup):
     """Which images come together in a batch of stage 2."""

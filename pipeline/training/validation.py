@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation.metrics import evaluate_selected
-from pipeline.evaluation.protocols import Protocol, find_protocols, has_good_items, select, why_no_good_items
+from pipeline.evaluation.protocols import Protocol, has_good_items, why_no_good_items
+from pipeline.evaluation.scoring import select_scored
 from pipeline.features.builder import FeatureImages, build_features, images_of_shards
 from pipeline.features.rows import FeatureRows, feature_rows
 from pipeline.features.settings import FeatureSettings
@@ -16,26 +16,15 @@ from pipeline.models.image_encoder import ImageEncoder
 from pipeline.trainer.engine import Validation
 from pipeline.training.settings import ValidationSettings
 from pipeline.training.training_data import TrainingData
+from pipeline.training.validation_images import choose_protocol, share_out
 
 FIGURES = ("mAP", "mINP", "rank1")
 
 
-def _choose_protocol(settings: ValidationSettings, facts: DatasetFacts) -> Protocol:
-    names = facts.protocols
-    chosen = settings.evaluate_protocol
-    if chosen is None:
-        chosen = next((name for name in names if name.rpartition(":")[2] == "cc"), names[0])
-    return find_protocols(chosen)[0]
-
-
 def _split_validation(rows: FeatureRows, data: TrainingData, protocol: Protocol) -> FeatureRows:
-    """The first image of each person, camera and outfit is a query, the others are the gallery."""
-    ids = data.reader.ids
-    keys = np.stack([ids.person_id[rows.index], ids.camera_id[rows.index], ids.clothes_id[rows.index]])
-    _, first = np.unique(keys, axis=1, return_index=True)
-    role = np.full(len(rows.index), protocol.gallery_roles[0], dtype=np.object_)
-    role[first] = protocol.query_roles[0]
-    return FeatureRows(rows.index, role)
+    ids, index = data.reader.ids, rows.index
+    role = share_out(ids.person_id[index], ids.camera_id[index].astype(np.int64), ids.clothes_id[index], protocol)
+    return FeatureRows(index, role)
 
 
 def _choose_rows(settings: ValidationSettings, data: TrainingData, protocol: Protocol) -> FeatureRows:
@@ -64,7 +53,7 @@ class _Checker:
         """
         stand_in = np.zeros((len(self.images), 1), dtype=np.float32)
         try:
-            query, gallery = select(self.images.with_features(stand_in), self.protocol)
+            query, gallery, _ = select_scored(self.images.with_features(stand_in), self.protocol)
         except InputError as error:
             raise InputError(f"training.evaluate_every: {error}") from None
         if not has_good_items(query, gallery, self.protocol):
@@ -76,7 +65,7 @@ class _Checker:
 
     def __call__(self) -> dict[str, float]:
         items = build_features(self.encoder, self.spec, self.images, self.settings, device=self.device)
-        query, gallery = select(items.normalised(), self.protocol)
+        query, gallery, _ = select_scored(items.normalised(), self.protocol)
         entry, _ = evaluate_selected(query, gallery, self.protocol, 0, self.seed)
         return {name: float(entry[name]) for name in FIGURES}
 
@@ -108,7 +97,7 @@ def make_validation(
     if settings.evaluate_every == 0:
         return None, {}
     try:
-        protocol = _choose_protocol(settings, data.facts)
+        protocol = choose_protocol(settings, data.facts)
         rows = _choose_rows(settings, data, protocol)
     except InputError as error:
         raise InputError(f"training.evaluate_protocol, training.evaluate_split: {error}") from None

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Train the CLIP that model.name describes from random weights on captioned walkers; model.pretrained is not read.
 
-    Interrupted training goes on from its last finished epoch when the same command is run again.
+    Interrupted training goes on from its last state when the same command is run again.
     """
     from stages import pretrain_clip
     from stages.synth import default_root

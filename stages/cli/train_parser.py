@@ -62,7 +62,7 @@ def command(
 
     Photographs whose number is divisible by 5 are held out for validation.
 
-    Interrupted training goes on from its last finished epoch when the same command is run again.
+    Interrupted training goes on from its last state when the same command is run again.
     """
     from pipeline.parsing.lite.training.train import Schedule
     from stages import train_parser

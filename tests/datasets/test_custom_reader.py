@@ -268,6 +268,12 @@ def test_damaged_parquet_and_other_kinds(tmp_path: Path) -> None:
         read_dataset(facts(table="t.xlsx"), tmp_path)
 
 
+def test_a_table_that_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(InputError, match=r"table .*t\.csv cannot be read as csv: "):
+        read_dataset(facts(), tmp_path)
+
+
 def test_commas_quotes_and_byte_order_marks(tmp_path: Path) -> None:
     (tmp_path / "a, b.jpg").touch()
     (tmp_path / "t.csv").write_bytes(b'\xef\xbb\xbfpath,split,person_id\r\n"a, b.jpg",train,1\r\n')

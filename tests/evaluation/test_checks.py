@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation import checks
 from pipeline.evaluation.protocols import GENERAL, PROTOCOLS, select
 from pipeline.evaluation.ranking import score
+from pipeline.evaluation.scoring import select_scored
 from pipeline.features.feature_set import FeatureSet, concatenate, normalise_rows
 
 
@@ -50,6 +51,8 @@ def test_copies_of_queries_are_refused_where_the_protocol_does_not_remove_them(n
     sides = select(concatenate([query, gallery]), PROTOCOLS[name])
     if removed:
         assert checks.check_shared_images(*sides, PROTOCOLS[name]).tolist() == [0, 1]
+        _, kept, copies = select_scored(concatenate([query, gallery]), PROTOCOLS[name])
+        assert (kept.image_id.tolist(), copies.tolist()) == (["gallery/0"], [0, 1])
         ranking = score(*sides, PROTOCOLS[name], depth=3)
         for row, own in enumerate(("x", "y")):
             assert own not in ranking.gallery_image_id[ranking.head[row][ranking.head[row] >= 0]]

@@ -78,7 +78,6 @@ def test_files_of_one_name_and_other_content_are_no_copies(tmp_path):
 
 @pytest.mark.parametrize(("setting", "message"), [
     ("encoder.identities_per_batch=4", "encoder.identities_per_batch = 4, but the training images have 3 identities"),
-    ("encoder.spread=outfits", "encoder.spread = outfits, but no training image has known outfits"),
     ("prompts.clothes_classes=labels", "prompts.clothes_classes is labels, but the data set has no clothes_id"),
     ("evaluate.protocols=[cc]", "protocol cc needs clothes ids, but 3 query rows have none"),
     ("evaluate.protocols=[general, none]", "unknown protocol 'none'"),
@@ -92,6 +91,13 @@ def test_what_is_lacking_is_an_error_of_the_check_and_a_warning_of_the_manifest(
     assert made.manifest("--set", setting, "--out", str(tmp_path / "m.parquet")) == 0
     assert message in capsys.readouterr().err
     assert (tmp_path / "m.parquet").is_file()
+
+
+@pytest.mark.parametrize(("clothes", "refused"), [("none", True), ("cluster", False)])
+def test_outfits_may_be_those_that_stage_one_finds(tmp_path, capsys, clothes, refused):
+    words = ("--set", "encoder.spread=outfits", "--set", f"prompts.clothes_classes={clothes}")
+    assert make(tmp_path).manifest("--check", *words) == (2 if refused else 0)
+    assert ("encoder.spread = outfits, but no training image has known outfits" in capsys.readouterr().err) == refused
 
 
 @pytest.mark.parametrize(("settings", "message"), [
@@ -132,6 +138,9 @@ def test_a_check_writes_nothing_and_a_manifest_needs_a_place(tmp_path, capsys):
     (["--workers", "3", "--set", "encoder.identities_per_batch=4"], "cannot be shared out to 3 workers"),
     (["--set", "training.evaluate_every=1", "--set", "training.evaluate_split=val"], "no validation images"),
     (["--set", "encoder.spread=both", "--set", "encoder.identities_per_batch=9"], "have 4 identities"),
+    (["--set", "encoder.weights={centr: 0}"], "encoder.weights: centr is not a term; terms are: "),
+    (["--set", "encoder.start_epochs={cal: 1}"], "encoder.start_epochs: cal is no term of this training"),
+    (["--set", "encoder.alternate=[1, 1]"], "encoder.alternate is set, but no term of the method examines"),
 ])  # fmt: skip
 @pytest.mark.parametrize("stage", ["all", "prompts"])
 def test_train_refuses_before_stage_one(figures, tmp_path, capsys, monkeypatch, more, message, stage):

@@ -129,6 +129,22 @@ def test_a_run_that_is_interrupted_anywhere_goes_on_with_the_same_bits(tmp_path,
     assert curves_as_csv(curves) == curves_as_csv(expected)
 
 
+def test_a_run_that_is_asked_to_stop_at_its_very_end_keeps_its_state(tmp_path):
+    """The result is written by the caller, so until then the state is all there is."""
+    whole = Regression()
+    expected = run(whole).curves
+    last = 3 * STEPS
+    seen = []
+    asked = Engine(seed=7, tick=lambda _epoch, done, _expected, _loss: seen.append(done), stop=lambda: seen[-1] == last)
+    resume = ResumeSettings(tmp_path / "partial", "f", seconds=1e9)
+    with pytest.raises(KeyboardInterrupt):
+        run(Regression(), engine=asked, resume=resume)
+    again = Regression()
+    assert curves_as_csv(run(again, resume=resume).curves) == curves_as_csv(expected)
+    assert not again.seen
+    assert torch.equal(again.layer.weight, whole.layer.weight)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
     resume = ResumeSettings(tmp_path / "partial", "f", seconds=1e9, steps=3)
     with pytest.raises(WorkError) as caught:

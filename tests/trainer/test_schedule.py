@@ -1,6 +1,7 @@
 """The learning rate at points whose value is known."""
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pipeline.config import load_parameters
 from pipeline.trainer.schedule import by_epoch, cosine_rate, step_rate
 from pipeline.training.encoder_task import encoder_rates
+from pipeline.training.settings import ScheduleSettings
 
 
 def test_warm_up_is_linear_from_its_start():
@@ -48,6 +50,20 @@ def test_by_step_the_rate_is_read_within_an_epoch_too():
         return step_rate(position, (30, 50), 5e-6, warmup=10, warmup_start=5e-7)
 
     assert by_epoch(rate, "step")(4.5) == pytest.approx(5e-7 + 0.45 * 4.5e-6)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 40])
+def test_by_epoch_a_cosine_leaves_the_last_epoch_a_rate(epochs):
+    """The formula itself: the n-th of N epochs after the warm-up is n - w of N + 1 - w through the cosine."""
+    rates = encoder_rates(ScheduleSettings(epochs=epochs, schedule_every="epoch", warmup_fraction=0.0))
+    expected = [5e-6 * (1 + math.cos(math.pi * n / (epochs + 1))) / 2 for n in range(1, epochs + 1)]
+    assert [rates(n + 0.5) for n in range(epochs)] == pytest.approx(expected)
+    assert expected[-1] > 0
+
+
+def test_milestones_ascend():
+    with pytest.raises(ValueError, match="milestones must ascend"):
+        ScheduleSettings(milestones=(50, 30))
 
 
 def test_a_step_rate_falls_at_its_milestones():

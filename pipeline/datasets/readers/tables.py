@@ -81,7 +81,7 @@ def read_columns(
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = ending.removeprefix(".")
         reason = " ".join(str(error).split()) or type(error).__name__
-        hint = _other_separator(path, delimiter) if kind == "csv" else ""
+        hint = _other_separator(path, delimiter) if kind == "csv" and not isinstance(error, OSError) else ""
         raise InputError(f"table {path} cannot be read as {kind}: {hint or reason}") from error
     missing = [names[name] for name in required if names[name] not in table.column_names]
     if missing:

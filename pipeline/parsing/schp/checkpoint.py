@@ -9,10 +9,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
 from pipeline.parsing.schp.network import SchpNetwork
 from pipeline.parsing.schp.variants import VARIANTS, Variant, where_from
-from pipeline.yaml_files import one_line
 
 PREFIX: Final = "module."
 """Of every published key: the network was saved inside a DataParallel."""

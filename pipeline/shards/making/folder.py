@@ -214,6 +214,10 @@ def _is_empty(folder: Location) -> bool:
     return not list_names(folder) and not list_folders(folder)
 
 
+def _holds_half_written_only(folder: Location) -> bool:
+    return not list_folders(folder) and all(_HALF_WRITTEN.fullmatch(name) for name in list_names(folder))
+
+
 def _adopt(replacement: Location, final: Location) -> None:
     """Finish what a run that ended in :meth:`ShardFolder.finish` left: its complete replacement."""
     if final.local is not None and replacement.local is not None:
@@ -234,6 +238,8 @@ def _choose(
         _adopt(replacement, final)
     if _is_empty(final):
         return final
+    if not is_file(final / PLAN_NAME) and _holds_half_written_only(final):
+        return final  # a run was killed before it had bound the folder
     if not is_file(final / PLAN_NAME):
         raise InputError(f"{final} is not empty and holds no shards of ccaf-pipeline; name another folder by --out")
     try:
@@ -267,6 +273,8 @@ def _lock(folder: Path, locks: ExitStack) -> int:
         free = folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
     except BlockingIOError:
         free = False
+    except OSError:  # a file system without locks: as safe as one that is remote
+        return descriptor
     if not free:
         raise InputError(f"another run is writing {folder}; wait for it, or name another folder by --out")
     return descriptor
@@ -330,10 +338,10 @@ def open_folder(
         except OSError as error:
             raise InputError(f"{final} cannot be written: {error.strerror or error}") from error
         folder = ShardFolder(final=final, work=work, of_other_program=_is_of_other_program(work, program))
-        folder.prune(names)
         if not is_file(work / PLAN_NAME):
             plan = {"fingerprint": fingerprint, "content": content, "shards": len(names)}
             write_json(work / PLAN_NAME, plan if program is None else {**plan, "program": program})
+        folder.prune(names)
         yield folder
 
 

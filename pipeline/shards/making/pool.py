@@ -186,7 +186,7 @@ class WorkerPool:
     def _see_started(self, member: _Member) -> None:
         try:
             _get(member.starting, "a worker")
-        except (_LostError, WorkerFaultError) as error:
+        except (_LostError, WorkerFaultError, StorageError) as error:
             self._replace(member)
             if member.deaths < self._restarts:
                 return

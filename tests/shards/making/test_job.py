@@ -1,5 +1,7 @@
 """The logic of a job with workers in this process; jobs on a real Ray are in test_faults.py."""
 
+import errno
+import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from pipeline.shards.making.run import Placement, RunSettings, choose_workers
 from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.worker import ShardWorker, WorkerSetup, build_parser
 from pipeline.shards.record import read_record
+from pipeline.shards.schema import shard_name
 from pipeline.shards.verify import verify_folder
 from pipeline.storage import copy_file, list_folders, list_names, read_bytes
 
@@ -268,6 +271,32 @@ def test_two_runs_do_not_write_one_folder(run: Callable[..., JobResult], tmp_pat
         pytest.raises(InputError, match="another run is writing"),
     ):
         run(tmp_path / "out")
+
+
+def test_a_run_that_was_killed_before_it_had_bound_the_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "._plan.json.a1b2c3d4.tmp").write_text('{"finger')
+    with open_folder(out, "a" * 64, {}, [], overwrite=False):
+        assert json.loads((out / "_plan.json").read_text())["fingerprint"] == "a" * 64
+    assert [path.name for path in out.iterdir()] == ["_plan.json"]
+
+
+def test_a_file_system_without_locks_is_written_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with open_folder(tmp_path / "out", "a" * 64, {}, [], overwrite=False):
+        assert (tmp_path / "out" / "_plan.json").exists()
+
+
+def test_shards_of_a_plan_with_more_than_five_digits_are_found_again(tmp_path: Path) -> None:
+    names = [shard_name(number, 123_456) for number in (7, 123_455)]
+    with open_folder(tmp_path / "out", "a" * 64, {}, names, overwrite=False) as folder:
+        for name in names:
+            (tmp_path / "out" / name).write_bytes(b"")
+        assert folder.committed(names) == names
 
 
 def test_a_run_that_is_refused_leaves_the_folder_of_the_other_one_bound(tmp_path: Path) -> None:

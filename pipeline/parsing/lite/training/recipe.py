@@ -155,7 +155,7 @@ def train_recipe(
         size,
         device=device,
         report=report,
-        resume=ResumeSettings(state_folder(out), fingerprint),
+        resume=ResumeSettings(state_folder(out), fingerprint, config={"training": training, "size": list(size)}),
         quiet=quiet,
     )
     return TrainedLite(network, replace(description, training=training), curves)
