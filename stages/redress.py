@@ -38,6 +38,8 @@ from stages.console import Console
 
 TEMPLATE = "redress.html.j2"
 _SEED_SHEET = 32
+_MOST_SHOWN = 8
+"""Outfits of one person on the sheet."""
 
 
 def run(
@@ -100,7 +102,7 @@ def _write_sheet(
 
     def outfits(row: int) -> list[tuple[str, Outfit]]:
         own = wardrobe[int(reader.ids.person_id[row])]
-        return [(f"outfit {number}", pool[number]) for number in own if number != OWN]
+        return [(f"outfit {number}", pool[number]) for number in own if number != OWN][:_MOST_SHOWN]
 
     facts = (
         ("source", f"{reader.metadata.dataset}, parser {reader.metadata.parser}"),

@@ -122,6 +122,15 @@ def test_refusals(figures, tmp_path, capsys, options, reason):
     assert not (tmp_path / "x").exists()
 
 
+def test_the_pages_read_whole_at_the_widths_of_screens(figures, made, tmp_path, cut_parts):
+    page = tmp_path / "inspect.html"
+    command = ["inspect", str(figures.shards), "--out", str(page), "--images", "1", "--redress", "3", "--quiet"]
+    assert run(command) == 0
+    for width in (1000, 1600):
+        assert cut_parts(page, width) == []
+    assert cut_parts(made / "sheet.html", 1000) == []
+
+
 def test_inspect_shows_people_in_other_clothes(figures, tmp_path, capsys):
     out = tmp_path / "page.html"
     command = ["inspect", str(figures.shards), "--out", str(out), "--images", "1", "--json"]
