@@ -24,6 +24,7 @@ from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder_task import EncoderTask
 from pipeline.training.learned_prompts import check_learned_prompts, read_learned_prompts
 from pipeline.training.methods import identity_images, term_weights
+from pipeline.training.redressing import Dresser
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.term_checks import check_terms
 from pipeline.training.training_data import TrainingData, read_training_data
@@ -163,6 +164,7 @@ def _make_data(
         device=device,
         cameras=data.camera_ids,
         shielding=shielding,
+        dresser=Dresser(settings, data.reader, data.store, data.rows, clothes_classes) if settings.redress else None,
     )
 
 

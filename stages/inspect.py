@@ -32,6 +32,7 @@ def run(
     *,
     selection: Selection | None = None,
     images: int = 24,
+    redressed: int = 0,
     seed: int = 0,
 ) -> Inspected:
     """Write the page.
@@ -42,10 +43,11 @@ def run(
         out: The page; None: ``inspect.html`` beside the shards, or here if they are remote.
         selection: Which images it is about; None: all.
         images: Images on each of the two sheets.
-        seed: Of the random sheet.
+        redressed: Images on the sheet of people in other clothes; 0: no such sheet.
+        seed: Of the random sheets.
 
     Raises:
-        InputError: There are no shards, or nothing is selected.
+        InputError: There are no shards, nothing is selected, or clothes are wanted changed and no label is a garment.
     """
     reader = ShardReader(shards, copy=False)
     beside = reader.folder.local
@@ -57,6 +59,7 @@ def run(
         version=__version__,
         selection=selection or Selection((), (), ()),
         images=images,
+        redressed=redressed,
         seed=seed,
     )
     size = write_page(page, target, TEMPLATE)
@@ -86,6 +89,7 @@ def _summary(page: Inspection, reader: ShardReader, target: Path, size: int) -> 
         "selection": page.selection,
         "worst": [item.card.image_id for item in page.worst],
         "random": [item.card.image_id for item in page.random],
+        "redressed": [item.card.image_id for item in page.redressed.images],
         "quarantine": {tally.name: tally.count for tally in page.quarantine},
         **page.summary.as_dict(),
     }

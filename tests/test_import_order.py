@@ -18,6 +18,7 @@ LAYERS = (
     ("pipeline.training",),
     ("pipeline.evaluation",),
     ("pipeline.features",),
+    ("pipeline.redress",),
     ("pipeline.shards",),
     ("pipeline.parsing",),
     ("pipeline.trainer", "pipeline.losses", "pipeline.datasets"),

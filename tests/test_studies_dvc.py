@@ -48,3 +48,10 @@ def test_a_study_is_out_of_date_when_the_program_changes_that_decides_its_table(
     assert json.loads(dvc("status", "--json", stage)) == {}
     (program / "studies" / "statistics.py").write_text("# changed\n")
     assert list(json.loads(dvc("status", "--json", stage))) == [stage]
+
+
+def test_redressing_is_a_stage_that_can_be_asked_for_and_no_part_of_a_plain_run(dvc):
+    place = "data_manifests/redress/dvc.yaml"
+    assert dvc("stage", "list", "--name-only", place).split() == [f"{place}:redress"]
+    assert "redress" not in dvc("stage", "list", "--name-only").split()
+    assert "data/walkers-redressed" in dvc("dag", "--outs", place)

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pipeline.arithmetic import uses_cuda
 from pipeline.config.parameters import Parameters
+from pipeline.redress.settings import RedressSettings
 from pipeline.trainer.settings import CHANGE_NO_RESULT, OF_CUDA
 from pipeline.training.methods import identity_images
 
@@ -16,6 +17,7 @@ Kind = Literal[
     "data",
     "shards",
     "inspection",
+    "redressed",
     "prompts",
     "encoder",
     "features",
@@ -55,6 +57,7 @@ _COUNTING: Final[Mapping[Kind, Mapping[str, set[str]]]] = {
     "clip": {"model": _OF_TRAINING_CLIP, "pretrain": _names("pretrain")},
     "shards": {"data": _names("data"), "parse": _names("parse")},
     "inspection": {},
+    "redressed": {},  # the options of the command decide the rest
     "prompts": {
         "model": _names("model"),
         "prompts": _names("prompts"),
@@ -98,11 +101,15 @@ def unusual_on_cuda(parameters: Parameters) -> tuple[str, ...]:
 
 
 def _values(kind: Kind, section: str, parameters: Parameters) -> dict[str, Any]:
-    """A section's parameters that count; those of CUDA's arithmetic only where they are not as usual."""
+    """A section's parameters that count; those of CUDA's arithmetic only where they are not as usual, and those of
+    redressed views only where there are any.
+    """
     values: dict[str, Any] = getattr(parameters, section).model_dump(mode="json")
     wanted = _COUNTING[kind][section]
     if section == "training":
         wanted = wanted - (OF_CUDA - set(unusual_on_cuda(parameters)))
+    if section == "encoder" and not parameters.encoder.redress:
+        wanted = wanted - RedressSettings.model_fields.keys()  # so that states of earlier versions stay valid
     return {name: value for name, value in values.items() if name in wanted}
 
 

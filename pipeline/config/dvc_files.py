@@ -18,7 +18,12 @@ from pipeline.config.deciding import Kind
 from pipeline.config.program import CHOSEN, DECIDE_NOTHING, MAKERS, NO_PROGRAM, files_of, packages, program_files
 from pipeline.parsing.backends import BACKENDS
 
-DVC_FILES = ("dvc.yaml", "data_manifests/pretrain/dvc.yaml", "data_manifests/studies/dvc.yaml")
+DVC_FILES = (
+    "dvc.yaml",
+    "data_manifests/pretrain/dvc.yaml",
+    "data_manifests/redress/dvc.yaml",
+    "data_manifests/studies/dvc.yaml",
+)
 IGNORE_FILE = ".dvcignore"
 STUDIES_PARSER = "lite"
 """The parser of all studies that come with the program; a test holds them to it."""

@@ -24,6 +24,7 @@ MAKERS: Mapping[Kind, tuple[str, ...]] = {
     "clip": ("stages.pretrain_clip",),
     "shards": ("stages.parse",),
     "inspection": ("stages.inspect",),
+    "redressed": ("stages.redress",),
     "prompts": ("stages.prompts",),
     "encoder": ("stages.encoder_run",),
     "features": ("stages.extract",),

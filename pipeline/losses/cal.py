@@ -96,12 +96,11 @@ def _adversarial(inputs: LossInputs) -> Tensor | None:
         return None
     settings = inputs.settings_as(CalSettings)
     cosines = inputs.parts["cal_classifier"](inputs.features.projected[dressed], fixed=True)
-    return clothes_adversarial_loss(
-        settings.cal_scale * cosines,
-        inputs.labels.clothes_classes[dressed],
-        positive_clothes(inputs.labels.identities[dressed], present(inputs.identity_clothes), cosines.shape[1]),
-        settings.cal_epsilon,
-    )
+    classes = inputs.labels.clothes_classes[dressed]
+    own = positive_clothes(inputs.labels.identities[dressed], present(inputs.identity_clothes), cosines.shape[1])
+    # a redressed view may wear what is none of its identity's own
+    positives = own.scatter(1, classes[:, None], True)
+    return clothes_adversarial_loss(settings.cal_scale * cosines, classes, positives, settings.cal_epsilon)
 
 
 SETTINGS = CalSettings

@@ -14,6 +14,7 @@ from pipeline.reporting.origin import Fact, parsing_facts
 from pipeline.reporting.overview import Tally, count_flags, count_quarantine, list_quarantine
 from pipeline.reporting.page import Tile
 from pipeline.reporting.plots import histogram
+from pipeline.reporting.redressed import RedressedSheet, inspection_sheet
 from pipeline.reporting.sheets import LegendEntry, SheetImage, make_legend, sheet_images
 from pipeline.shards.reader import ShardIds, ShardReader
 from pipeline.shards.summary import GroupSummary, QualitySummary, Spread, summarise
@@ -111,6 +112,7 @@ class Inspection:
         flags: By flag.
         worst: Images, the worst first.
         random: Images drawn at random.
+        redressed: People in other clothes, if that was asked for.
         legend: Labels that occur on either sheet.
         quarantine: By reason, of the whole folder.
         quarantined: Image and detail of the first of them.
@@ -130,6 +132,7 @@ class Inspection:
     flags: tuple[Tally, ...]
     worst: tuple[SheetImage, ...]
     random: tuple[SheetImage, ...]
+    redressed: RedressedSheet
     legend: tuple[LegendEntry, ...]
     quarantine: tuple[Tally, ...]
     quarantined: tuple[tuple[str, str, str], ...]
@@ -148,7 +151,7 @@ def worst_first(ids: ShardIds, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def inspect_shards(
-    reader: ShardReader, *, title: str, version: str, selection: Selection, images: int, seed: int
+    reader: ShardReader, *, title: str, version: str, selection: Selection, images: int, seed: int, redressed: int = 0
 ) -> Inspection:
     """Gather the page; only the images that are shown are decoded.
 
@@ -159,6 +162,7 @@ def inspect_shards(
         selection: Which images to look at.
         images: Images on each of the two sheets.
         seed: Decides which are drawn at random.
+        redressed: Images on the sheet of people in other clothes; 0: no such sheet.
 
     Raises:
         InputError: Nothing is selected, or the quarantine table is damaged.
@@ -168,6 +172,7 @@ def inspect_shards(
     summary = summarise(ids, rows)
     generator = np.random.default_rng([seed, _SEED_INSPECT])
     drawn = np.sort(generator.choice(rows, size=min(images, len(rows)), replace=False))
+    dressed = generator.choice(rows, size=min(redressed, len(rows)), replace=False) if redressed else rows[:0]
     worst = worst_first(ids, rows)[:images]
     shown, labels = sheet_images(reader, [*worst.tolist(), *drawn.tolist()], outline=True)
     whole = summary.whole
@@ -186,6 +191,7 @@ def inspect_shards(
         flags=count_flags(ids, rows),
         worst=tuple(shown[int(row)] for row in worst),
         random=tuple(shown[int(row)] for row in drawn),
+        redressed=inspection_sheet(reader, np.sort(dressed).tolist(), seed) if redressed else RedressedSheet((), ()),
         legend=make_legend(reader, labels),
         quarantine=quarantine,
         quarantined=tuple((row["image_id"], row["reason"], row["detail"]) for row in quarantined[:MOST_QUARANTINED]),

@@ -13,6 +13,7 @@ from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import PAIR, ImageStore
 from pipeline.trainer.task import Epoch
 from pipeline.training.classes import NO_CLASS, Labels
+from pipeline.training.redressing import Dresser
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.settings import ViewSettings
 from pipeline.training.views import augment, draw_geometry
@@ -26,7 +27,7 @@ class EncoderBatch:
         raw: x, (B, 3, H, W), normalised.
         shielding: x_s with the same geometry, (B, 3, H, W); None where the method has no use for it.
         identities: Class numbers, (B,).
-        clothes_classes: Class numbers, (B,); ``NO_CLASS`` where an image has none.
+        clothes_classes: Class numbers of what the raw view wears, (B,); ``NO_CLASS`` where it has none.
         rows: Position of each image among the training images, (B,); None where nobody looks anything up by it.
         cameras: The data set's camera ids, (B,); ``NO_CLASS`` where one is not known.
     """
@@ -60,6 +61,7 @@ class EncoderData:
         device: Where batches go.
         cameras: Camera ids, (N,), negative where one is not known; None: not known for any.
         shielding: Whether batches have shielding views; without them only raw images are read.
+        dresser: Changes the clothes of raw views; None: all stay as they are.
         buffers: Memory of the views.
     """
 
@@ -76,6 +78,7 @@ class EncoderData:
     device: str = "cpu"
     cameras: Labels | None = None
     shielding: bool = True
+    dresser: Dresser | None = None
     buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
 
     def epoch(self, number: int, start_step: int = 0, rank: int = 0, world: int = 1) -> Epoch[EncoderBatch]:
@@ -104,6 +107,12 @@ class EncoderData:
     def _make(self, number: int, step: int, positions: Labels, rank: int, world: int) -> EncoderBatch:
         count = len(positions)
         images = self.store.planes(PAIR if self.shielding else ("raw",), self.rows[positions])
+        clothes_classes = self.clothes_classes[positions]
+        if self.dresser is not None:
+            dressed = self.dresser.dress(
+                images[0], self.rows[positions], clothes_classes, [self.seed, number, step], rank, world
+            )
+            images[0], clothes_classes = dressed.raw, dressed.clothes_classes
         # every rank draws for the whole batch and takes its part, so that the views do not depend on their number
         geometries = [
             draw_geometry(
@@ -134,7 +143,7 @@ class EncoderData:
             raw=raw,
             shielding=others[0] if others else None,
             identities=self._labels(self.identities, positions),
-            clothes_classes=self._labels(self.clothes_classes, positions),
+            clothes_classes=torch.from_numpy(clothes_classes).to(self.device),
             cameras=self._labels(self.cameras, positions)
             if self.cameras is not None
             else torch.full((count,), NO_CLASS, device=self.device),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, FiniteFloat, NonNegativeInt, create_model, field_validator
 
 from pipeline.losses.registry import LOSS_SETTINGS
+from pipeline.redress.settings import RedressSettings
 from pipeline.settings import SettingsGroup
 from pipeline.trainer.settings import TrainerSettings
 from pipeline.training.methods import find_method
@@ -140,7 +141,7 @@ class ViewSettings(SettingsGroup):
     erase_probability: float = Field(0.5, ge=0, le=1, description="Chance that a box is erased.")
 
 
-class EncoderSettings(ViewSettings, SamplerSettings, ScheduleSettings, MethodSettings):
+class EncoderSettings(RedressSettings, ViewSettings, SamplerSettings, ScheduleSettings, MethodSettings):
     """Stage 2: training the encoders (equations 7, 9, 10, 14, 15, 17)."""
 
 

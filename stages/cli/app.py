@@ -29,6 +29,7 @@ from stages.cli import (
     parse,
     parse_score,
     pretrain_clip,
+    redress,
     report,
     synth,
     train,
@@ -60,6 +61,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     "Parsing": {
         "parse": Command("Parse a data set into Parquet shards, on Ray.", parse.command),
         "inspect": Command("Write a page that shows whether the masks can be trusted.", inspect.command),
+        "redress": Command("Make a data set of people who change clothes from shards.", redress.command),
         "parse-score": Command("Score a parser against labels that people drew.", parse_score.command),
         "train-parser": Command("Train the embedded parser lite.", train_parser.command),
     },

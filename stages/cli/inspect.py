@@ -28,6 +28,12 @@ def command(
     images: Annotated[
         int, typer.Option("--images", min=1, max=500, help="Images on each of the two sheets: worst first, random.")
     ] = 24,
+    redress: Annotated[
+        int,
+        typer.Option(
+            "--redress", min=0, max=500, help="Images on a third sheet: people in other clothes, which shows bad masks."
+        ),
+    ] = 0,
     split: Annotated[
         list[str] | None, typer.Option("--split", help="Only images of this split. Repeatable.", show_default=False)
     ] = None,
@@ -56,6 +62,7 @@ def command(
         out or (context.workspace.inspection if shards is None else None),
         selection=Selection(tuple(split or ()), tuple(camera or ()), tuple(flag or ())),
         images=images,
+        redressed=redress,
         seed=context.parameters.seed,
     )
     context.console.say("open it in a browser")

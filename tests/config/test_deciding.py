@@ -104,8 +104,9 @@ def test_trainings_name_what_they_named_before():
         "seed": 3,
         "identity_images": "shielding",
     }
+    before = {name: value for name, value in sections["encoder"].items() if not name.startswith("redress")}
     assert deciding_training("encoder", parameters, "cpu") == {
-        "parameters": sections["encoder"],
+        "parameters": before,
         "training": {
             "clip_gradients": None,
             "evaluate_every": 2,
@@ -117,4 +118,17 @@ def test_trainings_name_what_they_named_before():
         "seed": 3,
         "camera_embedding": 1.0,
         "evaluate_feature": "concat",
+    }
+
+
+def test_redressed_views_decide_only_where_there_are_any():
+    given = {"redress_kinds": ["colour"], "redress_outfits": 3}
+    assert deciding("encoder", changed(encoder=given)) == deciding("encoder", changed())
+    found = deciding("encoder", changed(encoder={**given, "redress": 0.5}))["encoder"]
+    assert {name: found[name] for name in found if name.startswith("redress")} == {
+        "redress": 0.5,
+        "redress_kinds": ["colour"],
+        "redress_regions": ["upper", "lower", "dress", "coat"],
+        "redress_outfits": 3,
+        "redress_classes": "none",
     }

@@ -30,6 +30,7 @@ STAGES = {
     "synth": ["data"],
     "parse": ["shards"],
     "inspect": ["inspection"],
+    "redress": ["redressed"],
     "prompts": ["prompts"],
     "encoder": ["encoder"],
     "evaluate": ["features", "metrics"],

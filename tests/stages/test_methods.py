@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline.models.checkpoint import read_checkpoint
+from pipeline.studies.reading import load_study
 from pipeline.training.methods import METHODS
 from stages.cli import run
 
@@ -214,3 +215,29 @@ def test_wrong_choices_are_one_line(figures, prompts, tmp_path, capsys, setting,
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("row", ["clip-reid+redress", "ccaf+redress", "ccaf-plus+redress"])
+def test_the_methods_of_the_study_redress_run(figures, prompts, tmp_path, row):
+    given = dict(load_study("redress").methods[row])
+    assert given.pop("encoder.redress") == 0.5
+    weights = given.pop("encoder.weights", {})
+    settings = [f"{name}={value}" for name, value in given.items()]
+    settings += [f"encoder.weights.{name}={value}" for name, value in weights.items()]
+    settings += ["prompts.identity_images=shielding"]  # so that one checkpoint of prompts serves all
+    plain, redressed = (
+        train_encoder(figures, prompts, tmp_path / name, *settings, f"encoder.redress={chance}")
+        for name, chance in (("plain", 0), ("redressed", 0.5))
+    )
+    assert "redress" not in plain.config["parameters"]
+    assert redressed.config["parameters"]["redress"] == 0.5
+    name = "parts.raw_heads.projected.neck.weight"
+    assert not torch.equal(plain.tensors[name], redressed.tensors[name])
+
+
+def test_settings_of_redressed_views_change_nothing_without_any(figures, prompts, tmp_path):
+    train_encoder(figures, prompts, tmp_path / "a")
+    train_encoder(figures, prompts, tmp_path / "b", "encoder.redress_outfits=2", "encoder.redress_classes=donor")
+    first, second = (tmp_path / name / "encoder" for name in ("a", "b"))
+    for name in ("weights.safetensors", "config.json", "curves.csv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()

@@ -39,6 +39,7 @@ METHODS = {
     "table3": ["baseline", "i2t", "i2t+i2i", "ccaf"],
     "table4": ["ccaf", "ccaf-onehot", "ccaf-onehot-no-shielding-i2t", "ccaf-onehot-no-i2t"],
     "fig4": ["ccaf"],
+    "redress": ["clip-reid", "clip-reid+redress", "ccaf", "ccaf+redress", "ccaf-plus", "ccaf-plus+redress"],
 }
 
 

@@ -1,0 +1,1 @@
+"""Counterfactual clothes: an image whose people wear other clothes, made from its label map."""
