@@ -51,6 +51,11 @@ class Workspace:
         return self.folder / "features.parquet"
 
     @property
+    def export(self) -> Path:
+        """Written by export."""
+        return self.folder / "export"
+
+    @property
     def frozen_features(self) -> Path:
         """Written by extract --frozen."""
         return self.folder / "features-frozen.parquet"

@@ -16,6 +16,7 @@ LAYERS = (
     ("pipeline.config",),
     ("pipeline.reporting",),
     ("pipeline.training",),
+    ("pipeline.export",),
     ("pipeline.evaluation",),
     ("pipeline.features",),
     ("pipeline.shards",),

@@ -20,6 +20,7 @@ from stages.cli import (
     datasets,
     dvc_paths,
     evaluate,
+    export,
     extract,
     figures,
     inspect,
@@ -74,6 +75,9 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         "oracle": Command("Write features made of what is true of walkers.", oracle.command),
         "report": Command("Write one HTML page about a data set's artifacts.", report.command),
         "figures": Command("Draw the paper's figures of a checkpoint.", figures.command),
+    },
+    "Sharing": {
+        "export": Command("Write the image encoder as ONNX files, with proof.", export.command),
     },
     "Studies": {
         "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
