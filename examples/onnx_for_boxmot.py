@@ -37,7 +37,7 @@ class BoxFeatures:
         self.dimension = self.session.get_outputs()[0].shape[1]
 
     def get_crops(self, xyxys: NDArray[np.floating], img: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Boxes (N, 4) of a BGR frame -> RGB crops (N, 3, height, width) in 0..1; a box is cut off at the frame's edge."""
+        """Boxes (N, 4) of a BGR frame -> RGB crops (N, 3, height, width) in 0..1; boxes are cut off at its edges."""
         crops = np.zeros((len(xyxys), self.height, self.width, 3), dtype=np.float32)
         for row, box in enumerate(np.round(xyxys).astype(int)):
             left, right = np.clip(box[[0, 2]], 0, img.shape[1])
@@ -47,7 +47,8 @@ class BoxFeatures:
                 shrinks = crop.shape[0] * crop.shape[1] > self.height * self.width
                 how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC  # as the images that were trained on
                 crops[row] = cv2.resize(crop, (self.width, self.height), interpolation=how)[:, :, ::-1]
-        return crops.transpose(0, 3, 1, 2) / np.float32(255)
+        crops /= 255
+        return crops.transpose(0, 3, 1, 2)
 
     def get_features(self, xyxys: NDArray[np.floating], img: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Boxes (N, 4) of a BGR frame -> features (N, D) of length 1; N may be 0."""
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("boxes", nargs="+", metavar="x1,y1,x2,y2", help="in pixels")
     given = parser.parse_args()
     boxes = np.array([[float(number) for number in box.split(",")] for box in given.boxes])
-    features = BoxFeatures(given.file).get_features(boxes, cv2.imread(given.frame))
+    features = BoxFeatures(given.file).get_features(boxes, np.asarray(cv2.imread(given.frame), dtype=np.uint8))
     print(f"{len(features)} features of {features.shape[1]} numbers; their cosines:")
     for row in features @ features.T:
         print(" ".join(f"{cosine:6.3f}" for cosine in row))

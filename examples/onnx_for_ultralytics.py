@@ -2,9 +2,9 @@
 
     python examples/onnx_for_ultralytics.py artifacts/walkers/export/encoder.onnx frame.jpg 35,100,50,160 120,100,60,175
 
-Ultralytics' documentation of trackers: with ``with_reid: True`` the tracker calls an encoder ``encoder(img, dets)``, where
-``img`` is a frame (H, W, 3) in BGR order and each row of ``dets`` begins with the centre, width and height of a box in
-pixels; it gets a list with one feature per box. So with Ultralytics installed, after the tracker is made:
+Ultralytics' documentation of trackers: with ``with_reid: True`` the tracker calls ``encoder(img, dets)``. ``img`` is a
+frame (H, W, 3) in BGR order, and each row of ``dets`` begins with the centre, width and height of a box in pixels; the
+answer is a list with one feature per box. So with Ultralytics installed, after the tracker is made:
 
     tracker.encoder = BoxEncoder("encoder.onnx")
 
@@ -52,9 +52,8 @@ class BoxEncoder:
         if not len(dets):
             return []
         crops = np.stack([self.crop(img, box) for box in np.asarray(dets, dtype=np.float64)])
-        if not self.whole_numbers:
-            crops = crops.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-        (features,) = self.session.run(None, {"images": crops})
+        given = crops if self.whole_numbers else crops.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+        (features,) = self.session.run(None, {"images": given})
         return list(features)
 
 
@@ -66,7 +65,7 @@ def main() -> None:
     parser.add_argument("boxes", nargs="+", metavar="x,y,width,height", help="centre and sides in pixels")
     given = parser.parse_args()
     boxes = np.array([[float(number) for number in box.split(",")] for box in given.boxes])
-    features = np.stack(BoxEncoder(given.file)(cv2.imread(given.frame), boxes))
+    features = np.stack(BoxEncoder(given.file)(np.asarray(cv2.imread(given.frame), dtype=np.uint8), boxes))
     print(f"{len(features)} features of {features.shape[1]} numbers; their cosines:")
     for row in features @ features.T:
         print(" ".join(f"{cosine:6.3f}" for cosine in row))

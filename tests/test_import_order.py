@@ -14,6 +14,7 @@ LAYERS = (
     ("pipeline.studies",),
     ("pipeline.api",),
     ("pipeline.config",),
+    ("pipeline.sharing",),
     ("pipeline.reporting",),
     ("pipeline.training",),
     ("pipeline.export",),

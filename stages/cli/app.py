@@ -30,6 +30,8 @@ from stages.cli import (
     parse,
     parse_score,
     pretrain_clip,
+    pull,
+    push,
     report,
     synth,
     train,
@@ -78,6 +80,8 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     },
     "Sharing": {
         "export": Command("Write the image encoder as ONNX files, with proof.", export.command),
+        "push": Command("Push an encoder with a model card to the Hugging Face Hub.", push.command),
+        "pull": Command("Fetch an encoder from the Hugging Face Hub.", pull.command),
     },
     "Studies": {
         "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
