@@ -1,4 +1,4 @@
-"""Sharing encoders: a checkpoint with a card pushed to the Hugging Face Hub, and one of a stranger pulled and checked."""
+"""Sharing encoders on the Hugging Face Hub: ours pushed with a card, a stranger's pulled and checked."""
 
 import tempfile
 from dataclasses import dataclass

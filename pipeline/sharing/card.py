@@ -1,5 +1,6 @@
 """The model card of an encoder: what it is, what made it, what was measured, and what it must not be used for."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,7 @@ from pipeline.models.clip import ClipSpec
 from pipeline.reporting.numbers import Figure, Metrics
 from pipeline.shards.record import Record
 
+_LICENCE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 _TAGS: Final = ("person-re-identification", "cloth-changing", "image-feature-extraction", "open_clip", "ccaf")
 _USE: Final = """\
 Research on telling people apart across cameras while they change clothes, on images whose use for that is allowed:
@@ -20,13 +22,13 @@ comparing methods, measuring what features depend on, searching a gallery that o
 _NOT_USE: Final = (
     "Identifying, following or profiling people who have not agreed to it, or where the law does not allow it.",
     "Decisions about a person: a high similarity is no proof of identity, and the numbers above are averages.",
-    "Judging character, origin, health or feelings: the features were not trained for it, and nothing of it was measured.",
+    "Judging character, origin, health or feelings: nothing of the kind was trained or measured.",
 )
 _LIMITS: Final = (
-    "It was trained on the data set above alone. Other cameras, places, seasons and people lower the numbers, often much.",
-    "Who is in the training images is not known to be balanced by age, sex or origin; errors may differ between groups.",
+    "It was trained on the data set above alone. Other cameras, places and people lower the numbers, often much.",
+    "Who is in the training images is not known to be balanced by age, sex or origin; errors may differ by group.",
     "Features still tell of clothes, of the camera and of the background; `ccaf-pipeline leakage` measures how much.",
-    "Crops of one person each are expected, at the height and width above; several people in a crop are not told apart.",
+    "Crops of one person each are expected, at the size above; several people in one crop are not told apart.",
 )
 
 
@@ -50,17 +52,22 @@ class CardSources:
 
 
 def check_sources(sources: CardSources) -> None:
-    """Refuse a card whose parts are not of one another.
+    """Refuse a card whose parts are not of one another, or that names no licence.
 
     Raises:
-        InputError: The metrics are of other weights, or the shards are others.
+        InputError: The metrics are of other weights, the shards are others, or the licence is no identifier.
     """
+    if not _LICENCE.fullmatch(sources.licence):
+        raise InputError(
+            f"--licence {one_line(sources.licence)}: give the hub's identifier of a licence, such as apache-2.0, "
+            "cc-by-nc-4.0 or other"
+        )
     config = sources.checkpoint.config
     metrics, shards = sources.metrics, sources.shards
     if metrics is not None and metrics.config.get("checkpoint_sha256") != sources.checkpoint.sha256:
         raise InputError(
-            f"{metrics.path} is of other weights than {sources.checkpoint.folder}: run `ccaf-pipeline extract --score`, or "
-            "name the right file by --metrics"
+            f"{metrics.path} is of other weights than {sources.checkpoint.folder}: run `ccaf-pipeline extract "
+            "--score`, or name the right file by --metrics"
         )
     if shards is not None and config.get("shards_sha256") not in (None, shards.sha256):
         raise InputError("the shards are not those that the encoder was trained on: name the right ones by --shards")
@@ -85,11 +92,7 @@ def _numbers(sources: CardSources) -> list[str]:
     if metrics is None:
         return ["None came with the weights."]
     resamples = metrics.config.get("bootstrap")
-    how = (
-        f"In percent, with 95% intervals from {resamples:,} resamples of the query identities"
-        if resamples
-        else "In percent"
-    )
+    intervals = f", with 95% intervals from {resamples:,} resamples of the query identities" if resamples else ""
     rows = [
         f"| {_cell(score.name)} | {score.n_query:,} | {score.n_gallery:,} | {_number(score.figures['rank1'])} "
         f"| {_number(score.figures['mAP'])} |"
@@ -97,7 +100,7 @@ def _numbers(sources: CardSources) -> list[str]:
     ]
     warnings = [f"- {_cell(warning)}" for warning in metrics.config.get("warnings") or ()]
     return [
-        f"{how}, on {_cell(metrics.config.get('dataset') or 'a data set that is not named')}.",
+        f"In percent{intervals}, on {_cell(metrics.config.get('dataset') or 'a data set that is not named')}.",
         "",
         "| protocol | queries | gallery | Rank-1 | mAP |",
         "|---|---|---|---|---|",
@@ -157,9 +160,9 @@ def make_card(sources: CardSources, repository: str) -> str:
     lines = [
         f"# {repository}",
         "",
-        "An image encoder for cloth-changing person re-identification, trained by",
-        "[CCAF](https://arxiv.org/abs/2406.09198) with ccaf-pipeline. It turns a crop of a person into a feature; features",
-        "of one person are alike, in whatever clothes.",
+        "An image encoder for cloth-changing person re-identification, trained with ccaf-pipeline, the program of",
+        "[CCAF](https://arxiv.org/abs/2406.09198). It turns a crop of a person into a feature; features of one",
+        "person are to be alike in whatever clothes.",
         "",
         "## Numbers",
         "",

@@ -81,10 +81,13 @@ def _explained(repository: str, revision: str | None, doing: str) -> Iterator[No
             raise InputError(f"cannot {doing} {place}: there is no such revision") from error
         if "EntryNotFoundError" in kinds:
             raise InputError(
-                f"cannot {doing} {place}: it lacks {CONFIG_NAME} or {WEIGHTS_NAME}, so it is no checkpoint of ccaf-pipeline"
+                f"cannot {doing} {place}: it lacks {CONFIG_NAME} or {WEIGHTS_NAME}: no checkpoint of ccaf-pipeline"
             ) from error
-        if "LocalTokenNotFoundError" in kinds:
-            raise InputError(f"cannot {doing} {place}: log in first, by `hf auth login`") from error
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if "LocalTokenNotFoundError" in kinds or status in (401, 403):
+            raise InputError(
+                f"cannot {doing} {place}: nobody is logged in who may (`hf auth login`, or $HF_TOKEN): {reason}"
+            ) from error
         raise WorkError(f"cannot {doing} {place}: {reason}") from error
 
 
@@ -125,7 +128,7 @@ def fetch_checkpoint(repository: str, revision: str | None = None) -> Path:
         revision: Branch, tag or commit; None: the main branch.
 
     Returns:
-        The folder in the cache, which is read-only: ``config.json`` and ``weights.safetensors``, whole and of one commit.
+        The folder in the cache, not to be changed: ``config.json`` and ``weights.safetensors``, whole, of one commit.
 
     Raises:
         InputError: There is no such repository or revision, or it holds no encoder checkpoint that can be used.
@@ -147,7 +150,7 @@ def fetch_checkpoint(repository: str, revision: str | None = None) -> Path:
                 hub.hf_hub_download(
                     repository,
                     name,
-                    revision=commit or revision,
+                    revision=revision,  # not the commit: by this name it is found again without the hub
                     cache_dir=os.environ.get("HF_HUB_CACHE"),
                     endpoint=_endpoint(),
                     local_files_only=commit is None,
@@ -155,8 +158,11 @@ def fetch_checkpoint(repository: str, revision: str | None = None) -> Path:
             )
             for name in MOST_BYTES
         ]
-    check_stranger(places[0].parent, repository)
-    return places[0].parent
+    (folder, *others) = dict.fromkeys(place.parent for place in places)
+    if others or (commit is not None and folder.name != commit):
+        raise WorkError(f"{repository} changed while it was fetched: run the same command again")
+    check_stranger(folder, repository)
+    return folder
 
 
 def fetch_card(repository: str, commit: str) -> str:

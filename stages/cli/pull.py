@@ -14,7 +14,7 @@ def command(
     repository: Annotated[str, typer.Argument(help="Repository of the hub: OWNER/NAME.")],
     revision: Annotated[
         str | None,
-        typer.Option("--revision", help="Branch, tag or commit. Default: the main branch.", show_default=False),
+        typer.Option("--revision", help="Branch, tag or commit. Default: the main one.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the checkpoint. Default: artifacts/<data set>/pulled.")

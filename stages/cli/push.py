@@ -15,9 +15,7 @@ def command(
     repository: Annotated[str, typer.Argument(help="Repository of the hub: OWNER/NAME.")],
     licence: Annotated[
         str,
-        typer.Option(
-            "--licence", help="Licence of the weights, such as apache-2.0 or cc-by-nc-4.0; it is yours to say."
-        ),
+        typer.Option("--licence", help="Licence of the weights, such as apache-2.0 or cc-by-nc-4.0: yours to say."),
     ],
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
@@ -25,7 +23,7 @@ def command(
     metrics: Annotated[
         Path | None,
         typer.Option(
-            "--metrics", help="Metrics of it, for the card. Default: artifacts/<data set>/metrics.json, if there."
+            "--metrics", help="Its metrics, for the card. Default: artifacts/<data set>/metrics.json, if there."
         ),
     ] = None,
     card: Annotated[
@@ -39,10 +37,10 @@ def command(
         Path | None, typer.Option("--out", help="With --dry-run: the folder. Default: artifacts/<data set>/shared.")
     ] = None,
 ) -> None:
-    """Push an encoder to the Hugging Face Hub: weights as safetensors, config.json, and a model card to be reviewed first.
+    """Push an encoder to the Hugging Face Hub: weights as safetensors, config.json and a model card.
 
-    The card has the numbers with their intervals, the data set, the method, the parser, the licence, the intended use and
-    the limits. Needs the extra hub and a login (`hf auth login`), but for --dry-run.
+    The card has the numbers with their intervals, the data set, the method, the parser, the licence, the intended use
+    and the limits; review it first by --dry-run. Needs the extra hub and a login (`hf auth login`), but for --dry-run.
     """
     from stages import share
 
@@ -63,6 +61,4 @@ def command(
     result = share.push(context.console, repository, shared, dry)
     context.console.result(result, f"{result.get('url') or result['out']}: {', '.join(result['files'])}")
     if dry is not None:
-        context.console.say(
-            f"read and correct {dry / 'README.md'}, then run the command without --dry-run and with --card"
-        )
+        context.console.say(f"review {dry / 'README.md'}, then give it by --card and leave --dry-run out")
