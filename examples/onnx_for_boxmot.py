@@ -1,13 +1,13 @@
 """Boxes of a frame -> features, from an exported file, as trackers of BoxMOT ask for them.
 
-    python examples/onnx_for_boxmot.py artifacts/walkers/export/encoder.onnx frame.jpg 10,20,60,180 90,15,150,190
+    python examples/onnx_for_boxmot.py artifacts/walkers/export/reid.onnx frame.jpg 10,20,60,180 90,15,150,190
 
 BoxMOT's documentation has two places for features of one's own, and this file serves both: a tracker calls
 ``get_features(xyxys, img)`` of its ReID model, and some take ``update(dets, img, embs)``. In both, ``img`` is a frame
 (H, W, 3) in OpenCV's BGR order, boxes are ``x1, y1, x2, y2`` in pixels, one row per detection, and the features are
 (N, D) of length 1. So with BoxMOT installed:
 
-    tracker.model = BoxFeatures("encoder.onnx")                       # a tracker that asks its ReID model
+    tracker.model = BoxFeatures("reid.onnx")                       # a tracker that asks its ReID model
     tracker.update(dets, frame, features.get_features(dets[:, :4], frame))      # one that takes features
 
 BoxMOT's own loader of .onnx files does not serve: it normalises colours before the network, and the exported file does
@@ -62,7 +62,7 @@ class BoxFeatures:
 def main() -> None:
     """Print how alike the people in some boxes of a frame are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", help="encoder.onnx of ccaf-pipeline export")
+    parser.add_argument("file", help="reid.onnx of ccaf-pipeline export")
     parser.add_argument("frame", help="an image")
     parser.add_argument("boxes", nargs="+", metavar="x1,y1,x2,y2", help="in pixels")
     given = parser.parse_args()

@@ -1,12 +1,12 @@
 """Boxes of a frame -> a list of features, from an exported file, as Ultralytics' BoT-SORT asks for them.
 
-    python examples/onnx_for_ultralytics.py artifacts/walkers/export/encoder.onnx frame.jpg 35,100,50,160 120,100,60,175
+    python examples/onnx_for_ultralytics.py artifacts/walkers/export/reid.onnx frame.jpg 35,100,50,160 120,100,60,175
 
 Ultralytics' documentation of trackers: with ``with_reid: True`` the tracker calls ``encoder(img, dets)``. ``img`` is a
 frame (H, W, 3) in BGR order, and each row of ``dets`` begins with the centre, width and height of a box in pixels; the
 answer is a list with one feature per box. So with Ultralytics installed, after the tracker is made:
 
-    tracker.encoder = BoxEncoder("encoder.onnx")
+    tracker.encoder = BoxEncoder("reid.onnx")
 
 By the same documentation, ``model:`` of the tracker's YAML may name a file that is no .pt; crops then go to the file
 as RGB (batch, 3, height, width) in 0..1, which is what the exported file takes. This program needs NumPy, OpenCV and
@@ -60,7 +60,7 @@ class BoxEncoder:
 def main() -> None:
     """Print how alike the people in some boxes of a frame are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", help="encoder.onnx of ccaf-pipeline export")
+    parser.add_argument("file", help="reid.onnx of ccaf-pipeline export")
     parser.add_argument("frame", help="an image")
     parser.add_argument("boxes", nargs="+", metavar="x,y,width,height", help="centre and sides in pixels")
     given = parser.parse_args()

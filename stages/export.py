@@ -33,7 +33,7 @@ from pipeline.shards.dataset import open_shards
 from pipeline.shards.reader import ShardReader
 from stages.console import Console
 
-FILE_NAMES = {"fp32": "encoder.onnx", "fp16": "encoder-fp16.onnx", "int8": "encoder-int8.onnx"}
+FILE_NAMES = {"fp32": "reid.onnx", "fp16": "reid-fp16.onnx", "int8": "reid-int8.onnx"}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,13 @@ class Input(StrEnum):
     UINT8 = "uint8"
 
 
+class Form(StrEnum):
+    """Numbers of a file besides that in float32."""
+
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 class CameraChoice(StrEnum):
     """What becomes of a camera embedding."""
 
@@ -41,7 +48,7 @@ def command(
         Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
     ] = None,
     frozen: Annotated[
-        bool, typer.Option("--frozen", help="Export the CLIP of the parameters as it is, before any training.")
+        bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
     ] = False,
     input_: Annotated[
         Input,
@@ -63,17 +70,21 @@ def command(
             "mean of the trained cameras' vectors, as extract does for unknown cameras.",
         ),
     ] = CameraChoice.REFUSE,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Also write a file that computes in float16.")] = False,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Also write a file whose weights are 8-bit, quantised dynamically.")
-    ] = False,
-    score: Annotated[
+    forms: Annotated[
+        list[Form] | None,
+        typer.Option(
+            "--form",
+            help="Write another file besides that in float32. fp16: computes in float16; int8: its weights are 8-bit, "
+            "quantised dynamically. Repeatable.",
+        ),
+    ] = None,
+    no_score: Annotated[
         bool,
         typer.Option(
-            "--score/--no-score",
-            help="With --shards and --fp16 or --int8: measure what Rank-1 and mAP lose on query and gallery.",
+            "--no-score",
+            help="With --shards and --form: do not measure what Rank-1 and mAP lose, which takes longest.",
         ),
-    ] = True,
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the files. Default: artifacts/<data set>/export.")
     ] = None,
@@ -91,14 +102,14 @@ def command(
     settings = context.parameters.evaluate
     kind: FeatureKind = settings.feature if feature is None else feature.value
     form = ExportForm(ImageInput(input_.value), kind, settings.flip, Cameras(cameras.value))
-    lossy = tuple(name for name, given in (("fp16", fp16), ("int8", int8)) if given)
+    lossy = tuple(dict.fromkeys(item.value for item in forms or ()))
     target = out or context.workspace.export
     record = export.run(
         context.parameters,
         context.console,
         None if frozen else checkpoint or context.workspace.encoder,
         target,
-        export.Wanted(form, lossy, score),
+        export.Wanted(form, lossy, not no_score),
         context.shards,
     )
     context.console.result({**record, "out": str(target)}, "\n".join(_lines(record, target)))

@@ -90,7 +90,7 @@ def test_a_file_gives_the_encoders_features_for_any_batch(build, tmp_path, kind,
     images = random_images(spec, seed=1)
     pixels = images.load(range(len(images)))
     right = expected(encoder, spec, pixels, projected=form.feature == "projected", flip=form.flip)
-    path = tmp_path / "encoder.onnx"
+    path = tmp_path / "reid.onnx"
     file = export(encoder, spec, form, path)
     assert file.notes == {"ccaf.input": form.input.value}
     for count in (1, 2, 5):
@@ -106,7 +106,7 @@ def test_a_file_gives_the_encoders_features_for_any_batch(build, tmp_path, kind,
     small = {"fp16": tmp_path / "fp16.onnx", "int8": tmp_path / "int8.onnx"}
     export(encoder, spec, form, small["fp16"], half=True)
     write_int8(path, small["int8"])
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["encoder.onnx", "fp16.onnx", "int8.onnx"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["reid.onnx", "fp16.onnx", "int8.onnx"]
     for name, largest, share in (("fp16", 2e-3, 0.6), ("int8", 5e-2, 0.5)):
         lost = Difference.between(right, OnnxEncoder(small[name], 1)(form.given(pixels).numpy()))
         assert 0 < lost.largest < largest, (name, lost)
@@ -121,7 +121,7 @@ def test_a_camera_embedding_is_refused_or_becomes_the_mean_vector(build, tmp_pat
         ExportedNetwork(encoder, spec, ExportForm())
     form = ExportForm(cameras=Cameras.MEAN)
     pixels = random_images(spec, seed=1).load(range(3))
-    found = export(encoder, spec, form, tmp_path / "encoder.onnx")(form.given(pixels).numpy())
+    found = export(encoder, spec, form, tmp_path / "reid.onnx")(form.given(pixels).numpy())
     np.testing.assert_allclose(found, expected(encoder, spec, pixels, torch.tensor([-1, -1, -1])), atol=1e-6)
     assert np.abs(found - expected(encoder, spec, pixels)).max() > 1e-4
     assert encoder.camera_embedding is not None, "the encoder itself is left as it is"
@@ -156,11 +156,11 @@ def test_weights_too_large_for_one_message_lie_beside_the_file(build, tmp_path, 
     monkeypatch.setattr("pipeline.export.runtime.MOST_BYTES_WITHIN", 1000)
     encoder, spec = build("vit")
     form = ExportForm()
-    file = export(encoder, spec, form, tmp_path / "encoder.onnx")
-    assert (tmp_path / "encoder.onnx.data").stat().st_size > (tmp_path / "encoder.onnx").stat().st_size
+    file = export(encoder, spec, form, tmp_path / "reid.onnx")
+    assert (tmp_path / "reid.onnx.data").stat().st_size > (tmp_path / "reid.onnx").stat().st_size
     pixels = random_images(spec, seed=1).load(range(3))
     np.testing.assert_allclose(file(form.given(pixels).numpy()), expected(encoder, spec, pixels), atol=1e-6)
-    write_int8(tmp_path / "encoder.onnx", tmp_path / "int8.onnx")
+    write_int8(tmp_path / "reid.onnx", tmp_path / "int8.onnx")
     assert OnnxEncoder(tmp_path / "int8.onnx", 1)(form.given(pixels).numpy()).shape == (3, 56)
 
 

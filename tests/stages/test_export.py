@@ -29,7 +29,17 @@ def trained(figures, tmp_path_factory):
 def exported(figures, trained):
     """A folder with all forms."""
     out = trained / "export"
-    words = ["--params", str(figures.params), "--shards", str(figures.shards), "--quiet", "--fp16", "--int8"]
+    words = [
+        "--params",
+        str(figures.params),
+        "--shards",
+        str(figures.shards),
+        "--quiet",
+        "--form",
+        "int8",
+        "--form",
+        "fp16",
+    ]
     assert run(["export", *words, "--checkpoint", str(trained / "encoder"), "--out", str(out)]) == 0
     return out
 
@@ -40,7 +50,7 @@ def test_the_file_gives_the_features_of_extract(figures, trained, exported):
     names = reader.ids.image_id.tolist()
     images = [resize_image(reader.image(names.index(name)), (64, 32)) for name in expected.image_id]
     batch = np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255
-    found = OnnxEncoder(exported / "encoder.onnx", 1)(batch)
+    found = OnnxEncoder(exported / "reid.onnx", 1)(batch)
     np.testing.assert_allclose(found, expected.features, atol=1e-5)
 
 
@@ -73,13 +83,13 @@ def test_an_export_is_replaced_and_nothing_else_is(figures, trained, exported, t
     record = json.loads(capsys.readouterr().out)
     assert record["input"]["shape"] == ["batch", 64, 32, 3]
     assert record["output"]["dimension"] == 24
-    first = (out / "encoder.onnx").read_bytes()
+    first = (out / "reid.onnx").read_bytes()
     assert run([*words, "--quiet", "--input", "uint8", "--feature", "projected"]) == 0
-    assert (out / "encoder.onnx").read_bytes() == first, "equal exports give equal bytes"
+    assert (out / "reid.onnx").read_bytes() == first, "equal exports give equal bytes"
     (out / "mine.txt").write_text("mine")
     assert run([*words, "--quiet"]) == 2
     assert "holds what ccaf-pipeline did not write (mine.txt)" in capsys.readouterr().err
-    assert (out / "encoder.onnx").read_bytes() == first
+    assert (out / "reid.onnx").read_bytes() == first
 
 
 def test_a_file_that_differs_is_not_written(figures, trained, tmp_path, capsys, monkeypatch):
