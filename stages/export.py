@@ -21,7 +21,7 @@ from pipeline.export.measure import (
     spread_rows,
 )
 from pipeline.export.record import KIND, RECORD_NAME, check_replaceable, export_files
-from pipeline.export.runtime import OPSET, OnnxEncoder, check_packages, write_int8, write_onnx
+from pipeline.export.runtime import OPSET, OnnxEncoder, check_loads, check_packages, write_int8, write_onnx
 from pipeline.features.builder import FeatureImages, build_features, images_of_shards, open_raw_store
 from pipeline.features.encoders import ChosenEncoder, frozen_encoder, trained_encoder
 from pipeline.features.feature_set import NO_ID, Floats
@@ -138,6 +138,8 @@ class _Exporter:
         Raises:
             WorkError: The file in float32 is further from it than :data:`TOLERANCE`.
         """
+        if name != "fp32":
+            check_loads(path)
         file = OnnxEncoder(path, self.parameters.threads)
         measured: dict[str, Any] = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
         for what, sample in (("random", samples.random), ("shards", samples.shards)):

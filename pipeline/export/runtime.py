@@ -8,6 +8,8 @@ import importlib
 import io
 import logging
 import os
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -155,10 +157,14 @@ def write_int8(source: Path, target: Path) -> None:
     quantization = load_package("onnxruntime.quantization")
     outside = (source.parent / f"{source.name}.data").is_file()
     try:
+        model: Any = str(source)
+        if not outside:
+            model = load_package("onnx").load(str(source))
+            del model.graph.value_info[:]  # shapes within, of products that the quantiser turns over
         # its temporary files go beside the target, which is on a disk with room
         with _quiet(), tempfile.TemporaryDirectory(dir=target.parent) as folder, _temporary_files_in(Path(folder)):
             quantization.quantize_dynamic(
-                str(source),
+                model,
                 str(target),
                 op_types_to_quantize=list(_QUANTISED),
                 per_channel=True,
@@ -177,6 +183,22 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
+
+
+def check_loads(path: Path) -> None:
+    """Load a file in a process of its own: onnxruntime 1.32 can crash while it optimises networks in float16.
+
+    Raises:
+        WorkError: The process died.
+    """
+    program = "import sys, onnxruntime as o; o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, check=False)
+    if done.returncode < 0:
+        version = load_package("onnxruntime").__version__
+        raise WorkError(
+            f"onnxruntime {version} crashes when it loads {path.name} on the CPU: leave this form out, or try another "
+            "release of it"
+        )
 
 
 class OnnxEncoder:

@@ -127,7 +127,7 @@ def _lines(record: dict[str, Any], out: Path) -> list[str]:
         )
         for protocol, lost in entry.get("lost", {}).items():
             scores = entry["scores"][protocol]
-            line += f"; {protocol}: Rank-1 {scores['rank1']:.1f} ({-lost['rank1']:+.1f}), mAP {scores['mAP']:.1f} "
-            line += f"({-lost['mAP']:+.1f})"
+            line += f"; {protocol}: Rank-1 {scores['rank1']:.1f} ({0 - lost['rank1']:+.1f}), mAP {scores['mAP']:.1f} "
+            line += f"({0 - lost['mAP']:+.1f})"
         lines.append(line)
     return lines

@@ -12,7 +12,7 @@ from clips import make_clip
 from pipeline.errors import InputError, WorkError
 from pipeline.export.graph import Cameras, ExportedNetwork, ExportForm, ImageInput
 from pipeline.export.measure import Difference, features_of_file, random_images
-from pipeline.export.runtime import OPSET, OnnxEncoder, load_package, write_int8, write_onnx
+from pipeline.export.runtime import OPSET, OnnxEncoder, check_loads, load_package, write_int8, write_onnx
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 VIT = {"image_size": [64, 32], "patch_size": 16, "width": 32, "layers": 2, "head_width": 16}
@@ -106,7 +106,7 @@ def test_a_file_gives_the_encoders_features_for_any_batch(build, tmp_path, kind,
     small = {"fp16": tmp_path / "fp16.onnx", "int8": tmp_path / "int8.onnx"}
     export(encoder, spec, form, small["fp16"], half=True)
     write_int8(path, small["int8"])
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["reid.onnx", "fp16.onnx", "int8.onnx"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["fp16.onnx", "int8.onnx", "reid.onnx"]
     for name, largest, share in (("fp16", 2e-3, 0.6), ("int8", 5e-2, 0.5)):
         lost = Difference.between(right, OnnxEncoder(small[name], 1)(form.given(pixels).numpy()))
         assert 0 < lost.largest < largest, (name, lost)
@@ -162,6 +162,14 @@ def test_weights_too_large_for_one_message_lie_beside_the_file(build, tmp_path, 
     np.testing.assert_allclose(file(form.given(pixels).numpy()), expected(encoder, spec, pixels), atol=1e-6)
     write_int8(tmp_path / "reid.onnx", tmp_path / "int8.onnx")
     assert OnnxEncoder(tmp_path / "int8.onnx", 1)(form.given(pixels).numpy()).shape == (3, 56)
+
+
+def test_a_file_that_kills_the_runtime_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.export.runtime.sys.executable", str(tmp_path / "python"))
+    (tmp_path / "python").write_text("#!/bin/sh\nkill -SEGV $$\n")
+    (tmp_path / "python").chmod(0o700)
+    with pytest.raises(WorkError, match=r"onnxruntime .* crashes when it loads reid-fp16\.onnx"):
+        check_loads(tmp_path / "reid-fp16.onnx")
 
 
 def test_a_missing_package_is_named_with_the_extra():
