@@ -51,6 +51,21 @@ class Workspace:
         return self.folder / "features.parquet"
 
     @property
+    def export(self) -> Path:
+        """Written by export."""
+        return self.folder / "export"
+
+    @property
+    def shared(self) -> Path:
+        """Written by push --dry-run."""
+        return self.folder / "shared"
+
+    @property
+    def pulled(self) -> Path:
+        """Written by pull."""
+        return self.folder / "pulled"
+
+    @property
     def frozen_features(self) -> Path:
         """Written by extract --frozen."""
         return self.folder / "features-frozen.parquet"

@@ -112,7 +112,7 @@ class TransformerEncoder(ImageEncoder):
         """Tokens (B, 1 + patches, C) as the tower makes them, the camera's vector added before the first norm."""
         tower = self.tower
         patches = tower.conv1(images).flatten(2).transpose(1, 2)
-        token = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        token = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([token, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
         embedded: Tensor = tower.ln_pre(tower.patch_dropout(self._with_camera(tokens, cameras)))
         return embedded

@@ -20,6 +20,7 @@ from stages.cli import (
     datasets,
     dvc_paths,
     evaluate,
+    export,
     extract,
     figures,
     inspect,
@@ -29,6 +30,8 @@ from stages.cli import (
     parse,
     parse_score,
     pretrain_clip,
+    pull,
+    push,
     redress,
     report,
     synth,
@@ -76,6 +79,11 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         "oracle": Command("Write features made of what is true of walkers.", oracle.command),
         "report": Command("Write one HTML page about a data set's artifacts.", report.command),
         "figures": Command("Draw the paper's figures of a checkpoint.", figures.command),
+    },
+    "Sharing": {
+        "export": Command("Write the image encoder as ONNX files, with proof.", export.command),
+        "push": Command("Push an encoder with a model card to the Hugging Face Hub.", push.command),
+        "pull": Command("Fetch an encoder from the Hugging Face Hub.", pull.command),
     },
     "Studies": {
         "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
