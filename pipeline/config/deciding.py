@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pipeline.arithmetic import uses_cuda
 from pipeline.config.parameters import Parameters
+from pipeline.precision import resolve_precision
 from pipeline.trainer.settings import CHANGE_NO_RESULT, OF_CUDA
 from pipeline.training.methods import identity_images
 
@@ -154,13 +155,14 @@ def deciding_training(
     Args:
         kind: Of the artifact.
         parameters: All of them.
-        device: On a CPU, the parameters of CUDA's arithmetic decide nothing.
+        device: On a CPU, the parameters of CUDA's arithmetic decide nothing, and ``training.precision: auto`` is fp32.
     """
     decided = deciding(kind, parameters)
     if kind == "clip":
         return {"parameters": decided["pretrain"], "seed": decided["seed"]}
     on_cpu = set() if uses_cuda(device) else OF_CUDA
     training = {name: value for name, value in decided["training"].items() if name not in on_cpu}
+    training["precision"] = resolve_precision(training["precision"], device)
     value = {"parameters": decided[kind], "training": training, "seed": decided["seed"]}
     if kind == "prompts":
         return {**value, "identity_images": decided["identity_images"]}

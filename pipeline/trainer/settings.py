@@ -19,8 +19,10 @@ OF_CUDA = frozenset({"deterministic", "tf32"})
 class TrainerSettings(SettingsGroup):
     """How a training runs: numbers, memory, states to go on from."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="Numbers that the networks compute with; weights and losses stay fp32; fp16 needs CUDA."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Numbers that the networks compute with; weights and losses stay fp32. auto: bf16 on a GPU that "
+        "has it, else fp32; what it became is recorded. fp16 needs CUDA.",
     )
     tf32: bool = Field(
         False,

@@ -75,6 +75,36 @@ def test_short_types(world, tmp_path, precision):
         assert all(bool(value.isfinite().all()) for value in weights)
 
 
+def test_auto_is_bf16_is_recorded_as_such_and_another_precision_does_not_go_on_from_it(world, tmp_path, capfd):
+    """Both stages, the losses in fp32; what ``auto`` became stands in the record, the checkpoint and the state."""
+    settings = ("training.precision=auto", "training.save_steps=1")
+    world.train("cuda", tmp_path / "auto", *settings)
+    world.train("cuda", tmp_path / "bf16", "training.precision=bf16", "training.save_steps=1")
+    for part in ("prompts", "encoder"):
+        auto, named = (tmp_path / name / part for name in ("auto", "bf16"))
+        assert (auto / "weights.safetensors").read_bytes() == (named / "weights.safetensors").read_bytes()
+        for file in ("record.json", "config.json"):
+            assert (auto / file).read_bytes() == (named / file).read_bytes()
+        assert json.loads((auto / "record.json").read_text())["parameters"]["training"]["precision"] == "bf16"
+    assert not (tmp_path / "auto" / "encoder.partial").exists()
+    steps = iter(range(100))
+    losses = gradients.GradientMaker.losses
+
+    def interrupted(self, batch):
+        if next(steps) == 1:
+            raise KeyboardInterrupt
+        return losses(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradients.GradientMaker, "losses", interrupted)
+        with pytest.raises(AssertionError, match="130"):
+            world.train("cuda", tmp_path / "auto", *settings, stage="prompts")
+    capfd.readouterr()
+    with pytest.raises(AssertionError, match="ended with 2"):
+        world.train("cpu", tmp_path / "auto", *settings, stage="prompts")
+    assert "training.precision: bf16 there, fp32 here" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("tower", CONFIGURATIONS)
 def test_every_family_of_image_towers(world, tiny_clip_config, tmp_path, tower):
     config = tmp_path / f"tiny-{tower}.json"
