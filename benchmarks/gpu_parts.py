@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.features.extraction import encode_images
+from pipeline.losses.terms import Known
 from pipeline.models.clip import Clip, load_clip
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
@@ -167,7 +168,16 @@ def make_batch(device: str, size: Size) -> EncoderBatch:
     raw, shielding = (torch.randn(size.pairs, 3, *size.image).to(device) for _ in range(2))
     clothes = 2 * identities + places % 2
     cameras = torch.zeros_like(places)
-    return EncoderBatch(raw, shielding, *(t.to(device) for t in (identities, clothes, places, cameras)))
+    dressed, (_, members, counts) = torch.nonzero(clothes >= 0)[:, 0], torch.unique(identities, True, True, True)
+    return EncoderBatch(
+        raw=raw,
+        shielding=shielding,
+        identities=identities.to(device),
+        clothes_classes=clothes.to(device),
+        rows=places.to(device),
+        cameras=cameras.to(device),
+        known=Known(dressed.to(device), members.to(device), counts.float().to(device)),
+    )
 
 
 def bare_step(task: EncoderTask, batch: EncoderBatch, precision: Precision, optimizer: torch.optim.Optimizer) -> None:

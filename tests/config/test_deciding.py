@@ -95,9 +95,8 @@ def test_cudas_arithmetic_decides_on_cuda_and_only_where_it_is_not_as_usual():
 
 
 def test_a_training_names_the_precision_that_auto_became(monkeypatch):
-    monkeypatch.setattr(
-        deciding_module, "resolve_precision", lambda choice, device: {"cuda": "bf16"}.get(device, "fp32")
-    )
+    became = {"cpu": "fp32", "cuda": "bf16"}
+    monkeypatch.setattr(deciding_module, "resolve_precision", lambda _, device: became[device])
     for kind in ("prompts", "encoder"):
         named = {device: deciding_training(kind, Parameters(), device) for device in ("cpu", "cuda")}
         assert {device: value["training"]["precision"] for device, value in named.items()} == became
