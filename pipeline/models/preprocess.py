@@ -36,4 +36,5 @@ def standardise(planes: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     Returns:
         float32 (B, 3, H, W).
     """
-    return planes.to(torch.float32).sub_(shift[:, None, None]).div_(scale[:, None, None])
+    floats = planes.to(torch.float32, memory_format=torch.contiguous_format)
+    return floats.sub_(shift[:, None, None]).div_(scale[:, None, None])
