@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline.settings import SettingsGroup
 
 CHANGE_NO_RESULT = frozenset(
-    {"save_minutes", "save_steps", "max_failures", "tensorboard", "recompute_activations", "accumulation"}
+    {"save_minutes", "save_steps", "max_failures", "tensorboard", "recompute_activations", "accumulation", "compile"}
 )
 """Of :class:`TrainerSettings`, but for rounding."""
 
@@ -31,6 +31,11 @@ class TrainerSettings(SettingsGroup):
     )
     deterministic: bool = Field(
         False, description="On CUDA, use only algorithms that repeat every bit; slower. Changes nothing on a CPU."
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the encoders of stage 2 with torch.compile, which takes about a minute at the first step "
+        "and needs a C compiler. Not with recompute_activations or accumulation.",
     )
     recompute_activations: bool = Field(
         False,
