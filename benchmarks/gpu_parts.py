@@ -17,7 +17,7 @@ from pipeline.models.clip import Clip, load_clip
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.settings import ModelSettings
-from pipeline.precision import Precision, PrecisionName
+from pipeline.precision import Precision, PrecisionName, autocast
 from pipeline.trainer.distributed import tensor_fields
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import weighted_sum
@@ -313,17 +313,17 @@ def extraction(device: str, size: Size) -> Iterator[Row]:
     images = torch.randint(0, 256, (size.images, *size.image, 3), dtype=torch.uint8)
     at_once = min(128, size.images)
     ready = torch.randn(at_once, 3, *size.image).to(device)
-    for precision in [name for name in precisions(device) if SHORT[name] == "fp32"]:
+    for precision in precisions(device):
         allow_tf32(precision == "tf32")
 
-        def whole() -> None:
+        def whole(numbers: PrecisionName = SHORT[precision]) -> None:
             encode_images(
                 encoder, lambda rows: images[list(rows)], range(size.images), lambda f: f.joined,
-                mean=MEAN, std=STD, batch_size=at_once, device=device, quiet=True,
+                mean=MEAN, std=STD, batch_size=at_once, device=device, precision=numbers, quiet=True,
             )  # fmt: skip
 
-        def bare() -> None:
-            with torch.no_grad():
+        def bare(numbers: PrecisionName = SHORT[precision]) -> None:
+            with torch.no_grad(), autocast(numbers, torch.device(device)):
                 encoder(ready)
 
         _reset_peak(device)
