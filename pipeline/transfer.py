@@ -98,10 +98,11 @@ class Returned:
         if tensor.device.type != "cuda":
             self._tensor = tensor.cpu()
             return
-        self._tensor = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-        self._tensor.copy_(tensor, non_blocking=True)
-        self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._event.record(torch.cuda.current_stream(tensor.device))
+        with torch.cuda.device(tensor.device):  # pinned memory belongs to the current GPU
+            self._tensor = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._tensor.copy_(tensor, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(tensor.device))
 
     def take(self) -> Tensor:
         """The tensor on the CPU, as soon as it is there."""
