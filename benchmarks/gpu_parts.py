@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.features.extraction import encode_images
+from pipeline.losses.terms import Known
 from pipeline.models.clip import Clip, load_clip
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.settings import ModelSettings
-from pipeline.precision import Precision, PrecisionName
+from pipeline.precision import Precision, PrecisionName, autocast
 from pipeline.trainer.distributed import tensor_fields
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import weighted_sum
@@ -167,7 +168,16 @@ def make_batch(device: str, size: Size) -> EncoderBatch:
     raw, shielding = (torch.randn(size.pairs, 3, *size.image).to(device) for _ in range(2))
     clothes = 2 * identities + places % 2
     cameras = torch.zeros_like(places)
-    return EncoderBatch(raw, shielding, *(t.to(device) for t in (identities, clothes, places, cameras)))
+    dressed, (_, members, counts) = torch.nonzero(clothes >= 0)[:, 0], torch.unique(identities, True, True, True)
+    return EncoderBatch(
+        raw=raw,
+        shielding=shielding,
+        identities=identities.to(device),
+        clothes_classes=clothes.to(device),
+        rows=places.to(device),
+        cameras=cameras.to(device),
+        known=Known(dressed.to(device), members.to(device), counts.float().to(device)),
+    )
 
 
 def bare_step(task: EncoderTask, batch: EncoderBatch, precision: Precision, optimizer: torch.optim.Optimizer) -> None:
@@ -303,17 +313,17 @@ def extraction(device: str, size: Size) -> Iterator[Row]:
     images = torch.randint(0, 256, (size.images, *size.image, 3), dtype=torch.uint8)
     at_once = min(128, size.images)
     ready = torch.randn(at_once, 3, *size.image).to(device)
-    for precision in [name for name in precisions(device) if SHORT[name] == "fp32"]:
+    for precision in precisions(device):
         allow_tf32(precision == "tf32")
 
-        def whole() -> None:
+        def whole(numbers: PrecisionName = SHORT[precision]) -> None:
             encode_images(
                 encoder, lambda rows: images[list(rows)], range(size.images), lambda f: f.joined,
-                mean=MEAN, std=STD, batch_size=at_once, device=device, quiet=True,
+                mean=MEAN, std=STD, batch_size=at_once, device=device, precision=numbers, quiet=True,
             )  # fmt: skip
 
-        def bare() -> None:
-            with torch.no_grad():
+        def bare(numbers: PrecisionName = SHORT[precision]) -> None:
+            with torch.no_grad(), autocast(numbers, torch.device(device)):
                 encoder(ready)
 
         _reset_peak(device)

@@ -101,7 +101,9 @@ def map_ahead(
         yield from results
 
 
-def prefetch(make: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
+def prefetch(
+    make: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int
+) -> Generator[Result, None, None]:
     """Yield ``make(item)`` in the order of ``items`` while threads make the next ones.
 
     When the iterator is closed, dropped or fails, what is not begun is cancelled, and the threads have ended when

@@ -9,6 +9,8 @@ from torch import Tensor
 from pipeline.errors import InputError
 
 PrecisionName: TypeAlias = Literal["fp32", "bf16", "fp16"]
+PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+"""What a user may write: ``auto`` leaves it to the device, see :func:`resolve_precision`."""
 
 _TYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,30 +30,45 @@ def check_precision(name: PrecisionName, device: str, parameter: str) -> None:
         raise InputError(f"{parameter}: fp16 needs a CUDA device, the device here is {device}; use bf16 or fp32")
 
 
+def resolve_precision(choice: PrecisionChoice, device: str) -> PrecisionName:
+    """What a choice means on a device: ``auto`` is bf16 on a GPU that has units for it, and fp32 everywhere else.
+
+    A GPU that only imitates bf16 counts as one without: fp32 is faster there.
+
+    Args:
+        choice: Anything but ``auto`` stays as it is.
+        device: Torch device string.
+    """
+    if choice != "auto":
+        return choice
+    kind = torch.device(device)
+    return "bf16" if kind.type == "cuda" and _computes_bf16(kind, imitated=False) else "fp32"
+
+
 def autocast(name: PrecisionName, device: torch.device) -> torch.autocast:
     """A context, to be entered as often as wanted, in which networks compute with a precision."""
     return torch.autocast(device.type, _TYPES.get(name, torch.bfloat16), enabled=name != "fp32")
 
 
-def _computes_bf16(device: torch.device) -> bool:
-    """Whether this GPU does; torch answers for the current one."""
+def _computes_bf16(device: torch.device, imitated: bool = True) -> bool:
+    """Whether this GPU does, by imitation too unless that does not count; torch answers for the current one."""
     with torch.cuda.device(device) if device.index is not None else nullcontext():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=imitated))
 
 
 class Precision:
     """Autocast and gradient scaling of a training; weights, losses and optimizer state stay float32.
 
     Args:
-        name: ``fp32``, ``bf16`` or ``fp16``.
+        choice: ``fp32``, ``bf16``, ``fp16``, or ``auto`` for what the device does best.
         device: Torch device that the networks are on.
 
     Raises:
         InputError: The device cannot do it.
     """
 
-    def __init__(self, name: PrecisionName = "fp32", device: str = "cpu") -> None:
-        self.name = name
+    def __init__(self, choice: PrecisionChoice = "fp32", device: str = "cpu") -> None:
+        self.name = name = resolve_precision(choice, device)
         self._device = torch.device(device)
         check_precision(name, device, "training.precision")
         if name == "bf16" and self._device.type == "cuda" and not _computes_bf16(self._device):

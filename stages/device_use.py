@@ -5,12 +5,20 @@ from contextlib import AbstractContextManager
 from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
 from pipeline.device_faults import fitting, half
+from pipeline.precision import resolve_precision
 
 
 def training_arithmetic(parameters: Parameters, device: str) -> AbstractContextManager[None]:
     """How the parameters let a training compute on CUDA; ``device`` may be ``auto``."""
     training = parameters.training
     return arithmetic(device, deterministic=training.deterministic, tf32=training.tf32)
+
+
+def settled(parameters: Parameters, device: str) -> Parameters:
+    """The parameters with what ``auto`` leaves to the device: with them a training runs, and these are recorded."""
+    training = parameters.training
+    chosen = {"precision": resolve_precision(training.precision, device)}
+    return parameters.model_copy(update={"training": training.model_copy(update=chosen)})
 
 
 def _model(parameters: Parameters) -> str:

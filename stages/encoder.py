@@ -17,6 +17,7 @@ from pipeline.losses.target_alignment import TargetSettings
 from pipeline.losses.terms import settings_as
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.clip import Clip, load_clip
+from pipeline.models.compiling import compile_encoder
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.recompute import recompute_activations
 from pipeline.training.batches import EncoderData
@@ -235,13 +236,22 @@ def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool) 
     """Model and losses, on the device.
 
     Raises:
-        InputError: See :func:`recompute_activations`.
+        InputError: See :func:`recompute_activations`; or settings cannot be combined.
     """
+    training = parameters.training
+    if training.compile and (training.recompute_activations or training.accumulation > 1):
+        raise InputError(
+            "training.compile works neither with training.recompute_activations nor with training.accumulation: "
+            "set it to false, or those to false and 1"
+        )
     targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, quiet)
     task = _make_task(parameters, inputs.clip, inputs.data, inputs.prompts, inputs.weights, targets).to(device)
-    if parameters.training.recompute_activations:
+    if training.recompute_activations:
         for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
             recompute_activations(encoder)
+    if training.compile:
+        for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+            compile_encoder(encoder)
     return task
 
 

@@ -32,7 +32,7 @@ from pipeline.training.run_record import (
 )
 from pipeline.training.validation import make_validation
 from stages.console import Console
-from stages.device_use import fitting_encoder, training_arithmetic
+from stages.device_use import fitting_encoder, settled, training_arithmetic
 from stages.encoder import Inputs, Places, make_data, make_task, read_inputs
 
 BEST_FOLDER = "best"
@@ -147,7 +147,7 @@ def _worker(config: Mapping[str, Any], ranks: Ranks, device: str, report: Worker
     """Stage 2 in one of several workers."""
     with suppress(OSError):  # paths in the parameters may be relative to where the command was given
         os.chdir(config["folder"])
-    parameters = Parameters.model_validate(config["parameters"])
+    parameters = settled(Parameters.model_validate(config["parameters"]), device)
     places = Places(*(Path(config[name]) for name in ("shards", "prompts", "out")))
     with training_arithmetic(parameters, device), fitting_encoder(parameters, device, ranks.world):
         inputs = read_inputs(parameters, Console(quiet=True), places, device)
@@ -193,6 +193,8 @@ def _train_with_workers(
     absolute = {name: str(getattr(places, name).resolve()) for name in ("shards", "prompts", "out")}
     # the workers alone know their device
     named = {**inputs.made_of, **dict.fromkeys(unusual_on_cuda(parameters), True)}
+    if parameters.training.precision == "auto":
+        named["precision"] = "auto"
     plan = _plan_workers(parameters, places.out, cluster, sha256_of_value(named)[:16])
     config = {"parameters": parameters.model_dump(mode="json"), "folder": str(Path.cwd()), **absolute}
     return run_workers(_worker, config, plan, what="encoder", tell=console.say, quiet=console.quiet)
@@ -216,6 +218,8 @@ def run(
     set_threads(parameters.threads)
     with training_arithmetic(parameters, parameters.device):  # a local Ray's workers inherit its environment
         device = choose_device(parameters.device) if cluster is None else "cpu"
+        if cluster is None:
+            parameters = settled(parameters, device)
         inputs = read_inputs(parameters, console, places, device)
         if cluster is None:
             with fitting_encoder(parameters, device):

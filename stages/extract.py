@@ -48,7 +48,7 @@ def run(
     store = open_raw_store(chosen.spec, reader, rows, parameters.loading, console.quiet)
     images = images_of_shards(reader, rows, store)
     items = build_features(chosen.encoder, chosen.spec, images, settings, device=device, quiet=console.quiet)
-    write_features(out, feature_table(items), made_of(chosen, reader, settings))
+    write_features(out, feature_table(items), made_of(chosen, reader, settings, device))
     dimension = items.features.shape[1]
     console.say(f"features of {len(items)} images, {dimension} numbers each -> {out}")
     return {"images": len(items), "dimension": dimension, "out": str(out)}

@@ -36,7 +36,7 @@ from pipeline.training.prompt_task import PromptData, PromptTask, train_prompts
 from pipeline.training.run_record import epoch_hook, record_text, state_settings, write_timings
 from pipeline.training.training_data import TrainingData, read_training_data
 from stages.console import Console
-from stages.device_use import fitting_prompts, training_arithmetic
+from stages.device_use import fitting_prompts, settled, training_arithmetic
 
 FEATURE_BATCH = 128
 SUMMARY = (
@@ -155,6 +155,7 @@ def run(parameters: Parameters, console: Console, shards: Path, out: Path, keep:
     set_threads(parameters.threads)
     with training_arithmetic(parameters, parameters.device):
         device = choose_device(parameters.device)
+        parameters = settled(parameters, device)
         with fitting_prompts(parameters, device):
             return _run(parameters, console, shards, out, keep, device)
 

@@ -8,7 +8,7 @@ from clips import make_clip
 
 from pipeline.errors import InputError
 from pipeline.models.recompute import recompute_activations
-from pipeline.precision import Precision, autocast
+from pipeline.precision import Precision, autocast, resolve_precision
 
 
 def test_float16_on_a_cpu_is_refused():
@@ -39,6 +39,16 @@ def test_precision_is_what_products_are_computed_in(precision, expected):
     for _ in range(2):  # it can be entered again
         with context:
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+def test_auto_is_what_the_device_does_best(monkeypatch):
+    assert resolve_precision("auto", "cpu") == Precision("auto", "cpu").name == "fp32"
+    assert [resolve_precision(name, "cuda") for name in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp16"]
+    imitates = {True: True, False: False}  # a card before Ampere
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: imitates[including_emulation])
+    assert resolve_precision("auto", "cuda") == "fp32"
+    imitates[False] = True
+    assert resolve_precision("auto", "cuda") == "bf16"
 
 
 def run_encoder(encoder, images):

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pipeline.arithmetic import uses_cuda
 from pipeline.config.parameters import Parameters
+from pipeline.precision import resolve_precision
 from pipeline.redress.settings import RedressSettings
 from pipeline.trainer.settings import CHANGE_NO_RESULT, OF_CUDA
 from pipeline.training.methods import identity_images
@@ -43,7 +44,7 @@ _OF_TEST = {"train_identities", "test_identities", "outfits", "images_per_outfit
 _OF_POPULATION = {"pretrain_images"}
 _OF_TRAINING_CLIP = {"name", "stem", "image_size", "stride", "pixel_mean", "pixel_std"}
 _OF_PROMPTS = {"precision", "clip_gradients", *OF_CUDA}
-_OF_FEATURES = {"feature", "flip"}
+_OF_FEATURES = {"feature", "flip", "precision"}
 
 
 def _names(section: str) -> set[str]:
@@ -69,7 +70,7 @@ _COUNTING: Final[Mapping[Kind, Mapping[str, set[str]]]] = {
         "prompts": {"identity_images"},
         "encoder": _names("encoder"),
         "training": _names("training"),
-        "evaluate": {"feature", "flip"},  # as far as checks between epochs choose the best weights by it
+        "evaluate": _OF_FEATURES,  # as far as checks between epochs choose the best weights by it
     },
     "features": {"model": _names("model"), "evaluate": _OF_FEATURES},
     "metrics": {"evaluate": _names("evaluate") - _OF_FEATURES},
@@ -146,6 +147,8 @@ def deciding(kind: Kind, parameters: Parameters, given_clip: str | None = None) 
         decided["feature"] = _checked_feature(parameters)
         if decided["feature"] is not None and parameters.evaluate.flip:
             decided["flip"] = True  # only where it is asked for, so that states of earlier versions stay valid
+        if decided["feature"] is not None and parameters.evaluate.precision != "fp32":
+            decided["precision"] = parameters.evaluate.precision
     if "model" in _COUNTING[kind]:
         decided["model"] = _model(kind, parameters, given_clip if kind != "clip" else None)
     return decided
@@ -161,17 +164,20 @@ def deciding_training(
     Args:
         kind: Of the artifact.
         parameters: All of them.
-        device: On a CPU, the parameters of CUDA's arithmetic decide nothing.
+        device: On a CPU, the parameters of CUDA's arithmetic decide nothing, and ``training.precision: auto`` is fp32.
     """
     decided = deciding(kind, parameters)
     if kind == "clip":
         return {"parameters": decided["pretrain"], "seed": decided["seed"]}
     on_cpu = set() if uses_cuda(device) else OF_CUDA
     training = {name: value for name, value in decided["training"].items() if name not in on_cpu}
+    training["precision"] = resolve_precision(training["precision"], device)
     value = {"parameters": decided[kind], "training": training, "seed": decided["seed"]}
     if kind == "prompts":
         return {**value, "identity_images": decided["identity_images"]}
     checked = {f"evaluate_{name}": decided[name] for name in ("feature", "flip") if decided.get(name) is not None}
+    if "precision" in decided and (became := resolve_precision(decided["precision"], device)) != "fp32":
+        checked["evaluate_precision"] = became
     return {**value, "camera_embedding": decided["model"]["camera_embedding"], **checked}
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,13 @@ from pipeline.features.settings import FeatureSettings
 from pipeline.files import sha256_of_value
 from pipeline.models.clip import ClipSpec
 from pipeline.models.image_encoder import ImageEncoder
+from pipeline.precision import check_precision, resolve_precision
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import ImageStore, open_store
+
+PRECISION_KEY: Final = "precision"
+"""Metadata of features that were not computed in float32."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def build_features(
     """The features that are compared at test time.
 
     Every use of features comes from here, so that what chooses weights, what is written and what is shown are the same.
-    They are in full float32, however a training around it computes.
+    However a training around it computes, they are computed with ``settings.precision`` and are float32.
 
     Args:
         encoder: E_v; it is moved to ``device``. One with a camera embedding gets the images' cameras.
@@ -129,8 +134,11 @@ def build_features(
         :meth:`FeatureSet.normalised`.
 
     Raises:
+        InputError: The device cannot do the precision.
         WorkError: Memory does not suffice.
     """
+    if settings.precision != "auto":
+        check_precision(settings.precision, device, "evaluate.precision")
     with arithmetic(device), fitting_features(spec, settings, device):
         features: Floats = encode_images(
             encoder.to(device),
@@ -143,16 +151,20 @@ def build_features(
             flip=settings.flip,
             batch_size=settings.batch_size,
             device=device,
+            precision=resolve_precision(settings.precision, device),
             quiet=quiet,
         ).numpy()
     return images.with_features(features)
 
 
-def made_of(chosen: ChosenEncoder, reader: ShardReader, settings: FeatureSettings) -> dict[str, str]:
+def made_of(
+    chosen: ChosenEncoder, reader: ShardReader, settings: FeatureSettings, device: str = "cpu"
+) -> dict[str, str]:
     """What decides the features of the shards' images: a feature file's metadata, by which they are known again.
 
     The hash of a trained encoder's weights stands for all that its checkpoint says, but for the camera embedding's
-    scale; an encoder that was not trained is whatever the parameters make of its weights.
+    scale; an encoder that was not trained is whatever the parameters make of its weights. What ``auto`` makes of the
+    precision depends on the device.
     """
     known = {
         CHECKPOINT_KEY: chosen.sha256,
@@ -161,6 +173,9 @@ def made_of(chosen: ChosenEncoder, reader: ShardReader, settings: FeatureSetting
         "feature": settings.feature,
         "flip": json.dumps(settings.flip),
     }
+    precision = resolve_precision(settings.precision, device)
+    if precision != "fp32":  # so that features of earlier versions, which were all in fp32, are known again
+        known[PRECISION_KEY] = precision
     if not chosen.trained:
         known["model_sha256"] = sha256_of_value(chosen.spec.to_dict())
     cameras = chosen.encoder.camera_embedding

@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.losses.terms import LossInputs, Term
+from pipeline.losses.terms import Known, LossInputs, Term
 from pipeline.settings import SettingsGroup
 
 
@@ -14,7 +14,7 @@ class CentreSettings(SettingsGroup):
     lambda_con: float = Field(0.1, ge=0, description="lambda_1, the weight of the image-image alignment L_con (10).")
 
 
-def centre_alignment(raw: Tensor, shielding: Tensor, labels: Tensor) -> Tensor:
+def centre_alignment(raw: Tensor, shielding: Tensor, labels: Tensor, known: Known | None = None) -> Tensor:
     """Mean over the identities in the batch of || mean_k f - mean_k f^s ||^2.
 
     The squared distance is a SUM over channels; both sides receive gradients (mutual learning).
@@ -23,19 +23,24 @@ def centre_alignment(raw: Tensor, shielding: Tensor, labels: Tensor) -> Tensor:
         raw: f, (B, C).
         shielding: f^s, (B, C).
         labels: Identities, (B,).
+        known: Of these labels; None: it is found out, and the CPU waits for the device.
 
     Returns:
         A scalar.
     """
-    identities, members = torch.unique(labels, return_inverse=True)
-    zeros = raw.new_zeros(len(identities), raw.shape[1])
-    counts = torch.bincount(members, minlength=len(identities)).to(raw.dtype)
-    difference = zeros.index_add(0, members, raw - shielding) / counts[:, None]
+    if known is None:
+        members = torch.unique(labels, return_inverse=True)[1]
+        counts = torch.bincount(members)
+    else:
+        members, counts = known.members, known.counts
+    zeros = raw.new_zeros(len(counts), raw.shape[1])
+    difference = zeros.index_add(0, members, raw - shielding) / counts.to(raw.dtype)[:, None]
     return difference.pow(2).sum(dim=1).mean()
 
 
 def _of_streams(inputs: LossInputs) -> Tensor:
-    return centre_alignment(inputs.features.projected, inputs.features.shielding.projected, inputs.labels.identities)
+    features, labels = inputs.features, inputs.labels
+    return centre_alignment(features.projected, features.shielding.projected, labels.identities, labels.known)
 
 
 SETTINGS = CentreSettings

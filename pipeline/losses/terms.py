@@ -75,6 +75,21 @@ class StreamFeatures:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the CPU knows of the labels of a (global) batch: to ask the GPU would be to wait for it in every step.
+
+    Attributes:
+        dressed: Positions of the images that have a clothes class, ascending, (B',).
+        members: Place of each image's identity among those of the batch in ascending order, (B,).
+        counts: Images of each identity of the batch in that order, float32 (P,).
+    """
+
+    dressed: Tensor
+    members: Tensor
+    counts: Tensor
+
+
+@dataclass(frozen=True)
 class EncoderLabels:
     """The labels of a batch.
 
@@ -82,11 +97,13 @@ class EncoderLabels:
         identities: Class numbers, (B,).
         clothes_classes: Class numbers, (B,); negative where an image has none.
         cameras: Camera numbers, (B,); None where they are not known.
+        known: Of the batch that the losses see, of all ranks together; None: it is found out where it is needed.
     """
 
     identities: Tensor
     clothes_classes: Tensor
     cameras: Tensor | None = None
+    known: Known | None = None
 
 
 @dataclass(frozen=True)
@@ -141,9 +158,10 @@ class LossInputs:
         return settings_as(self.settings, kind)
 
     def dressed(self) -> Tensor | None:
-        """Which images have a clothes class, boolean (B,); None if none of the batch has."""
-        known = self.labels.clothes_classes >= 0
-        return known if bool(known.any()) else None
+        """Positions of the images that have a clothes class, (B',); None if none of the batch has."""
+        known = self.labels.known
+        dressed = torch.nonzero(self.labels.clothes_classes >= 0)[:, 0] if known is None else known.dressed
+        return dressed if len(dressed) else None
 
 
 PartBuilder = Callable[[Dimensions, torch.Generator], nn.Module]

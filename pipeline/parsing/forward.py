@@ -6,14 +6,17 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
 from pipeline.labels import LabelScheme
+from pipeline.parsing.labelling import Labelled, Taps
 from pipeline.parsing.parser import Parsing
 from pipeline.precision import PrecisionName, autocast, check_precision
+from pipeline.transfer import Carrier
 
 BatchSize: TypeAlias = Annotated[
     int, Field(ge=1, description="images in one forward on a GPU; on a CPU they go one by one")
@@ -123,6 +126,7 @@ class NetworkParser(ABC):
         self._batch_size = images_at_once(self._device, batch_size)
         self._autocast = autocast(precision, self._device)
         self._weights_sha256 = weights_sha256
+        self._carrier = Carrier(device)
 
     @property
     def scheme(self) -> LabelScheme:
@@ -141,10 +145,48 @@ class NetworkParser(ABC):
             ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
         """
         check_images(images)
+        if self._device.type != "cpu":
+            return self._parse_on_device(images)
         inputs = [self._input(image) for image in images]
         return parse_in_batches(
             inputs, self._batch_size, self._logits, lambda logits, place: self._label(logits, *images[place].shape[:2])
         )
+
+    def _parse_on_device(self, images: Sequence[RgbImage]) -> list[Parsing | BadImageError]:
+        """Two copies to the device and one back for each batch; the CPU waits for the parses alone."""
+        if not images:
+            return []
+        sent = self._send([self._arrays(image) for image in images])
+        batches: list[tuple[list[int], Labelled]] = []
+        with torch.inference_mode():
+            inputs = [self._prepare(tensors, image) for tensors, image in zip(sent, images, strict=True)]
+            for places, batch in fixed_batches(inputs, self._batch_size):
+                logits = self._logits(batch)
+                shape = int(logits.shape[2]), int(logits.shape[3])
+                taps = [self._taps(shape, *images[place].shape[:2]) for place in places]
+                labelled = self._labelled()
+                for row, tensors in enumerate(self._send([_as_arrays(*pair) for pair in taps])):
+                    labelled.add(logits[row], *_as_taps(tensors))
+                labelled.send()
+                batches.append((places, labelled))
+        parsings: dict[int, Parsing | BadImageError] = {}
+        for places, labelled in batches:
+            parsings.update(zip(places, labelled.take(), strict=True))
+        return [parsings[place] for place in range(len(images))]
+
+    def _send(self, parts: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, Tensor]]:
+        """Arrays of several images on the device, in one copy."""
+        arrays = {f"{place}:{name}": array for place, part in enumerate(parts) for name, array in part.items()}
+        tensors = self._carrier.send(arrays).take()
+        return [{name: tensors[f"{place}:{name}"] for name in part} for place, part in enumerate(parts)]
+
+    def _arrays(self, image: RgbImage) -> Mapping[str, NDArray[Any]]:
+        """What is sent to a device for one image; :meth:`_prepare` makes the network's input of it."""
+        return {"input": self._input(image).numpy()}
+
+    def _prepare(self, tensors: Mapping[str, Tensor], image: RgbImage) -> Tensor:
+        """The network's input of what was sent, on the device; of ``image`` only the shape may be looked at."""
+        return tensors["input"]
 
     @abstractmethod
     def _input(self, image: RgbImage) -> Tensor:
@@ -152,8 +194,30 @@ class NetworkParser(ABC):
 
     @abstractmethod
     def _logits(self, batch: Tensor) -> Tensor:
-        """Logits (batch, classes, rows, columns) of a batch of inputs; without gradients."""
+        """Logits (batch, classes, rows, columns) of a batch of inputs, on the device; without gradients."""
 
     @abstractmethod
     def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
         """The parse of an image of ``height`` x ``width`` pixels from its logits (classes, rows, columns)."""
+
+    @abstractmethod
+    def _taps(self, shape: tuple[int, int], height: int, width: int) -> tuple[Taps, Taps]:
+        """Where the rows and columns of an image lie among logits of ``shape`` (rows, columns); on the CPU."""
+
+    @abstractmethod
+    def _labelled(self) -> Labelled:
+        """Labels a batch on the device as :meth:`_label` labels an image."""
+
+
+def _as_arrays(rows: Taps, columns: Taps) -> dict[str, NDArray[Any]]:
+    pairs = (("rows", rows), ("columns", columns))
+    return {
+        f"{side}-{name}": getattr(taps, name).numpy() for side, taps in pairs for name in ("first", "second", "weight")
+    }
+
+
+def _as_taps(tensors: Mapping[str, Tensor]) -> tuple[Taps, Taps]:
+    rows, columns = (
+        Taps(*(tensors[f"{side}-{name}"] for name in ("first", "second", "weight"))) for side in ("rows", "columns")
+    )
+    return rows, columns

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic
 
@@ -11,16 +11,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pipeline.errors import WorkError
+from pipeline.errors import InputError, WorkError
 from pipeline.progress import Progress
 from pipeline.stopping import StopRequest, stop_requests
-from pipeline.trainer.curves import TOTAL, LossSums, loss_note
+from pipeline.trainer.curves import TOTAL, CurveRow, LossSums, loss_note
 from pipeline.trainer.distributed import share_weights
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import GradientMaker
 from pipeline.trainer.state_files import BEST_NAME
 from pipeline.trainer.state_values import StateValues
-from pipeline.trainer.states import SavedState, StateFolder
+from pipeline.trainer.state_writer import StateWriter
+from pipeline.trainer.states import SavedState, Snapshot, StateFolder
 from pipeline.trainer.task import BatchT, FeaturesT, LabelsT, Plan, Task
 from pipeline.trainer.timing import PhaseTimer, Timings
 
@@ -84,13 +85,22 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
         self.sums = LossSums()
         self.spent: Timings = {}
         self.best_file: Path | None = None
+        self.best_at_save: CurveRow | None = None
         self.saved_at = time.monotonic()
         self.saved_steps = 0
         self.request = StopRequest()
+        self.writer: StateWriter | None = None
 
     def run(self) -> TrainingRun:
         share_weights(self.task, self.engine.ranks)
         self._restore()
+        if self.states is None:
+            return self._train()
+        # beside a GPU the CPU is free to write; on a CPU a copy of everything would cost as much as it saves
+        with StateWriter(self.states, apart=torch.device(self.engine.device).type == "cuda") as self.writer:
+            return self._train()
+
+    def _train(self) -> TrainingRun:
         quiet = self.engine.quiet or not self.engine.ranks.first
         per_epoch = math.ceil(self.done / max(self.epoch, 1))
         with (
@@ -100,6 +110,7 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
             while self.epoch < self.plan.epochs:
                 self._run_epoch(progress)
         self._check_weights()  # the last step's loss was that of the weights before it
+        self._written()
         if self.engine.ranks.first and self.best_file is not None and self.result.best_weights is None:
             self.result.best_weights = load_file(self.best_file)  # other ranks do not learn of newer files
         return self.result
@@ -130,6 +141,8 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
                 self._save()
             if self.step < steps:
                 self._stop_if_asked()
+            if self.writer is not None and self.writer.done:
+                self._written()  # what went wrong is said now, not when the next state is due
             self.timer.start()
         return rate
 
@@ -143,6 +156,7 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
             return
         if self.saved_steps != self.done:
             self._save()
+        self._written()
         self.request.act()
 
     def _one_step(self, batch: BatchT, rate: float) -> None:
@@ -178,6 +192,9 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
             raise WorkError(f"the loss is not finite at epoch {self.epoch}, step {step} ({named}); {self._advice()}")
 
     def _advice(self) -> str:
+        if self.writer is not None:
+            with suppress(InputError, WorkError):  # what stopped the training is the error to tell
+                self.writer.finish()
         last = self.states.last() if self.states is not None else None
         kept = f"the last good state is kept in {last}; " if last is not None else ""
         return f"{kept}lower the learning rate, or use similarity: cosine"
@@ -191,10 +208,10 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
         self.result.timings.append({"epoch": self.epoch, "steps": self.step, **seconds})
         self.epoch, self.step = self.epoch + 1, 0
         self.sums = LossSums(self.sums.last)
-        checked = self._validate()
+        self._validate()
         if self.engine.ranks.first:
             self.engine.epoch_done(self.result)
-        if self.epoch < self.plan.epochs and (checked or self._is_due()):
+        if self.epoch < self.plan.epochs and self._is_due():
             self._save()
         self._stop_if_asked()  # after the last epoch as well: the result is not written yet
 
@@ -205,10 +222,10 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
         spent, self.spent = self.spent, {}
         return {name: round(value, 4) for name, value in spent.items()}
 
-    def _validate(self) -> bool:
+    def _validate(self) -> None:
         validation = self.engine.validation
         if validation is None or (self.epoch % validation.every and self.epoch < self.plan.epochs):
-            return False
+            return
         self.timer.start()
         if self.engine.ranks.first:
             was_training = self.task.training
@@ -227,7 +244,6 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
                 self.best_file = None
         self.timer.lap("validation")
         self.result.timings[-1] |= {name: round(value, 4) for name, value in self.timer.take().items()}
-        return True
 
     def _is_due(self) -> bool:
         if self.engine.resume is None or not self.engine.ranks.first:
@@ -237,10 +253,11 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
 
     def _save(self) -> None:
         """Write the state, unless the weights are not finite: what is on disk stays good."""
-        if self.states is None or not self.engine.ranks.first:
+        if self.writer is None or not self.engine.ranks.first:
             return
         self._settle()
         self._check_weights()
+        self._written()
         self.timer.start()
         values = {
             "what": self.plan.what,
@@ -256,11 +273,16 @@ class _Trainer(Generic[BatchT, FeaturesT, LabelsT]):
             "spent": self._take_spent(),
         }
         best = self.best_file or self.result.best_weights
-        folder = self.states.save(self.done, self.task, self.optimizer, values, best)
-        if self.result.best is not None:
-            self.best_file = folder / BEST_NAME
+        self.writer.write(self.done, Snapshot.of(self.task, self.optimizer, self.writer.apart), values, best)
+        self.best_at_save = self.result.best
         self.saved_at, self.saved_steps = time.monotonic(), self.done
         self.timer.lap("saving")
+
+    def _written(self) -> None:
+        """Wait until the last state is on disk; the best weights lie there then."""
+        folder = None if self.writer is None else self.writer.finish()
+        if folder is not None and self.best_at_save is not None and self.best_at_save is self.result.best:
+            self.best_file = folder / BEST_NAME
 
     def _check_weights(self) -> None:
         norms = torch._foreach_norm([parameter.detach() for parameter in self.task.parameters()])

@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline.settings import SettingsGroup
 
 CHANGE_NO_RESULT = frozenset(
-    {"save_minutes", "save_steps", "max_failures", "tensorboard", "recompute_activations", "accumulation"}
+    {"save_minutes", "save_steps", "max_failures", "tensorboard", "recompute_activations", "accumulation", "compile"}
 )
 """Of :class:`TrainerSettings`, but for rounding."""
 
@@ -19,8 +19,10 @@ OF_CUDA = frozenset({"deterministic", "tf32"})
 class TrainerSettings(SettingsGroup):
     """How a training runs: numbers, memory, states to go on from."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="Numbers that the networks compute with; weights and losses stay fp32; fp16 needs CUDA."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Numbers that the networks compute with; weights and losses stay fp32. auto: bf16 on a GPU that "
+        "has it, else fp32; what it became is recorded. fp16 needs CUDA.",
     )
     tf32: bool = Field(
         False,
@@ -29,6 +31,11 @@ class TrainerSettings(SettingsGroup):
     )
     deterministic: bool = Field(
         False, description="On CUDA, use only algorithms that repeat every bit; slower. Changes nothing on a CPU."
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the encoders of stage 2 with torch.compile, which takes about a minute at the first step "
+        "and needs a C compiler. Not with recompute_activations or accumulation.",
     )
     recompute_activations: bool = Field(
         False,

@@ -108,6 +108,35 @@ def load_optimizer_tensors(module: Weights, optimizer: torch.optim.Optimizer, te
         optimizer.state[parameter][slot] = value
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """Tensors of a training at one moment, on the CPU.
+
+    Attributes:
+        weights: The module's ``state_dict``.
+        optimizer: See :func:`optimizer_tensors`.
+    """
+
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, module: Weights, optimizer: torch.optim.Optimizer, apart: bool = False) -> Self:
+        """Those of a module and its optimizer.
+
+        Args:
+            module: The module.
+            optimizer: Of its parameters.
+            apart: In memory of their own, so that the training may go on; else what lies on the CPU is not copied.
+        """
+        groups: list[dict[str, Tensor]] = []
+        live = module.state_dict(), optimizer_tensors(module, optimizer)
+        for tensors in live:
+            on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+            groups.append({key: value.clone() for key, value in on_cpu.items()} if apart else on_cpu)
+        return cls(*groups)
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
@@ -156,12 +185,21 @@ class StateFolder:
         values: Mapping[str, Any],
         best: Mapping[str, Tensor] | Path | None = None,
     ) -> Path:
+        """:meth:`write` for a module and its optimizer as they are."""
+        return self.write(step, Snapshot.of(module, optimizer), values, best)
+
+    def write(
+        self,
+        step: int,
+        snapshot: Snapshot,
+        values: Mapping[str, Any],
+        best: Mapping[str, Tensor] | Path | None = None,
+    ) -> Path:
         """Write the state after ``step`` steps of the run, then remove the ones before it.
 
         Args:
             step: Optimizer steps since the start.
-            module: Its ``state_dict`` is saved.
-            optimizer: Its moments are saved.
+            snapshot: Weights and moments.
             values: JSON-like.
             best: Best weights so far, or the file that already holds them.
 
@@ -176,7 +214,7 @@ class StateFolder:
         target = self.folder / f"{PREFIX}{step:09d}"
         try:
             with atomic_folder(target, state_files) as temporary:
-                self._write(temporary, module, optimizer, values, best)
+                self._write(temporary, snapshot, values, best)
         except (OSError, SafetensorError, WorkError) as error:
             kept = f"{before[-1].name} is kept" if before else "there is none before it"
             reason = error.reason if isinstance(error, DiskError) else error
@@ -189,14 +227,12 @@ class StateFolder:
     def _write(
         self,
         folder: Path,
-        module: Weights,
-        optimizer: torch.optim.Optimizer,
+        snapshot: Snapshot,
         values: Mapping[str, Any],
         best: Mapping[str, Tensor] | Path | None,
     ) -> None:
-        weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-        save_file(weights, folder / WEIGHTS_NAME)
-        save_file(optimizer_tensors(module, optimizer), folder / OPTIMIZER_NAME)
+        save_file(dict(snapshot.weights), folder / WEIGHTS_NAME)
+        save_file(dict(snapshot.optimizer), folder / OPTIMIZER_NAME)
         if isinstance(best, Path):
             _link_or_copy(best, folder / BEST_NAME)
         elif best is not None:

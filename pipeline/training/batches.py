@@ -1,14 +1,20 @@
 """The batches of stage 2: which images are in one, their augmented views and their classes."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.buffers import Buffers
+from pipeline.losses.terms import Known
+from pipeline.models.preprocess import pixel_constants
 from pipeline.overlap import prefetch
+from pipeline.shards.pixels import View
 from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import PAIR, ImageStore
 from pipeline.trainer.task import Epoch
@@ -16,7 +22,8 @@ from pipeline.training.classes import NO_CLASS, Labels
 from pipeline.training.redressing import Dresser
 from pipeline.training.sampler import IdentitySampler
 from pipeline.training.settings import ViewSettings
-from pipeline.training.views import augment, draw_geometry
+from pipeline.training.views import augment, crop_and_flip, draw_geometry, erasing, finish_view
+from pipeline.transfer import Carrier, Sent
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class EncoderBatch:
         clothes_classes: Class numbers of what the raw view wears, (B,); ``NO_CLASS`` where it has none.
         rows: Position of each image among the training images, (B,); None where nobody looks anything up by it.
         cameras: The data set's camera ids, (B,); ``NO_CLASS`` where one is not known.
+        known: Of the labels of all ranks; None: it is found out by the terms that need it.
     """
 
     raw: Tensor
@@ -38,6 +46,7 @@ class EncoderBatch:
     clothes_classes: Tensor
     rows: Tensor | None = None
     cameras: Tensor | None = None
+    known: Known | None = None
 
 
 @dataclass(frozen=True)
@@ -99,24 +108,32 @@ class EncoderData:
     def _batches(
         self, number: int, positions: Labels, start_step: int, rank: int, world: int
     ) -> Iterator[EncoderBatch]:
-        def make(step: int) -> EncoderBatch:
-            return self._make(number, step, positions[step], rank, world)
+        everyone = positions if world == 1 else self.sampler.epoch(number)
+        carrier = Carrier(self.device)
 
-        return prefetch(make, range(start_step, len(positions)), self.loading.threads, self.loading.ahead)
+        def make(step: int) -> Made:
+            return self._make(carrier, (number, step), positions[step], everyone[step], rank, world)
 
-    def _make(self, number: int, step: int, positions: Labels, rank: int, world: int) -> EncoderBatch:
+        steps = range(start_step, len(positions))
+        with closing(prefetch(make, steps, self.loading.threads, self.loading.ahead)) as made:
+            for batch in made:
+                yield self._finish(batch)
+
+    def _make(
+        self, carrier: Carrier, place: tuple[int, int], positions: Labels, everyone: Labels, rank: int, world: int
+    ) -> "Made":
+        """What threads make ahead: on a CPU the views, for a GPU the images that it makes views from."""
         count = len(positions)
-        images = self.store.planes(PAIR if self.shielding else ("raw",), self.rows[positions])
-        clothes_classes = self.clothes_classes[positions]
+        names: tuple[View, ...] = PAIR if self.shielding else ("raw",)
+        images = self.store.planes(names, self.rows[positions])
+        worn = self.clothes_classes[positions]
         if self.dresser is not None:
-            dressed = self.dresser.dress(
-                images[0], self.rows[positions], clothes_classes, [self.seed, number, step], rank, world
-            )
-            images[0], clothes_classes = dressed.raw, dressed.clothes_classes
+            dressed = self.dresser.dress(images[0], self.rows[positions], worn, [self.seed, *place], rank, world)
+            images[0], worn = dressed.raw, dressed.clothes_classes
         # every rank draws for the whole batch and takes its part, so that the views do not depend on their number
         geometries = [
             draw_geometry(
-                np.random.default_rng([self.seed, number, step, stream]),
+                np.random.default_rng([self.seed, *place, stream]),
                 count * world,
                 self.store.size,
                 self.views.flip_probability,
@@ -126,29 +143,80 @@ class EncoderData:
             for stream in range(2 if self.shielding and self.views.view_geometry == "independent" else 1)
         ]
         noises = [geometry.noise() for geometry in geometries]
-        raw, *others = (
-            augment(
-                planes,
-                geometries[stream],
-                noises[stream],
-                mean=self.mean,
-                std=self.std,
-                pad=self.views.pad,
-                device=self.device,
-                buffers=self.buffers,
+        streams = (0, len(geometries) - 1)[: len(images)]
+        arrays = self._labels(positions, worn, everyone)
+        if torch.device(self.device).type == "cpu":
+            views = [
+                augment(
+                    planes,
+                    geometries[stream],
+                    noises[stream],
+                    mean=self.mean,
+                    std=self.std,
+                    pad=self.views.pad,
+                    buffers=self.buffers,
+                )
+                for planes, stream in zip(images, streams, strict=True)
+            ]
+            return Made(carrier.send(arrays), views, streams)
+        arrays |= zip(("shift", "scale"), pixel_constants(self.mean, self.std), strict=True)
+        for stream, (geometry, noise) in enumerate(zip(geometries, noises, strict=True)):
+            arrays |= {f"{name}-{stream}": array for name, array in erasing(geometry, noise).items()}
+        for view, (planes, stream) in enumerate(zip(images, streams, strict=True)):
+            arrays[f"images-{view}"] = crop_and_flip(planes, geometries[stream], self.views.pad)
+        return Made(carrier.send(arrays), [], streams)
+
+    def _finish(self, made: "Made") -> EncoderBatch:
+        """The batch, from what a thread made of it."""
+        sent = made.sent.take()
+        raw, *others = made.views or [
+            finish_view(
+                sent[f"images-{view}"], sent["shift"], sent["scale"], sent[f"box-{stream}"], sent[f"noise-{stream}"]
             )
-            for planes, stream in zip(images, (0, len(geometries) - 1)[: len(images)], strict=True)
-        )
+            for view, stream in enumerate(made.streams)
+        ]
         return EncoderBatch(
             raw=raw,
             shielding=others[0] if others else None,
-            identities=self._labels(self.identities, positions),
-            clothes_classes=torch.from_numpy(clothes_classes).to(self.device),
-            cameras=self._labels(self.cameras, positions)
-            if self.cameras is not None
-            else torch.full((count,), NO_CLASS, device=self.device),
-            rows=torch.from_numpy(positions).to(self.device),
+            identities=sent["identities"],
+            clothes_classes=sent["clothes_classes"],
+            cameras=sent["cameras"],
+            rows=sent["rows"],
+            known=Known(sent["dressed"], sent["members"], sent["counts"]) if "dressed" in sent else None,
         )
 
-    def _labels(self, labels: Labels, positions: Labels) -> Tensor:
-        return torch.from_numpy(labels[positions]).to(self.device)
+    def _labels(self, positions: Labels, worn: Labels, everyone: Labels) -> dict[str, NDArray[Any]]:
+        """Labels of this rank's images, and what is known of those of all ranks: not what others were redressed in."""
+        unknown = np.full(len(positions), NO_CLASS, dtype=np.int64)
+        labels: dict[str, NDArray[Any]] = {
+            "identities": self.identities[positions],
+            "clothes_classes": worn,
+            "cameras": unknown if self.cameras is None else self.cameras[positions],
+            "rows": positions,
+        }
+        alone = len(everyone) == len(positions)
+        if self.dresser is not None and not alone:
+            return labels
+        _, members, counts = np.unique(self.identities[everyone], return_inverse=True, return_counts=True)
+        of_all = worn if alone else self.clothes_classes[everyone]
+        known: dict[str, NDArray[Any]] = {
+            "dressed": np.flatnonzero(of_all >= 0),
+            "members": members,
+            "counts": counts.astype(np.float32),
+        }
+        return labels | known
+
+
+@dataclass(frozen=True)
+class Made:
+    """A batch as a thread leaves it.
+
+    Attributes:
+        sent: Labels, and for a GPU the images with what :func:`finish_view` needs besides, by names with numbers.
+        views: The finished views; none for a GPU.
+        streams: Number of each view's geometry.
+    """
+
+    sent: Sent
+    views: list[Tensor]
+    streams: tuple[int, ...]

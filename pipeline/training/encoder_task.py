@@ -177,7 +177,7 @@ class EncoderTask(nn.Module):
 
     def labels(self, batch: EncoderBatch) -> EncoderLabels:
         """The labels of a batch, without its images."""
-        return EncoderLabels(batch.identities, batch.clothes_classes, batch.cameras)
+        return EncoderLabels(batch.identities, batch.clothes_classes, batch.cameras, batch.known)
 
     def losses(self, features: EncoderFeatures, labels: EncoderLabels) -> dict[str, Tensor]:
         """The terms by name, unweighted, over the whole (global) batch that the features are of.

@@ -19,6 +19,20 @@ from pipeline.trainer.schedule import RateAt, by_epoch, cosine_rate
 from pipeline.trainer.task import Epoch, Plan
 from pipeline.training.classes import NO_CLASS, Labels
 from pipeline.training.settings import PromptSettings
+from pipeline.transfer import Carrier
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Different class numbers of some labels, found by the CPU, which so need not wait for a GPU to find them.
+
+    Attributes:
+        classes: The numbers, ascending, (classes,).
+        positions: Where each label's is among them, (B,).
+    """
+
+    classes: Tensor
+    positions: Tensor
 
 
 @dataclass(frozen=True)
@@ -30,12 +44,16 @@ class PromptBatch:
         identities: (B,).
         clothes: E_v(x_c) of those images that have a clothes class, (B', D).
         clothes_classes: (B',).
+        distinct_identities: Of ``identities``; None: found on the device.
+        distinct_clothes: Of ``clothes_classes``; None: found on the device.
     """
 
     images: Tensor
     identities: Tensor
     clothes: Tensor
     clothes_classes: Tensor
+    distinct_identities: Distinct | None = None
+    distinct_clothes: Distinct | None = None
 
 
 @dataclass(frozen=True)
@@ -86,10 +104,10 @@ class PromptTask(nn.Module):
         self._scale = scale
         self._text_chunk = text_chunk
 
-    def _texts(self, prompts: PromptLearner, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _texts(self, prompts: PromptLearner, labels: Tensor, distinct: Distinct | None) -> tuple[Tensor, Tensor]:
         """Only the classes of the batch are encoded."""
-        classes, positions = torch.unique(labels, return_inverse=True)
-        return prompts.encode(self._encoder[0], classes, self._text_chunk), positions
+        found = distinct or Distinct(*torch.unique(labels, return_inverse=True))
+        return prompts.encode(self._encoder[0], found.classes, self._text_chunk), found.positions
 
     def labels(self, batch: PromptBatch) -> PromptBatch:
         """The batch itself: the losses need its image features as well."""
@@ -97,12 +115,11 @@ class PromptTask(nn.Module):
 
     def encode(self, batch: PromptBatch) -> PromptTexts:
         """The expensive part: the text encoder on the classes of a batch."""
-        texts = PromptTexts(*self._texts(self.identity, batch.identities))
+        texts = PromptTexts(*self._texts(self.identity, batch.identities, batch.distinct_identities))
         if self.clothes is None or not len(batch.clothes):
             return texts
-        return PromptTexts(
-            texts.identities, texts.identity_positions, *self._texts(self.clothes, batch.clothes_classes)
-        )
+        clothes = self._texts(self.clothes, batch.clothes_classes, batch.distinct_clothes)
+        return PromptTexts(texts.identities, texts.identity_positions, *clothes)
 
     def _both_directions(self, images: Tensor, texts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Each image (B, D) has its own text (B, D) beside it, as CLIP-ReID pairs them."""
@@ -148,14 +165,21 @@ class PromptData:
         return Epoch(len(parts), self._batches(parts))
 
     def _batches(self, parts: list[Labels]) -> Iterator[PromptBatch]:
-        device = self.images.device
+        carrier = Carrier(str(self.images.device))
         for rows in parts:
             dressed = rows[self.clothes_classes[rows] != NO_CLASS]
+            arrays = {"rows": rows, "dressed": dressed}
+            for name, labels in (("identities", self.identities[rows]), ("clothes", self.clothes_classes[dressed])):
+                classes, positions = np.unique(labels, return_inverse=True)
+                arrays |= {name: labels, f"{name}-classes": classes, f"{name}-positions": positions}
+            sent = carrier.send(arrays).take()
             yield PromptBatch(
-                images=self.images[torch.from_numpy(rows).to(device)],
-                identities=torch.from_numpy(self.identities[rows]).to(device),
-                clothes=self.clothes[torch.from_numpy(dressed).to(device)],
-                clothes_classes=torch.from_numpy(self.clothes_classes[dressed]).to(device),
+                images=self.images[sent["rows"]],
+                identities=sent["identities"],
+                clothes=self.clothes[sent["dressed"]],
+                clothes_classes=sent["clothes"],
+                distinct_identities=Distinct(sent["identities-classes"], sent["identities-positions"]),
+                distinct_clothes=Distinct(sent["clothes-classes"], sent["clothes-positions"]),
             )
 
 

@@ -5,6 +5,7 @@ several times faster than one indexed gather for the batch (``benchmarks/reading
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.buffers import Buffers
-from pipeline.models.preprocess import normalise
+from pipeline.models.preprocess import pixel_constants, standardise
+from pipeline.transfer import Carrier
 
 Planes = NDArray[np.uint8]
 
@@ -105,6 +107,33 @@ def crop_and_flip(images: Planes, geometry: Geometry, pad: int = 10) -> Planes:
     return views
 
 
+def erasing(geometry: Geometry, noise: list[NDArray[np.float32] | None]) -> dict[str, NDArray[Any]]:
+    """What :func:`finish_view` needs of the erased boxes: ``box`` and the boxes' ``noise`` in a row, image by image."""
+    drawn = [part.reshape(-1) for part in noise if part is not None]
+    return {"box": geometry.box, "noise": np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.float32)}
+
+
+def finish_view(cropped: Tensor, shift: Tensor, scale: Tensor, box: Tensor, noise: Tensor) -> Tensor:
+    """The rest of :func:`augment` on a device, without a copy to it and without waiting for it.
+
+    Args:
+        cropped: :func:`crop_and_flip`, uint8 (B, 3, H, W).
+        shift: See :func:`pixel_constants`.
+        scale: See :func:`pixel_constants`.
+        box: See :class:`Geometry`.
+        noise: See :func:`erasing`.
+    """
+    view = standardise(cropped, shift, scale)
+    if not len(noise):
+        return view
+    top, left, tall, wide = (side[:, None] for side in box.unbind(dim=1))
+    down, right = (torch.arange(side, device=view.device) for side in view.shape[2:])
+    rows, columns = (down >= top) & (down < top + tall), (right >= left) & (right < left + wide)
+    inside = rows[:, None, :, None] & columns[:, None, None, :]
+    # takes the noise in the order of the pixels: image by image, channel by channel, as it was drawn
+    return view.masked_scatter_(inside.expand_as(view), noise)
+
+
 def augment(
     images: Planes,
     geometry: Geometry,
@@ -128,17 +157,21 @@ def augment(
         device: Where the view is made, after the crop.
         buffers: Where memory comes from.
     """
-    boxes = [(number, box) for number, box in enumerate(geometry.box.tolist()) if box[2]]
     if torch.device(device).type != "cpu":
-        cropped = torch.from_numpy(crop_and_flip(images, geometry, pad)).to(device)
-        view = normalise(cropped.permute(0, 2, 3, 1), mean, std)
-        for number, (top, left, tall, wide) in boxes:
-            view[number, :, top : top + tall, left : left + wide] = torch.from_numpy(noise[number]).to(device)
-        return view
+        erased = erasing(geometry, noise)
+        shift, scale = pixel_constants(mean, std)
+        arrays: dict[str, NDArray[Any]] = {
+            "images": crop_and_flip(images, geometry, pad),
+            "shift": shift,
+            "scale": scale,
+            **erased,
+        }
+        sent = Carrier(device).send(arrays).take()
+        return finish_view(sent["images"], sent["shift"], sent["scale"], sent["box"], sent["noise"])
+    boxes = [(number, box) for number, box in enumerate(geometry.box.tolist()) if box[2]]
     # the same as :func:`normalise`, bit for bit, in the calling thread alone and into memory that is there already
     array = (buffers or Buffers()).take(images.shape, np.float32)
-    shift = (np.array(mean, dtype=np.float32) * np.float32(255.0))[:, None, None]
-    scale = (np.array(std, dtype=np.float32) * np.float32(255.0))[:, None, None]
+    shift, scale = (constant[:, None, None] for constant in pixel_constants(mean, std))
     cropped_one = np.empty(images.shape[1:], dtype=np.uint8)
     for image, target, crop in zip(images, array, _crops(geometry, pad, images.shape[2:]), strict=True):
         _crop(image, *crop, cropped_one)

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.config import Parameters
+from pipeline.config import deciding as deciding_module
 from pipeline.config.deciding import ONLY_HOW, counting, deciding, deciding_training
 from pipeline.config.program import MAKERS
 
@@ -83,14 +84,23 @@ def test_weights_from_outside_count_by_what_they_are():
 
 
 def test_cudas_arithmetic_decides_on_cuda_and_only_where_it_is_not_as_usual():
-    usual = Parameters()
-    unusual = changed(training={"tf32": True, "deterministic": True})
+    usual = changed(training={"precision": "fp32"})
+    unusual = changed(training={"precision": "fp32", "tf32": True, "deterministic": True})
     for kind in ("prompts", "encoder"):
         expected = deciding_training(kind, usual, "cpu")
         assert not {"tf32", "deterministic"} & expected["training"].keys()
         assert deciding_training(kind, unusual, "cpu") == deciding_training(kind, usual, "cuda") == expected
         found = deciding_training(kind, unusual, "cuda:1")["training"]
         assert found == {**expected["training"], "tf32": True, "deterministic": True}
+
+
+def test_a_training_names_the_precision_that_auto_became(monkeypatch):
+    became = {"cpu": "fp32", "cuda": "bf16"}
+    monkeypatch.setattr(deciding_module, "resolve_precision", lambda _, device: became[device])
+    for kind in ("prompts", "encoder"):
+        named = {device: deciding_training(kind, Parameters(), device) for device in ("cpu", "cuda")}
+        assert {device: value["training"]["precision"] for device, value in named.items()} == became
+        assert deciding(kind, Parameters())["training"]["precision"] == "auto"  # of DVC and studies: any device's
 
 
 def test_trainings_name_what_they_named_before():

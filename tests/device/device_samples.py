@@ -35,8 +35,9 @@ PARAMETERS = {
     "pretrain": {"epochs": 1, "batch_size": 16},
     "prompts": {"epochs": 1, "tokens": 2, "batch_size": 16, "similarity": "cosine"},
     "encoder": {"epochs": 1, "identities_per_batch": 2, "images_per_identity": 2, "learning_rate": 1e-4, "pad": 2},
+    "training": {"precision": "fp32"},  # of which the CPU's numbers are expected
     "figures": {"map_images": 1, "ranked_queries": 2, "perplexity": 5},
-    "evaluate": {"bootstrap": 20},
+    "evaluate": {"bootstrap": 20, "precision": "fp32"},
 }  # fmt: skip
 
 

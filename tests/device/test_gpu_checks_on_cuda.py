@@ -12,6 +12,7 @@ from test_gpu_steps import (  # noqa: F401  (collected here once more)
     test_a_batch_in_parts_is_as_near_to_the_cpu_in_every_precision,
     test_augmented_views_are_those_of_the_cpu,
     test_extracted_features_are_those_of_the_cpu,
+    test_features_in_bf16_point_where_the_cpus_do,
     test_losses_and_gradients_of_stage_1_are_those_of_the_cpu,
     test_losses_and_gradients_of_stage_2_are_those_of_the_cpu,
     test_recomputed_activations_give_the_same_gradients,
@@ -45,5 +46,4 @@ def test_the_parts_of_the_benchmark_run(monkeypatch, part):
     measure = {"step": gpu_parts.step, "prompts": gpu_parts.prompts, "extraction": gpu_parts.extraction}[part]
     chosen = [["baseline", "ccaf"]] if part == "step" else []
     rows = list(measure("cuda", size, *chosen))
-    wanted = {"tf32", "fp32"} if part == "extraction" else {"bf16", "fp16", "tf32", "fp32"}
-    assert {row["precision"] for row in rows} == wanted
+    assert {row["precision"] for row in rows} == {"bf16", "fp16", "tf32", "fp32"}

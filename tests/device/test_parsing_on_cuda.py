@@ -9,10 +9,13 @@ import pytest
 import yaml
 from device_samples import World
 
-from pipeline.parsing.backends import BACKENDS
+from pipeline.parsing.backends import BACKENDS, load_backends
 from pipeline.parsing.detectron2 import compat
+from pipeline.parsing.parser import create_parser
+from pipeline.parsing.schp.transform import warp_arrays, warp_on_device, warp_to_input
 from pipeline.parsing.schp.variants import VARIANTS
 from pipeline.shards.reader import ShardReader
+from pipeline.transfer import Carrier
 
 IMAGES = 3
 
@@ -91,6 +94,40 @@ def test_label_maps_are_the_cpus(world, tmp_path, parser):
         assert np.mean(one == other) > 0.999  # batches of other sizes round differently
         assert one.shape == (64, 32)
     assert any(on_cuda.label_map(row).any() for row in range(IMAGES))
+
+
+@pytest.mark.parametrize("parser", ["lite", "segformer", "schp"])
+def test_a_batch_is_two_copies_there_and_one_back_and_one_wait(cuda, world, parser):
+    """Images of many sizes, warped on the GPU or, if they are large, before; labels and confidences are the CPU's."""
+    load_backends(parser)
+    network = create_parser(parser, device="cuda", **{**SETTINGS[parser](world.folder), "batch_size": 4})
+    generator = np.random.default_rng(0)
+    shapes = ((64, 32), (97, 41), (33, 80), (300, 200), (5, 7))
+    images = [generator.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    with cuda.section() as log:
+        found = network.parse(images)
+    batches = 2
+    assert (log.host_to_device, log.blocking_host_to_device) == (1 + batches, 0)
+    assert (log.device_to_host, log.device_to_host_waits) == (batches, 0)
+    assert log.operators("wait") == {"Event.synchronize": batches}
+    assert log.waits == batches
+    alone = create_parser(parser, device="cpu", **SETTINGS[parser](world.folder)).parse(images)
+    for shape, one, other in zip(shapes, alone, found, strict=True):
+        assert one.label_map.shape == other.label_map.shape == shape
+        assert np.mean(one.label_map == other.label_map) > 0.999
+        assert other.confidence == pytest.approx(one.confidence, abs=1e-3)
+    assert network.parse([]) == []
+
+
+@pytest.mark.parametrize("shape", [(64, 32), (97, 41), (33, 80), (300, 200), (1, 9), (2, 400), (65, 65)])
+@pytest.mark.parametrize("size", [65, 64])
+def test_the_warp_on_the_gpu_has_the_bytes_of_the_cpus(cuda, shape, size):
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    tensors = Carrier("cuda").send({"image": image, **warp_arrays(*shape, size)}).take()
+    with cuda.section() as log:
+        warped = warp_on_device(tensors, *shape, size)
+    assert log.waits == log.host_to_device == 0
+    assert np.array_equal(warped.cpu().numpy(), warp_to_input(image, size))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

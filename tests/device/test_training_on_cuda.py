@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from device_samples import World, assert_equal_weights
+from pretended import Log
 from safetensors.torch import load_file
 
 from pipeline.trainer import gradients
@@ -75,6 +76,36 @@ def test_short_types(world, tmp_path, precision):
         assert all(bool(value.isfinite().all()) for value in weights)
 
 
+def test_auto_is_bf16_is_recorded_as_such_and_another_precision_does_not_go_on_from_it(world, tmp_path, capfd):
+    """Both stages, the losses in fp32; what ``auto`` became stands in the record, the checkpoint and the state."""
+    settings = ("training.precision=auto", "training.save_steps=1")
+    world.train("cuda", tmp_path / "auto", *settings)
+    world.train("cuda", tmp_path / "bf16", "training.precision=bf16", "training.save_steps=1")
+    for part in ("prompts", "encoder"):
+        auto, named = (tmp_path / name / part for name in ("auto", "bf16"))
+        assert (auto / "weights.safetensors").read_bytes() == (named / "weights.safetensors").read_bytes()
+        for file in ("record.json", "config.json"):
+            assert (auto / file).read_bytes() == (named / file).read_bytes()
+        assert json.loads((auto / "record.json").read_text())["parameters"]["training"]["precision"] == "bf16"
+    assert not (tmp_path / "auto" / "encoder.partial").exists()
+    steps = iter(range(100))
+    losses = gradients.GradientMaker.losses
+
+    def interrupted(self, batch):
+        if next(steps) == 1:
+            raise KeyboardInterrupt
+        return losses(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradients.GradientMaker, "losses", interrupted)
+        with pytest.raises(AssertionError, match="130"):
+            world.train("cuda", tmp_path / "auto", *settings, stage="prompts")
+    capfd.readouterr()
+    with pytest.raises(AssertionError, match="ended with 2"):
+        world.train("cpu", tmp_path / "auto", *settings, stage="prompts")
+    assert "training.precision: bf16 there, fp32 here" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("tower", CONFIGURATIONS)
 def test_every_family_of_image_towers(world, tiny_clip_config, tmp_path, tower):
     config = tmp_path / f"tiny-{tower}.json"
@@ -120,17 +151,47 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(world, p
     assert whole.read_bytes() == cut.read_bytes()
 
 
-def test_a_step_looks_at_no_result_but_in_the_losses(world, prompts, tmp_path):
-    """Progress, curves and gradients wait for the GPU once an epoch, not once a step."""
+def logs_of_an_epoch(world: World, out: Path, *settings: str, section: str, **where: object) -> tuple[Log, int]:
+    """What a second epoch asked of the GPU besides the first, and the steps of an epoch."""
     logs = []
     for epochs in (1, 2):
-        settings = (f"encoder.epochs={epochs}", "training.save_steps=0")
-        log = world.train("cuda", tmp_path / str(epochs), *settings, stage="encoder", prompts=prompts)
+        folder = out / str(epochs)
+        log = world.train("cuda", folder, f"{section}.epochs={epochs}", *settings, stage=section, **where)
         assert log is not None
-        logs.append(log.by_line("device to host"))
-    assert json.loads((tmp_path / "1" / "encoder-timings.json").read_text())["steps"] > 4
-    of_an_epoch = logs[1] - logs[0]
-    assert sum(count for line, count in of_an_epoch.items() if not line.startswith("pipeline/losses/")) == 1
+        logs.append(log)
+    logs[1].events.subtract(logs[0].events)
+    return logs[1], json.loads((out / "1" / f"{section}-timings.json").read_text())["steps"]
+
+
+SETTLING = ("pipeline/trainer/curves.py:", "pipeline/trainer/timing.py:")
+"""Losses and times are looked at once in 16 steps and at the end of an epoch."""
+
+
+@pytest.mark.parametrize(("method", "settings"), [
+    ("ccaf", ("training.precision=bf16", "training.clip_gradients=5.0", "model.camera_embedding=1.0")),
+    ("ccaf", ("encoder.view_geometry=independent", "training.accumulation=2")),
+    ("ccaf-plus", ("training.precision=fp16",)),
+    ("ccaf", ("encoder.weights={onehot_clothes: 1, cal_classifier: 1, cal_adversarial: 1, target_alignment: 1, "
+              "clothes_uniform: 1, clothes_uniform_own: 1}",)),
+])  # fmt: skip
+def test_a_step_of_stage_2_waits_for_nothing_and_takes_one_copy(world, prompts, tmp_path, method, settings):
+    """However precise, in parts or with all terms that there are."""
+    log, steps = logs_of_an_epoch(
+        world, tmp_path, f"encoder.method={method}", *settings, section="encoder", prompts=prompts
+    )
+    waits = log.by_line(waits=True)
+    assert steps > 4
+    assert {line: count for line, count in waits.items() if count and not line.startswith(SETTLING)} == {}
+    assert 0 < waits.total() <= 2 + steps // 16
+    assert log.host_to_device == steps
+    assert log.blocking_host_to_device == 0
+
+
+def test_a_step_of_stage_1_waits_for_nothing_and_takes_one_copy(world, tmp_path):
+    log, steps = logs_of_an_epoch(world, tmp_path, "training.precision=bf16", section="prompts")
+    waits = log.by_line(waits=True)
+    assert {line: count for line, count in waits.items() if count and not line.startswith(SETTLING)} == {}
+    assert log.host_to_device == steps
 
 
 def test_pretraining_a_small_clip(world, tmp_path):

@@ -4,7 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from clips import make_clip
 
+from pipeline.features.extraction import encode_images
 from pipeline.features.feature_set import read_features
 
 
@@ -28,6 +31,35 @@ def test_features(world, trained, tmp_path, settings):
     one, other = (read_features(tmp_path / f"{device}.parquet")[0] for device in ("cpu", "cuda"))
     assert one.image_id.tolist() == other.image_id.tolist()
     np.testing.assert_allclose(other.features, one.features, rtol=0, atol=1e-5)
+
+
+def test_auto_features_are_bf16_say_so_and_rank_as_the_cpus(world, trained, tmp_path):
+    for device in ("cpu", "cuda"):
+        extract(world, trained, device, tmp_path / f"{device}.parquet", "evaluate.precision=auto")
+    (one, of_cpu), (other, of_cuda) = (read_features(tmp_path / f"{device}.parquet") for device in ("cpu", "cuda"))
+    assert "precision" not in of_cpu
+    assert of_cuda == {**of_cpu, "precision": "bf16"}
+    assert other.features.dtype == np.float32
+    cosines = (one.features * other.features).sum(axis=1)
+    assert 0.999 < cosines.min() < cosines.max() <= 1.00001
+    assert np.abs(one.features - other.features).max() > 1e-5, "it was computed in full"
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_batch_is_one_copy_and_the_only_wait_is_for_its_result(cuda, tiny_clip_config, flip):
+    encoder = make_clip(tiny_clip_config, image_size=(64, 32)).image_encoder.to("cuda")
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (22, 64, 32, 3), dtype=np.uint8))
+    with cuda.section() as log:
+        found = encode_images(
+            encoder, lambda rows: images[list(rows)], range(22), lambda features: features.projected,
+            mean=(0.5,) * 3, std=(0.5,) * 3, cameras=[0] * 22, flip=flip, batch_size=4, device="cuda", precision="bf16",
+            quiet=True,
+        )  # fmt: skip
+    assert found.shape[0] == 22
+    assert not found.is_cuda
+    assert (log.host_to_device, log.blocking_host_to_device, log.device_to_host) == (6, 0, 6)
+    assert log.operators("wait") == {"Event.synchronize": 6}
+    assert log.waits == 6
 
 
 def test_figures(world, trained, tmp_path):

@@ -6,6 +6,7 @@ import torch
 from gpu_samples import (
     ACCUMULATION,
     TOLERANCES,
+    Checks,
     Step,
     Tolerance,
     assert_within,
@@ -17,6 +18,7 @@ from gpu_samples import (
 )
 
 from pipeline.features.extraction import encode_images, retrieval_feature
+from pipeline.precision import PrecisionName
 from pipeline.training.methods import METHODS
 from pipeline.training.views import augment, draw_geometry
 
@@ -84,21 +86,29 @@ def test_augmented_views_are_those_of_the_cpu(checks, device):
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
 
 
-def test_extracted_features_are_those_of_the_cpu(checks, device):
+def extracted(checks: Checks, where: str, precision: PrecisionName = "fp32") -> torch.Tensor:
+    """Features of ten random images, mirrored ones counted."""
     size = checks.clip.spec.image_size
     images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (10, *size, 3), dtype=np.uint8))
+    with tf32(False):
+        return encode_images(
+            checks.task("baseline", where).image_encoder, lambda rows: images[list(rows)], range(10),
+            lambda f: retrieval_feature(f, "concat"), mean=(0.5,) * 3, std=(0.5,) * 3, flip=True, batch_size=4,
+            device=where, precision=precision, quiet=True,
+        )  # fmt: skip
 
-    def features(where: str) -> torch.Tensor:
-        with tf32(False):
-            encoder = checks.task("baseline", where).image_encoder
-            return encode_images(
-                encoder, lambda rows: images[list(rows)], range(10), lambda f: retrieval_feature(f, "concat"),
-                mean=(0.5,) * 3, std=(0.5,) * 3, flip=True, batch_size=4, device=where, quiet=True,
-            )  # fmt: skip
 
-    expected, found = features("cpu"), features(device)
+def test_extracted_features_are_those_of_the_cpu(checks, device):
+    expected, found = extracted(checks, "cpu"), extracted(checks, device)
     assert (expected - expected[0]).abs().max() > 1e-3, "all images have one feature: nothing is compared"
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_features_in_bf16_point_where_the_cpus_do(checks, device):
+    need_cuda(device, "bf16")
+    expected, found = extracted(checks, "cpu"), extracted(checks, device, "bf16")
+    assert float((expected * found).sum(dim=1).min()) > 0.999
+    assert float((expected - found).abs().max()) > 1e-5, "it was computed in full"
 
 
 def test_a_wrong_loss_and_a_wrong_gradient_are_seen(checks):

@@ -213,6 +213,20 @@ def test_the_best_weights_are_those_of_the_highest_score():
     assert task.training
 
 
+def test_a_check_alone_saves_no_state(tmp_path):
+    """With a check after every epoch, states would take as long as the training."""
+    resume = ResumeSettings(tmp_path / "p", "f", seconds=1e9)
+    seen = []
+
+    def done(_):
+        seen.append(list((tmp_path / "p").glob("step-*")))
+
+    checks = Validation(1, lambda: {"mAP": 1.0}, "mAP")
+    run(Regression(), engine=Engine(epoch_done=done), resume=resume, validation=checks)
+    assert seen
+    assert not any(seen)
+
+
 def test_the_best_weights_of_any_memory_layout_are_saved_and_found_again(tmp_path):
     class Convolution(Regression):
         def __init__(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline.errors import InputError
+from pipeline.losses.terms import Known
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import open_store
@@ -40,8 +41,13 @@ def data(picture_shards, tmp_path_factory) -> EncoderData:
     )
 
 
+TENSORS = [name for name in EncoderBatch.__dataclass_fields__ if name != "known"]
+
+
 def same(ours: EncoderBatch, theirs: EncoderBatch) -> bool:
-    return all(torch.equal(getattr(ours, name), getattr(theirs, name)) for name in EncoderBatch.__dataclass_fields__)
+    pairs = [(getattr(ours, name), getattr(theirs, name)) for name in TENSORS]
+    pairs += [(getattr(ours.known, name), getattr(theirs.known, name)) for name in Known.__dataclass_fields__]
+    return all(torch.equal(one, other) for one, other in pairs)
 
 
 def all_same(ours: Sequence[EncoderBatch], theirs: Sequence[EncoderBatch]) -> bool:
@@ -59,6 +65,15 @@ def test_a_batch_holds_the_augmented_images_of_its_rows_and_their_labels(data):
     assert batch.clothes_classes.tolist() == data.clothes_classes[positions[2]].tolist()
     assert batch.cameras.tolist() == data.cameras[positions[2]].tolist()
     assert batch.rows.tolist() == positions[2].tolist()
+
+
+def test_a_batch_knows_what_the_terms_would_ask_its_labels(data):
+    classes = np.where(np.arange(len(data.rows)) % 3, data.clothes_classes, -1)
+    for batch in replace(data, clothes_classes=classes).epoch(3).batches:
+        identities = sorted(set(batch.identities.tolist()))
+        assert batch.known.dressed.tolist() == [row for row, own in enumerate(batch.clothes_classes) if own >= 0]
+        assert batch.known.members.tolist() == [identities.index(own) for own in batch.identities.tolist()]
+        assert batch.known.counts.tolist() == [batch.identities.tolist().count(identity) for identity in identities]
 
 
 def test_cameras_are_the_data_sets_ids_and_an_unknown_one_is_minus_one(data):
@@ -97,9 +112,7 @@ def test_ranks_together_see_the_batch_of_one_process(data, geometry):
     whole = list(data.epoch(5).batches)
     shares = [list(data.epoch(5, rank=rank, world=2).batches) for rank in range(2)]
     together = [
-        EncoderBatch(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in EncoderBatch.__dataclass_fields__)
-        )
+        EncoderBatch(*(torch.cat([getattr(part, name) for part in parts]) for name in TENSORS), known=parts[1].known)
         for parts in zip(*shares, strict=True)
     ]
     assert all_same(together, whole)

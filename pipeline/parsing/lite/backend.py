@@ -13,7 +13,7 @@ from pipeline.files import sha256_of_file
 from pipeline.images import RgbImage
 from pipeline.labels import LIP
 from pipeline.parsing.forward import BatchSize, NetworkParser
-from pipeline.parsing.labelling import label_map, scaling_taps
+from pipeline.parsing.labelling import Labelled, Taps, label_map, scaling_taps
 from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
 from pipeline.parsing.lite.encoder import fold_batch_norms
 from pipeline.parsing.lite.network import LiteNetwork
@@ -55,6 +55,8 @@ class LiteParser(NetworkParser):
         fold_batch_norms(network)
         self._network = network.to(memory_format=torch.channels_last).to(self._device)
         self._size = size
+        self._mirrored = torch.tensor(MIRRORED_CLASSES).to(self._device)
+        self._order = CLOTHES_FIRST.to(self._device)
 
     def _input(self, image: RgbImage) -> Tensor:
         return torch.from_numpy(squeeze(image, self._size))
@@ -62,12 +64,18 @@ class LiteParser(NetworkParser):
     @torch.inference_mode()
     def _logits(self, batch: Tensor) -> Tensor:
         inputs = normalise(batch.to(self._device))
-        straight, mirrored = self._network(torch.cat([inputs, inputs.flip(3)])).float().cpu().chunk(2)
-        logits: Tensor = (straight + mirrored.flip(3)[:, MIRRORED_CLASSES]) / 2
-        return logits
+        straight, mirrored = self._network(torch.cat([inputs, inputs.flip(3)])).float().chunk(2)
+        logits: Tensor = (straight + mirrored.flip(3).index_select(1, self._mirrored)) / 2
+        return logits if self._device.type == "cpu" else logits.index_select(1, self._order)
 
     def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
         return label(logits, height, width)
+
+    def _taps(self, shape: tuple[int, int], height: int, width: int) -> tuple[Taps, Taps]:
+        return scaling_taps(shape[0], height), scaling_taps(shape[1], width)
+
+    def _labelled(self) -> Labelled:
+        return Labelled(self._order.to(torch.uint8), _clothes_or_not)
 
 
 def squeeze(image: RgbImage, size: tuple[int, int]) -> RgbImage:

@@ -8,6 +8,7 @@ computes in floating point, and the two differ by some grey levels. So the sampl
 of OpenCV 4 whichever release is installed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -64,10 +65,7 @@ def warp_to_input(image: RgbImage, size: int) -> RgbImage:
         ``cv2.warpAffine`` in OpenCV 4.
     """
     height, width = image.shape[:2]
-    rows, columns = (
-        _shares(positions, side)
-        for positions, side in zip(_positions_in_image(height, width, size), (height, width), strict=True)
-    )
+    rows, columns = _both_shares(height, width, size)
     # the shorter side first: what lies between the two steps is never larger than it must be
     if height >= width:
         sampled = _sample(_sample(image, rows, 0, np.uint16), columns, 1, np.uint32)
@@ -78,6 +76,13 @@ def warp_to_input(image: RgbImage, size: int) -> RgbImage:
     warped = np.zeros((size, size, 3), dtype=np.uint8)
     warped[rows.window, columns.window] = sampled
     return warped
+
+
+def _both_shares(height: int, width: int, size: int) -> tuple[_Shares, _Shares]:
+    """The shares of an image's rows and columns in those of the network's input."""
+    positions = _positions_in_image(height, width, size)
+    rows, columns = (_shares(own, side) for own, side in zip(positions, (height, width), strict=True))
+    return rows, columns
 
 
 def _positions_in_image(height: int, width: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -123,10 +128,48 @@ def _sample(values: _Integers, shares: _Shares, axis: int, kind: type[np.uint16 
     return sampled
 
 
-def normalise(images: Tensor) -> Tensor:
-    """From RGB uint8 (batch, height, width, 3) to the network's BGR float (batch, 3, height, width)."""
-    mean = torch.tensor(MEAN, device=images.device)
-    std = torch.tensor(STD, device=images.device)
+def warp_arrays(height: int, width: int, size: int) -> dict[str, NDArray[Any]]:
+    """What :func:`warp_on_device` needs besides an image of ``height`` x ``width`` pixels, for the device."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, shares in zip(("rows", "columns"), _both_shares(height, width, size), strict=True):
+        arrays |= {f"{name}-first": shares.first, f"{name}-second": shares.second}
+        arrays[f"{name}-shares"] = np.stack([shares.first_share, shares.second_share]).astype(np.int32)
+    return arrays
+
+
+def warp_on_device(tensors: Mapping[str, Tensor], height: int, width: int, size: int) -> Tensor:
+    """:func:`warp_to_input` on a device, byte for byte: it is computed in integers there, too.
+
+    Args:
+        tensors: The image, uint8 (height, width, 3), and :func:`warp_arrays`, all on the device.
+        height: Of the image.
+        width: Of the image.
+        size: Height and width of the input.
+    """
+    values = tensors["image"].to(torch.int32)
+    for axis, name in enumerate(("rows", "columns")):
+        shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+        first, second = (tensors[f"{name}-shares"][number].reshape(shape) for number in range(2))
+        values = (
+            values.index_select(axis, tensors[f"{name}-first"]) * first
+            + values.index_select(axis, tensors[f"{name}-second"]) * second
+        )
+    rows, columns = _both_shares(height, width, size)
+    warped = torch.zeros((size, size, 3), dtype=torch.uint8, device=values.device)
+    warped[rows.window, columns.window] = (values + (1 << (2 * _SHARE_BITS - 1))) >> (2 * _SHARE_BITS)
+    return warped
+
+
+def normalise(images: Tensor, mean: Tensor | None = None, std: Tensor | None = None) -> Tensor:
+    """From RGB uint8 (batch, height, width, 3) to the network's BGR float (batch, 3, height, width).
+
+    Args:
+        images: The images.
+        mean: :data:`MEAN`, where it lies on the images' device already.
+        std: :data:`STD`, likewise.
+    """
+    mean = torch.tensor(MEAN, device=images.device) if mean is None else mean
+    std = torch.tensor(STD, device=images.device) if std is None else std
     return ((images.flip(-1).float() / 255.0 - mean) / std).permute(0, 3, 1, 2)
 
 

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.images import RgbImage
 from pipeline.labels import find_scheme
 from pipeline.parsing.forward import ANY_DEVICE, BatchSize, NetworkParser, NetworkPrecision, refuse_precision
-from pipeline.parsing.labelling import label_map, scaling_taps
+from pipeline.parsing.labelling import Labelled, Taps, label_map, scaling_taps
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.parsing.segformer.labels import ModelLabels, class_names, mapped_labels, own_labels
 from pipeline.parsing.segformer.loading import load_model
@@ -69,6 +69,12 @@ class SegformerParser(NetworkParser):
     def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
         rows, columns = scaling_taps(logits.shape[1], height), scaling_taps(logits.shape[2], width)
         return label_map(logits, rows, columns, self._numbers)
+
+    def _taps(self, shape: tuple[int, int], height: int, width: int) -> tuple[Taps, Taps]:
+        return scaling_taps(shape[0], height), scaling_taps(shape[1], width)
+
+    def _labelled(self) -> Labelled:
+        return Labelled(self._numbers.to(torch.uint8))
 
 
 class SegformerSettings(SettingsGroup):

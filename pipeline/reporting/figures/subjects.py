@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError, WorkError
-from pipeline.features.builder import build_features, images_of_shards, made_of, open_raw_store
+from pipeline.features.builder import PRECISION_KEY, build_features, images_of_shards, made_of, open_raw_store
 from pipeline.features.encoders import FROZEN, ChosenEncoder, frozen_encoder, trained_encoder
 from pipeline.features.feature_set import FeatureSet, read_features
 from pipeline.features.rows import FeatureRows, feature_rows
@@ -48,7 +48,12 @@ def real_people(features: FeatureSet, no_person_ids: Sequence[int]) -> FeatureSe
 
 
 def stored_features(
-    path: Path, chosen: ChosenEncoder, reader: ShardReader, rows: FeatureRows, settings: FeatureSettings
+    path: Path,
+    chosen: ChosenEncoder,
+    reader: ShardReader,
+    rows: FeatureRows,
+    settings: FeatureSettings,
+    device: str = "cpu",
 ) -> FeatureSet | None:
     """Features that extract wrote of these very images with this very encoder; None where there are none.
 
@@ -58,6 +63,7 @@ def stored_features(
         reader: The shards.
         rows: The images.
         settings: How the features should be made.
+        device: Where they would be made here.
     """
     if not path.is_file() or not chosen.sha256:
         return None
@@ -65,7 +71,10 @@ def stored_features(
         features, metadata = read_features(path)
     except InputError:
         return None
-    if metadata != made_of(chosen, reader, settings):
+    wanted = made_of(chosen, reader, settings, device)
+    if settings.precision == "auto":  # what another device made of it will do
+        metadata, wanted = ({**known, PRECISION_KEY: ""} for known in (metadata, wanted))
+    if metadata != wanted:
         return None
     if features.image_id.tolist() != reader.ids.image_id[rows.index].tolist():
         return None
@@ -106,7 +115,7 @@ def read_subjects(
         chosen.encoder.to(device).eval()
         store = open_raw_store(chosen.spec, reader, rows, groups.loading, quiet)
         kept = workspace.frozen_features if frozen else workspace.features
-        features = stored_features(kept, chosen, reader, rows, settings)
+        features = stored_features(kept, chosen, reader, rows, settings, device)
         if features is None:
             images = images_of_shards(reader, rows, store)
             made = build_features(chosen.encoder, chosen.spec, images, settings, device=device, quiet=quiet)

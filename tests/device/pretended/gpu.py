@@ -111,7 +111,8 @@ class Gpu:
         arriving, self._arriving = self._arriving, []
         with _disable_current_modes():
             for target, value in arriving:
-                target.copy_(value)
+                with torch.inference_mode(target.is_inference()):
+                    target.copy_(value)
             for source, value, line in sent:
                 if not torch.equal(source.nan_to_num(), value.nan_to_num()):
                     raise RuntimeError(

@@ -79,6 +79,9 @@ class PretendedTensor(torch.Tensor):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         return self.numpy()
 
+    def record_stream(self, stream: Any) -> None:
+        """There is one queue: memory is never used by two."""
+
     def tolist(self) -> Any:
         Gpu.current().log.add("device to host", "tolist", waits=True)
         Gpu.current().settle()
