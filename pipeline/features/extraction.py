@@ -61,7 +61,8 @@ def encode_images(
         (len(rows), D), float32, on the CPU.
     """
     was_training = encoder.training
-    encoder.eval()
+    if was_training:  # an encoder that threads share is left as it is
+        encoder.eval()
     parts = []
     with Progress(len(rows), what, "image", quiet) as progress:
         for start in range(0, len(rows), batch_size):
@@ -74,5 +75,6 @@ def encode_images(
                 features = ImageFeatures(*((one + other) / 2 for one, other in zip(features, mirrored, strict=True)))
             parts.append(select(features).float().cpu())
             progress.advance(len(images))
-    encoder.train(was_training)
+    if was_training:
+        encoder.train()
     return torch.cat(parts)
