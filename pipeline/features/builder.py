@@ -148,22 +148,24 @@ def build_features(
     return images.with_features(features)
 
 
-def made_of(chosen: ChosenEncoder, reader: ShardReader, settings: FeatureSettings) -> dict[str, str]:
-    """What decides the features of the shards' images: a feature file's metadata, by which they are known again.
+def made_by(chosen: ChosenEncoder, settings: FeatureSettings) -> dict[str, str]:
+    """What decides the features of an image: a feature file's metadata, by which they are known again.
 
     The hash of a trained encoder's weights stands for all that its checkpoint says, but for the camera embedding's
     scale; an encoder that was not trained is whatever the parameters make of its weights.
     """
-    known = {
-        CHECKPOINT_KEY: chosen.sha256,
-        "dataset": reader.metadata.dataset,
-        "shards_sha256": reader.record_sha256,
-        "feature": settings.feature,
-        "flip": json.dumps(settings.flip),
-    }
+    known = {CHECKPOINT_KEY: chosen.sha256, "feature": settings.feature, "flip": json.dumps(settings.flip)}
     if not chosen.trained:
         known["model_sha256"] = sha256_of_value(chosen.spec.to_dict())
     cameras = chosen.encoder.camera_embedding
     if cameras is not None:
         known["camera_embedding"] = json.dumps(cameras.scale)
     return known
+
+
+def made_of(chosen: ChosenEncoder, reader: ShardReader, settings: FeatureSettings) -> dict[str, str]:
+    """What decides the features of the shards' images; see :func:`made_by`."""
+    of_shards = {"dataset": reader.metadata.dataset, "shards_sha256": reader.record_sha256}
+    made = made_by(chosen, settings)
+    first = {CHECKPOINT_KEY: made.pop(CHECKPOINT_KEY)}
+    return {**first, **of_shards, **made}

@@ -1,7 +1,8 @@
 """The feature file: one row an image with its ids and its feature; the project's own and other people's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,10 @@ ID_FIELDS = (
     pa.field("tracklet_id", pa.int64()),
 )
 """Columns of a feature file beside ``feature``, which is a fixed-size list of float32."""
+
+PATH_FIELD = pa.field("path", pa.string())
+"""Where an image that was in no shards lies; relative to the folder that the metadata name by :data:`IMAGES_KEY`."""
+IMAGES_KEY = "images"
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -114,20 +119,29 @@ def write_features(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> 
 
     Args:
         path: The file.
-        table: The columns of :data:`ID_FIELDS` and ``feature`` (fixed-size list of float32).
+        table: The columns of :data:`ID_FIELDS` and ``feature`` (fixed-size list of float32); perhaps ``path`` as well.
         metadata: What made the features, such as ``checkpoint_sha256``.
 
     Raises:
         ValueError: A column is missing or cannot have its type.
     """
+    write_feature_parts(path, [table], metadata)
+
+
+def write_feature_parts(path: Path, tables: Iterable[pa.Table], metadata: Mapping[str, str]) -> None:
+    """As :func:`write_features`, of tables that follow each other; there must be one."""
+    parts = iter(tables)
+    table = next(parts)
     feature = table.schema.field("feature") if "feature" in table.column_names else None
     missing = [field.name for field in ID_FIELDS if field.name not in table.column_names]
     if missing or feature is None or not pa.types.is_fixed_size_list(feature.type):
         raise ValueError(f"a feature table needs {', '.join(missing) or 'feature as a fixed-size list'}")
     kind = pa.list_(pa.float32(), feature.type.list_size)
-    schema = pa.schema([*ID_FIELDS, pa.field("feature", kind, nullable=False)], metadata=dict(metadata))
-    with atomic_file(path) as temporary:
-        pq.write_table(table.select(schema.names).cast(schema), temporary, row_group_size=ROW_GROUP_ROWS)
+    more = [PATH_FIELD] if PATH_FIELD.name in table.column_names else []
+    schema = pa.schema([*ID_FIELDS, *more, pa.field("feature", kind, nullable=False)], metadata=dict(metadata))
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for part in chain([table], parts):
+            writer.write_table(part.select(schema.names).cast(schema), row_group_size=ROW_GROUP_ROWS)
 
 
 def normalise_rows(features: Floats) -> Floats:

@@ -19,6 +19,7 @@ from stages.cli import (
     ablate,
     datasets,
     dvc_paths,
+    embed,
     evaluate,
     extract,
     figures,
@@ -74,6 +75,9 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         "oracle": Command("Write features made of what is true of walkers.", oracle.command),
         "report": Command("Write one HTML page about a data set's artifacts.", report.command),
         "figures": Command("Draw the paper's figures of a checkpoint.", figures.command),
+    },
+    "Use": {
+        "embed": Command("Write the features of images that were not parsed.", embed.command),
     },
     "Studies": {
         "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
