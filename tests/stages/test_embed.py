@@ -55,7 +55,7 @@ def embed(figures, trained, tmp_path, capsys):
     def command(*words, code=0, out=tmp_path / "features.parquet"):
         options = ["--params", str(figures.params), "--checkpoint", str(trained / "encoder"), "--out", str(out)]
         capsys.readouterr()
-        assert run(["embed", *map(str, words), *options, "--set", "evaluate.batch_size=5", "--json"]) == code
+        assert run(["embed", *options, *map(str, words), "--set", "evaluate.batch_size=5", "--json"]) == code
         printed = capsys.readouterr()
         return json.loads(printed.out) if printed.out else None, printed.err
 
