@@ -151,7 +151,7 @@ def normalise_rows(features: Floats) -> Floats:
     return normalised
 
 
-def _checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
+def checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
     """Some rows of the column feature as float32 (n, D), not yet normalised."""
     kind = column.type
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
@@ -183,7 +183,7 @@ def _matrix(columns: FeatureColumns, path: Path) -> Floats:
     matrix: Floats | None = None
     row = 0
     for batch in columns.batches or ():
-        rows = _checked_rows(batch, path, row)
+        rows = checked_rows(batch, path, row)
         if matrix is None:
             matrix = np.empty((columns.rows, rows.shape[1]), dtype=np.float32)
         if rows.shape[1] != matrix.shape[1]:

@@ -31,6 +31,7 @@ from stages.cli import (
     parse_score,
     pretrain_clip,
     report,
+    search,
     synth,
     train,
     train_parser,
@@ -78,6 +79,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     },
     "Use": {
         "embed": Command("Write the features of images that were not parsed.", embed.command),
+        "search": Command("Find the images of a gallery that are nearest to a photo.", search.command),
     },
     "Studies": {
         "ablate": Command("Run a study: methods times seeds, with a table.", ablate.command),
