@@ -47,7 +47,9 @@ def command(
     ] = None,
     roles: Annotated[
         list[str] | None,
-        typer.Option("--role", help="Only the images of this role (or split) of a table. Repeatable. Default: all."),
+        typer.Option(
+            "--role", help="Role to extract: train, val, query, gallery, or as a table says. Repeatable. Default: all."
+        ),
     ] = None,
     default_role: Annotated[
         str, typer.Option("--as", metavar="ROLE", help="Role of images that have none: query or gallery.")

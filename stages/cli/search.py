@@ -31,7 +31,7 @@ def command(
         ),
     ] = None,
     frozen: Annotated[
-        bool, typer.Option("--frozen", help="The gallery was made with the CLIP of the parameters (embed --frozen).")
+        bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
     ] = False,
     top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Images shown for each query.")] = 10,
     where: Annotated[
