@@ -152,7 +152,20 @@ def normalise_rows(features: Floats) -> Floats:
 
 
 def checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
-    """Some rows of the column feature as float32 (n, D), not yet normalised."""
+    """Some rows of the column feature as float32 (n, D), not yet normalised; ``first_row`` is named in errors.
+
+    Raises:
+        InputError: They are no numbers, of mixed dimensions, not finite, or all zeros.
+    """
+    return check_values(list_rows(column, path), path, first_row)
+
+
+def list_rows(column: pa.Array, path: Path) -> Floats:
+    """As :func:`checked_rows`, but any numbers will do.
+
+    Raises:
+        InputError: They are no numbers, or of mixed dimensions.
+    """
     kind = column.type
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise InputError(f"{path}: column feature must be a list of numbers, not {kind}")
@@ -168,6 +181,15 @@ def checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: column feature has values that are no numbers: {error}") from error
     rows: Floats = flat.reshape(len(column), lengths[0])
+    return rows
+
+
+def check_values(rows: Floats, path: Path, first_row: int) -> Floats:
+    """The same rows.
+
+    Raises:
+        InputError: One is not finite, or all zeros.
+    """
     for wrong, what in (
         (~np.isfinite(rows).all(axis=1), "have NaN or infinite values"),
         (~rows.any(axis=1), "are all zeros and have no direction"),

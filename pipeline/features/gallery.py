@@ -15,7 +15,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.features.feature_set import NO_ID, ROLE_COLUMNS, Floats, checked_rows, normalise_rows
+from pipeline.features.feature_set import (
+    NO_ID,
+    ROLE_COLUMNS,
+    Floats,
+    check_values,
+    checked_rows,
+    list_rows,
+    normalise_rows,
+)
 from pipeline.features.formats import open_columns, stored_lists
 from pipeline.overlap import prefetch
 from pipeline.progress import Progress
@@ -208,14 +216,18 @@ def _compare(
         if not part.any():
             return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
         places, lists = places[part], lists if part.all() else lists.filter(pa.array(part))
-    features = checked_rows(lists, path, first)
+    features = list_rows(lists, path)
     if features.shape[1] != queries.shape[1]:
         raise InputError(
             f"the gallery {path} has features of {features.shape[1]} numbers and the query one of {queries.shape[1]}: "
             "they are not of one encoder"
         )
-    lengths = np.sqrt(np.einsum("nd,nd->n", features, features))
-    similarity = (queries @ features.T) / lengths
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("nd,nd->n", features, features)
+    if not (np.isfinite(squares) & (squares > 0)).all():  # seldom: a second look is dearer than the product
+        features = normalise_rows(check_values(features, path, first))
+        squares = np.ones(len(features), dtype=np.float32)
+    similarity = (queries @ features.T) / np.sqrt(squares)
     found = []
     for number, values in enumerate(similarity):
         keep = slice(None) if leave_out[number] < 0 else places != leave_out[number]

@@ -83,7 +83,8 @@ def command(
     result = embed.run(context.parameters, context.console, named, source, out)
     context.console.result(result, f"{out}: {result['images']} rows, {result['quarantined']} quarantined")
     embed.check_bad(context.parameters, result)
-    context.say_next("search", "--gallery", str(out), "--query", "PHOTO")
+    encoder = ["--frozen"] if frozen else [] if checkpoint is None else ["--checkpoint", str(checkpoint)]
+    context.say_next("search", "--gallery", str(out), *encoder, "--query", "PHOTO")
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

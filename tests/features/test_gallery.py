@@ -84,6 +84,16 @@ def test_fewer_images_than_asked_for(forms, features):
     assert gallery.value("camera_id", 7) is None
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_lengths_beyond_what_can_be_squared_are_none_of_search(features, tmp_path, scale):
+    np.savez(tmp_path / "far.npz", feature=features * np.float32(scale))
+    found = search(open_gallery(tmp_path / "far.npz"), unit(features[3:4]), 5)
+    np.savez(tmp_path / "near.npz", feature=features)
+    expected = search(open_gallery(tmp_path / "near.npz"), unit(features[3:4]), 5)
+    assert found.rows.tolist() == expected.rows.tolist()
+    np.testing.assert_allclose(found.similarity, expected.similarity, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("where", "fits"),
     [
