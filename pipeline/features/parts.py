@@ -24,7 +24,8 @@ from pipeline.errors import InputError
 from pipeline.features.builder import made_by
 from pipeline.features.embedding import Encoder
 from pipeline.features.feature_set import IMAGES_KEY, NO_ID, Floats, write_feature_parts, write_features
-from pipeline.features.image_list import LABELS, ImageList, open_item
+from pipeline.features.image_list import ImageList, open_item
+from pipeline.features.image_tables import LABELS
 from pipeline.files import atomic_file, sha256_of_value
 from pipeline.images import RgbImage, resize_image
 from pipeline.locks import hold
