@@ -42,6 +42,7 @@ demo: $(VENV)/.installed-demo
 	PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@echo "done: open artifacts/walkers/report.html in a browser; whether the masks are good: artifacts/walkers/inspect.html"
 	@echo "next: change encoder.epochs in params.yaml and run make demo again; your own data: README.md"
+	@photo=$$(ls data/walkers/query | head -n 1); echo "who is this? search the gallery for a photo:"; echo "  $(BIN)/ccaf-pipeline embed data/walkers/gallery --out artifacts/walkers/gallery.parquet"; echo "  $(BIN)/ccaf-pipeline search --gallery artifacts/walkers/gallery.parquet --query data/walkers/query/$$photo --html artifacts/walkers/search.html"
 
 test: lint types docs tests
 

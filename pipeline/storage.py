@@ -183,6 +183,17 @@ def list_folders(folder: Place, pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_entries(locate(folder), folders=True), pattern))
 
 
+def list_files(folder: Place) -> list[str]:
+    """Sorted paths, relative and with ``/`` between names, of the files in a remote folder and all below it."""
+    location = locate(folder)
+    file_system, path = _remote(location)
+    with _named(location):
+        found = file_system.get_file_info(pa_fs.FileSelector(path, allow_not_found=True, recursive=True))
+    start = f"{path.rstrip('/')}/"
+    names = [info.path for info in found if info.type == pa_fs.FileType.File]
+    return sorted((name.partition(start)[2] for name in names), key=str.encode)
+
+
 def _entries(location: Location, folders: bool) -> list[str]:
     if location.local is not None:
         if not location.local.is_dir():

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,30 @@ def test_every_stage_ran_and_left_its_artifacts(project):
         page = (artifacts / name).read_text()
         assert "<html" in page
         assert "http://" not in re.sub(r"http://www\.w3\.org", "", page)  # self-contained: nothing is fetched
+
+
+def test_the_commands_that_the_demo_prints_at_its_end_search_the_gallery(project):
+    folder, _, _ = project
+    (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    quiet = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    made = subprocess.run(
+        ["make", "--dry-run", "--file", REPOSITORY / "Makefile", "demo"],
+        cwd=REPOSITORY, env=quiet, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    end = made.stdout.splitlines()[-1]
+    printed = subprocess.run(["sh", "-c", end], cwd=folder, capture_output=True, text=True, check=True).stdout
+    words = [shlex.split(line) for line in printed.splitlines() if line.startswith("  ")]
+    assert [each[:2] for each in words] == [[".venv/bin/ccaf-pipeline", name] for name in ("embed", "search")]
+    for each in words:
+        done = subprocess.run(each, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+    gallery = {path.name for path in (folder / "data/walkers/gallery").iterdir()}
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[1][0] == "rank"
+    assert {line[-1] for line in lines[2:]} <= gallery
+    assert len(lines) == 2 + min(10, len(gallery))
+    page = (folder / "artifacts/walkers/search.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == len(lines) - 1
 
 
 def test_a_second_run_does_nothing(project):

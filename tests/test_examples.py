@@ -16,6 +16,7 @@ import yaml
 from doc_pages import REPOSITORY
 from nbclient import NotebookClient
 
+import pipeline
 from pipeline.config import Parameters
 from pipeline.datasets.catalog import load_facts, read_dataset
 from stages.cli import run
@@ -100,3 +101,59 @@ def test_features_of_any_model_are_scored(tmp_path):
     assert lines[0].split() == ["protocol", "queries", "Rank-1", "mAP"]
     expected = 100 * (1 + 1 + 1 / 3) / 3
     assert ["cc", "3", "66.7", f"{expected:.1f}"] in [line.split() for line in lines[1:]]
+
+
+@pytest.fixture(scope="module")
+def embedded(trained):
+    """Features of the queries and of the gallery, by embed."""
+    folder, _, _ = trained
+    artifacts = folder / "artifacts/my_people"
+    for role in ("query", "gallery"):
+        words = ["--params", str(folder / "my.yaml"), "--checkpoint", str(artifacts / "encoder"), "--role", role]
+        words += ["--images", str(folder / "My_People"), "--quiet", "--out", str(folder / f"{role}.parquet")]
+        assert run(["embed", str(artifacts / "manifest.parquet"), *words]) == 0
+    return folder
+
+
+def nearest(folder, top, allowed=lambda row: True):
+    """Query, gallery image and cosine, by a plain sort."""
+    (query, _), (gallery, _) = (pipeline.read_features(folder / f"{role}.parquet") for role in ("query", "gallery"))
+    lines = []
+    for name, feature in zip(query.image_id, query.features, strict=True):
+        cosine = gallery.features @ feature
+        rows = [row for row in np.argsort(-cosine, kind="stable") if allowed(gallery.camera_id[row])][:top]
+        lines += [(name, gallery.image_id[row], cosine[row]) for row in rows]
+    return lines
+
+
+def check_lines(printed, expected):
+    found = [line.split("\t") for line in printed.splitlines()]
+    assert [words[0] for words in found] == [name for name, _, _ in expected]
+    np.testing.assert_allclose([float(words[2]) for words in found], [cosine for _, _, cosine in expected], atol=1e-3)
+    same = sum(words[1] == image for words, (_, image, _) in zip(found, expected, strict=True))
+    assert same > 0.9 * len(found)  # nearly equal ones may change places
+
+
+def test_faiss_finds_what_a_plain_sort_finds(embedded):
+    pytest.importorskip("faiss")
+    printed = execute(embedded, "search_with_faiss.py", "gallery.parquet", "query.parquet", "--top", "3")
+    check_lines(printed, nearest(embedded, 3))
+    assert (embedded / "gallery.faiss").stat().st_size > 0
+
+
+def test_lancedb_finds_what_a_plain_sort_finds(embedded):
+    pytest.importorskip("lancedb")
+    words = ["gallery.parquet", "query.parquet", "--top", "3"]
+    check_lines(execute(embedded, "search_with_lancedb.py", *words), nearest(embedded, 3))
+    filtered = execute(embedded, "search_with_lancedb.py", *words, "--where", "camera_id = 1")
+    check_lines(filtered, nearest(embedded, 3, lambda camera: camera == 1))
+
+
+def test_the_examples_of_search_refuse_another_encoder(embedded):
+    pytest.importorskip("faiss")
+    frozen = ["--params", "my.yaml", "--frozen", "--quiet", "--out", "frozen.parquet"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(embedded)
+        assert run(["embed", "My_People/query", *frozen]) == 0
+    with pytest.raises(SystemExit, match="different encoders"):
+        execute(embedded, "search_with_faiss.py", "gallery.parquet", "frozen.parquet")

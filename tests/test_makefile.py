@@ -88,6 +88,7 @@ def test_the_quick_tests_are_all_but_those_of_many_processes():
 
 
 def test_the_demo_ends_by_saying_what_to_open_and_what_to_run(clone):
-    *_, opened, following = commands(clone, "demo")
+    *_, opened, following, searched = commands(clone, "demo")
     assert "artifacts/walkers/report.html" in opened
     assert "params.yaml" in following
+    assert "embed data/walkers/gallery" in searched

@@ -157,22 +157,14 @@ def build_features(
     return images.with_features(features)
 
 
-def made_of(
-    chosen: ChosenEncoder, reader: ShardReader, settings: FeatureSettings, device: str = "cpu"
-) -> dict[str, str]:
-    """What decides the features of the shards' images: a feature file's metadata, by which they are known again.
+def made_by(chosen: ChosenEncoder, settings: FeatureSettings, device: str = "cpu") -> dict[str, str]:
+    """What decides the features of an image: a feature file's metadata, by which they are known again.
 
     The hash of a trained encoder's weights stands for all that its checkpoint says, but for the camera embedding's
     scale; an encoder that was not trained is whatever the parameters make of its weights. What ``auto`` makes of the
     precision depends on the device.
     """
-    known = {
-        CHECKPOINT_KEY: chosen.sha256,
-        "dataset": reader.metadata.dataset,
-        "shards_sha256": reader.record_sha256,
-        "feature": settings.feature,
-        "flip": json.dumps(settings.flip),
-    }
+    known = {CHECKPOINT_KEY: chosen.sha256, "feature": settings.feature, "flip": json.dumps(settings.flip)}
     precision = resolve_precision(settings.precision, device)
     if precision != "fp32":  # so that features of earlier versions, which were all in fp32, are known again
         known[PRECISION_KEY] = precision
@@ -182,3 +174,13 @@ def made_of(
     if cameras is not None:
         known["camera_embedding"] = json.dumps(cameras.scale)
     return known
+
+
+def made_of(
+    chosen: ChosenEncoder, reader: ShardReader, settings: FeatureSettings, device: str = "cpu"
+) -> dict[str, str]:
+    """What decides the features of the shards' images; see :func:`made_by`."""
+    of_shards = {"dataset": reader.metadata.dataset, "shards_sha256": reader.record_sha256}
+    made = made_by(chosen, settings, device)
+    first = {CHECKPOINT_KEY: made.pop(CHECKPOINT_KEY)}
+    return {**first, **of_shards, **made}

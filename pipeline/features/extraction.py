@@ -85,7 +85,8 @@ def encode_images(
         return carrier.send(arrays if cameras is None else {**arrays, "cameras": np.asarray(cameras[part], np.int64)})
 
     was_training = encoder.training
-    encoder.eval()
+    if was_training:  # an encoder that threads share is left as it is
+        encoder.eval()
     parts: list[Tensor] = []
     returning: deque[Returned] = deque()
     with (
@@ -107,5 +108,6 @@ def encode_images(
             if len(returning) > RESULTS_AHEAD:  # so many batches are asked of a GPU before a result is waited for
                 parts.append(returning.popleft().take().clone())
         parts += [returned.take() for returned in returning]
-    encoder.train(was_training)
+    if was_training:
+        encoder.train()
     return torch.cat(parts)

@@ -1,7 +1,8 @@
 """The feature file: one row an image with its ids and its feature; the project's own and other people's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,10 @@ ID_FIELDS = (
     pa.field("tracklet_id", pa.int64()),
 )
 """Columns of a feature file beside ``feature``, which is a fixed-size list of float32."""
+
+PATH_FIELD = pa.field("path", pa.string())
+"""Where an image that was in no shards lies; relative to the folder that the metadata name by :data:`IMAGES_KEY`."""
+IMAGES_KEY = "images"
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -114,20 +119,29 @@ def write_features(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> 
 
     Args:
         path: The file.
-        table: The columns of :data:`ID_FIELDS` and ``feature`` (fixed-size list of float32).
+        table: The columns of :data:`ID_FIELDS` and ``feature`` (fixed-size list of float32); perhaps ``path`` as well.
         metadata: What made the features, such as ``checkpoint_sha256``.
 
     Raises:
         ValueError: A column is missing or cannot have its type.
     """
+    write_feature_parts(path, [table], metadata)
+
+
+def write_feature_parts(path: Path, tables: Iterable[pa.Table], metadata: Mapping[str, str]) -> None:
+    """As :func:`write_features`, of tables that follow each other; there must be one."""
+    parts = iter(tables)
+    table = next(parts)
     feature = table.schema.field("feature") if "feature" in table.column_names else None
     missing = [field.name for field in ID_FIELDS if field.name not in table.column_names]
     if missing or feature is None or not pa.types.is_fixed_size_list(feature.type):
         raise ValueError(f"a feature table needs {', '.join(missing) or 'feature as a fixed-size list'}")
     kind = pa.list_(pa.float32(), feature.type.list_size)
-    schema = pa.schema([*ID_FIELDS, pa.field("feature", kind, nullable=False)], metadata=dict(metadata))
-    with atomic_file(path) as temporary:
-        pq.write_table(table.select(schema.names).cast(schema), temporary, row_group_size=ROW_GROUP_ROWS)
+    more = [PATH_FIELD] if PATH_FIELD.name in table.column_names else []
+    schema = pa.schema([*ID_FIELDS, *more, pa.field("feature", kind, nullable=False)], metadata=dict(metadata))
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for part in chain([table], parts):
+            writer.write_table(part.select(schema.names).cast(schema), row_group_size=ROW_GROUP_ROWS)
 
 
 def normalise_rows(features: Floats) -> Floats:
@@ -137,8 +151,21 @@ def normalise_rows(features: Floats) -> Floats:
     return normalised
 
 
-def _checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
-    """Some rows of the column feature as float32 (n, D), not yet normalised."""
+def checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
+    """Some rows of the column feature as float32 (n, D), not yet normalised; ``first_row`` is named in errors.
+
+    Raises:
+        InputError: They are no numbers, of mixed dimensions, not finite, or all zeros.
+    """
+    return check_values(list_rows(column, path), path, first_row)
+
+
+def list_rows(column: pa.Array, path: Path) -> Floats:
+    """As :func:`checked_rows`, but any numbers will do.
+
+    Raises:
+        InputError: They are no numbers, or of mixed dimensions.
+    """
     kind = column.type
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise InputError(f"{path}: column feature must be a list of numbers, not {kind}")
@@ -154,6 +181,15 @@ def _checked_rows(column: pa.Array, path: Path, first_row: int) -> Floats:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: column feature has values that are no numbers: {error}") from error
     rows: Floats = flat.reshape(len(column), lengths[0])
+    return rows
+
+
+def check_values(rows: Floats, path: Path, first_row: int) -> Floats:
+    """The same rows.
+
+    Raises:
+        InputError: One is not finite, or all zeros.
+    """
     for wrong, what in (
         (~np.isfinite(rows).all(axis=1), "have NaN or infinite values"),
         (~rows.any(axis=1), "are all zeros and have no direction"),
@@ -169,7 +205,7 @@ def _matrix(columns: FeatureColumns, path: Path) -> Floats:
     matrix: Floats | None = None
     row = 0
     for batch in columns.batches or ():
-        rows = _checked_rows(batch, path, row)
+        rows = checked_rows(batch, path, row)
         if matrix is None:
             matrix = np.empty((columns.rows, rows.shape[1]), dtype=np.float32)
         if rows.shape[1] != matrix.shape[1]:

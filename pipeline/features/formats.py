@@ -94,6 +94,7 @@ def _columns_of_files(path: Path, wanted: Sequence[str]) -> FeatureColumns:
     """Of one file, or of the files of a folder, one after another; files without rows do not matter."""
     tables: list[pa.Table] = []
     full: list[Path] = []
+    rows = 0
     names: list[str] = []
     metadata: dict[bytes, bytes] = {}
     for place in _files_of(path) if path.is_dir() else [path]:
@@ -102,17 +103,19 @@ def _columns_of_files(path: Path, wanted: Sequence[str]) -> FeatureColumns:
             own = file.schema_arrow.names
             if tables and not file.metadata.num_rows:
                 continue
+            count = file.metadata.num_rows  # a table of no column has no row
             table = file.read(columns=[name for name in wanted if name in own]).replace_schema_metadata(None)
             metadata = metadata or dict(file.schema_arrow.metadata or {})
         for name in (name for name in partition if name in wanted and name not in own):
-            table = table.append_column(name, pa.array([partition[name]] * table.num_rows, pa.string()))
+            table = table.append_column(name, pa.array([partition[name]] * count, pa.string()))
         if full and ("feature" in own) != ("feature" in names):
             raise InputError(f"{place} and {full[0]} differ: only one of them has the column feature")
         tables.append(table)
         names += [name for name in (*own, *partition) if name not in names]
-        full += [place] if table.num_rows else []
+        full += [place] if count else []
+        rows += count
     ids = pa.concat_tables([table for table in tables if table.num_rows] or tables, promote_options="permissive")
-    return FeatureColumns(ids.num_rows, names, ids, _batches_of(full) if "feature" in names else None, metadata)
+    return FeatureColumns(rows, names, ids, _batches_of(full) if "feature" in names else None, metadata)
 
 
 def _batches_of(files: Sequence[Path]) -> Iterator[pa.Array]:

@@ -19,6 +19,7 @@ from stages.cli import (
     ablate,
     datasets,
     dvc_paths,
+    embed,
     evaluate,
     export,
     extract,
@@ -34,6 +35,7 @@ from stages.cli import (
     push,
     redress,
     report,
+    search,
     synth,
     train,
     train_parser,
@@ -80,7 +82,9 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         "report": Command("Write one HTML page about a data set's artifacts.", report.command),
         "figures": Command("Draw the paper's figures of a checkpoint.", figures.command),
     },
-    "Sharing": {
+    "Use": {
+        "embed": Command("Write the features of images that were not parsed.", embed.command),
+        "search": Command("Find the images of a gallery that are nearest to a photo.", search.command),
         "export": Command("Write the image encoder as ONNX files, with proof.", export.command),
         "push": Command("Push an encoder with a model card to the Hugging Face Hub.", push.command),
         "pull": Command("Fetch an encoder from the Hugging Face Hub.", pull.command),

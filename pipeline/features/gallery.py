@@ -1,0 +1,269 @@
+"""Search in a feature file: exact nearest neighbours by cosine, read in pieces, so that memory stays flat."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.features.feature_set import (
+    NO_ID,
+    ROLE_COLUMNS,
+    Floats,
+    check_values,
+    checked_rows,
+    list_rows,
+    normalise_rows,
+)
+from pipeline.features.formats import open_columns, stored_lists
+from pipeline.overlap import prefetch
+from pipeline.progress import Progress
+
+_LARGEST_GROUP: Final = 16_384
+"""Rows of a row group that a thread may hold; files with larger ones are read one batch after another."""
+
+Chunk = tuple[int, pa.Array]
+"""The first row of some rows, and their features as lists."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A feature file without its features.
+
+    Attributes:
+        path: The file, or the folder of files.
+        ids: All columns that hold one value a row.
+        metadata: What the file says of itself.
+    """
+
+    path: Path
+    ids: pa.Table
+    metadata: dict[str, str]
+
+    def __len__(self) -> int:
+        return int(self.ids.num_rows)
+
+    def column(self, name: str) -> list[Any]:
+        """Values of a column; None where there is none."""
+        return self.ids[name].to_pylist() if name in self.ids.column_names else [None] * len(self)
+
+    def value(self, name: str, row: int) -> Any:
+        """A value of a column; None where there is none, and for ids that stand for none."""
+        value = self.ids[name][row].as_py() if name in self.ids.column_names else None
+        return None if value == NO_ID else value
+
+    def row_of(self, image_id: str) -> int | None:
+        """The row of an image id; None if there is no such.
+
+        Raises:
+            InputError: Several rows have it.
+        """
+        if "image_id" not in self.ids.column_names:
+            return None
+        found = np.flatnonzero(pc.equal(self.ids["image_id"].cast(pa.string()), image_id).fill_null(False))
+        if len(found) > 1:
+            raise InputError(f"{self.path} has {len(found)} rows with the image_id {image_id}")
+        return int(found[0]) if len(found) else None
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest rows of a gallery for some queries, the nearest first; equal ones in the order of the gallery.
+
+    Attributes:
+        rows: Rows of the gallery, (Q, k); -1 where there are fewer.
+        similarity: Their cosines, float32 (Q, k).
+        searched: Rows that were compared.
+    """
+
+    rows: NDArray[np.int64]
+    similarity: Floats
+    searched: int
+
+
+def open_gallery(path: Path) -> Gallery:
+    """Read all of a feature file but the features, in any form that evaluate reads.
+
+    Raises:
+        InputError: It is missing or damaged, has no features, or no row.
+    """
+    with open_columns(path, []) as columns:
+        names = [name for name in dict.fromkeys(columns.names) if name != "feature"]
+        if columns.batches is None:
+            raise InputError(f"{path} lacks the column feature; it has: {', '.join(columns.names)}")
+    with open_columns(path, names) as columns:
+        if not columns.rows:
+            raise InputError(f"the gallery {path} has no image")
+        flat = [name for name in columns.ids.column_names if not pa.types.is_nested(columns.ids[name].type)]
+        metadata = {
+            key.decode(errors="replace"): value.decode(errors="replace") for key, value in columns.metadata.items()
+        }
+        ids = columns.ids.select(flat) if flat else pa.table({"row": pa.array(range(columns.rows), pa.int64())})
+        return Gallery(path, ids, metadata)
+
+
+def choose_rows(gallery: Gallery, where: str) -> NDArray[np.bool_]:
+    """The rows for which an expression of SQL (DuckDB's) is true, such as ``camera_id != 3 and role = 'gallery'``.
+
+    It sees the columns of the gallery, ``role`` and ``split`` by either name, and nothing else: no file, no network.
+
+    Raises:
+        InputError: The expression is wrong, or no row fits.
+    """
+    ids = gallery.ids
+    for one, other in (ROLE_COLUMNS, ROLE_COLUMNS[::-1]):
+        if one in ids.column_names and other not in ids.column_names:
+            ids = ids.append_column(other, ids[one])
+    number = "row" if "row" not in ids.column_names else "row_of_the_gallery"
+    ids = ids.append_column(number, pa.array(np.arange(len(gallery))))
+    try:
+        with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
+            connection.execute("SET python_enable_replacements = false; SET lock_configuration = true")
+            fitting = connection.from_arrow(ids).filter(where).project(f'"{number}"').fetchnumpy()[number]
+    except (duckdb.Error, RuntimeError) as error:
+        reason = " ".join(str(error).partition("\n")[0].split())
+        known = ", ".join(name for name in ids.column_names if name != number)
+        raise InputError(f"--where {where!r}: {reason} (columns: {known})") from error
+    if not len(fitting):
+        raise InputError(f"no image of the gallery fits --where {where!r}")
+    chosen = np.zeros(len(gallery), dtype=np.bool_)
+    chosen[np.asarray(fitting)] = True
+    return chosen
+
+
+def read_row(gallery: Gallery, row: int) -> Floats:
+    """The feature of a row, L2-normalised, (D,).
+
+    Raises:
+        InputError: The features are damaged.
+    """
+    with ExitStack() as stack:
+        for first, lists in _chunks_in_order(gallery.path, stack):
+            if row < first + len(lists):
+                found: Floats = normalise_rows(checked_rows(lists.slice(row - first, 1), gallery.path, row))[0]
+                return found
+    raise InputError(f"{gallery.path} has no row {row}")
+
+
+def search(
+    gallery: Gallery,
+    queries: Floats,
+    top: int,
+    *,
+    chosen: NDArray[np.bool_] | None = None,
+    leave_out: Sequence[int] = (),
+    threads: int = 0,
+    quiet: bool = True,
+) -> Neighbours:
+    """Compare queries with every row of a gallery.
+
+    Args:
+        gallery: The gallery.
+        queries: L2-normalised features, float32 (Q, D).
+        top: Neighbours of each query.
+        chosen: Rows that are compared, (G,); None: all.
+        leave_out: For each query a row that is no neighbour of it, such as its own; -1: none. Empty: none at all.
+        threads: Pieces compared at the same time; 0: as many as there are CPUs for this process.
+        quiet: No progress line.
+
+    Raises:
+        InputError: The features have another dimension, or are damaged.
+    """
+    out = np.asarray(leave_out if len(leave_out) else [-1] * len(queries), dtype=np.int64)
+    best = [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+
+    def compare(piece: Chunk) -> tuple[int, list[tuple[NDArray[np.int64], Floats]]]:
+        return len(piece[1]), _compare(piece, gallery.path, queries, top, chosen, out)
+
+    with ExitStack() as stack, Progress(len(gallery), "search", "image", quiet) as progress:
+        for count, found in _compared(gallery.path, compare, threads or len(os.sched_getaffinity(0)), stack):
+            best = [_nearest(np.append(a, c), np.append(b, d), top) for (a, b), (c, d) in zip(best, found, strict=True)]
+            progress.advance(count)
+    rows = np.full((len(queries), top), -1, dtype=np.int64)
+    similarity = np.full((len(queries), top), np.nan, dtype=np.float32)
+    for number, (places, values) in enumerate(best):
+        rows[number, : len(places)], similarity[number, : len(places)] = places, values
+    return Neighbours(rows, similarity, len(gallery) if chosen is None else int(chosen.sum()))
+
+
+def _nearest(rows: NDArray[np.int64], values: Floats, top: int) -> tuple[NDArray[np.int64], Floats]:
+    """The ``top`` largest values, the largest first, equal ones by their row."""
+    if len(values) > top:
+        least = np.partition(values, -top)[-top]
+        near = values >= least
+        rows, values = rows[near], values[near]
+    order = np.lexsort((rows, -values))[:top]
+    return rows[order], values[order]
+
+
+def _compare(
+    piece: Chunk, path: Path, queries: Floats, top: int, chosen: NDArray[np.bool_] | None, leave_out: NDArray[np.int64]
+) -> list[tuple[NDArray[np.int64], Floats]]:
+    """The nearest rows of one piece for each query."""
+    first, lists = piece
+    places = np.arange(first, first + len(lists))
+    if chosen is not None:
+        part = chosen[first : first + len(lists)]
+        if not part.any():
+            return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        places, lists = places[part], lists if part.all() else lists.filter(pa.array(part))
+    features = list_rows(lists, path)
+    if features.shape[1] != queries.shape[1]:
+        raise InputError(
+            f"the gallery {path} has features of {features.shape[1]} numbers and the query one of {queries.shape[1]}: "
+            "they are not of one encoder"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("nd,nd->n", features, features)
+    if not (np.isfinite(squares) & (squares > 0)).all():  # seldom: a second look is dearer than the product
+        features = normalise_rows(check_values(features, path, first))
+        squares = np.ones(len(features), dtype=np.float32)
+    similarity = (queries @ features.T) / np.sqrt(squares)
+    found = []
+    for number, values in enumerate(similarity):
+        keep = slice(None) if leave_out[number] < 0 else places != leave_out[number]
+        found.append(_nearest(places[keep], values[keep], top))
+    return found
+
+
+def _compared(
+    path: Path, compare: Callable[[Chunk], tuple[int, Any]], threads: int, stack: ExitStack
+) -> Iterator[tuple[int, Any]]:
+    """What ``compare`` makes of every piece of a file, in its order."""
+    if path.is_file() and path.suffix.lower() == ".parquet":
+        metadata = pq.read_metadata(path, memory_map=True)
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        if max(sizes, default=0) <= _LARGEST_GROUP:
+            starts = np.concatenate([[0], np.cumsum(sizes)])
+            index = metadata.schema.to_arrow_schema().get_field_index("feature")
+            assert index >= 0, "the gallery was opened"
+
+            def group(number: int) -> tuple[int, Any]:
+                try:
+                    with pq.ParquetFile(path, metadata=metadata, memory_map=True, pre_buffer=False) as file:
+                        column = file.read_row_group(number, columns=["feature"], use_threads=False)["feature"]
+                except (OSError, pa.ArrowException) as error:
+                    raise InputError(f"feature file {path} cannot be read as Parquet: {error}") from error
+                return compare((int(starts[number]), stored_lists(column.combine_chunks())))
+
+            full = (number for number, size in enumerate(sizes) if size)
+            yield from prefetch(group, full, threads, threads)
+            return
+    yield from prefetch(compare, _chunks_in_order(path, stack), threads, threads)
+
+
+def _chunks_in_order(path: Path, stack: ExitStack) -> Iterator[Chunk]:
+    columns = stack.enter_context(open_columns(path, []))
+    first = 0
+    for lists in columns.batches or ():
+        yield first, lists
+        first += len(lists)

@@ -1,0 +1,245 @@
+"""Which images get a feature without shards: folders, files, patterns, lists, and tables with paths or image bytes."""
+
+import fnmatch
+import glob
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.datasets.listing import ListingNotes, is_image_name, list_images
+from pipeline.datasets.manifest import ManifestRow
+from pipeline.errors import BadImageError, InputError
+from pipeline.features.feature_set import NO_ID
+from pipeline.features.image_tables import COLUMNS, LABELS, TYPES, read_held, read_table
+from pipeline.images import check_size
+from pipeline.location import Location, locate
+from pipeline.shards.making.sources import Source, open_source
+from pipeline.storage import is_file, is_folder, list_files, read_bytes
+
+TABLES: Final = (".csv", ".parquet")
+LISTS: Final = (".txt",)
+_PATTERN: Final = frozenset("*?[")
+_MOST_LIST_BYTES: Final = 1 << 30
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Images in their order, and what is known of each.
+
+    Attributes:
+        rows: Columns image_id, path, role (texts) and the :data:`LABELS` (null where not known), one row an image.
+        folder: That paths are relative to.
+        held: Parquet files whose column :attr:`column` holds the images themselves, with the rows of each; they make
+            up the list in this order. None: the images are files.
+        column: See ``held``.
+        notes: Sentences about what could not be listed.
+    """
+
+    rows: pa.Table
+    folder: Location
+    held: tuple[tuple[Location, int], ...] = ()
+    column: str = "image"
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    def sha256(self) -> str:
+        """Hash of the rows; where the images are, and what is in them, does not count."""
+        digest = hashlib.sha256()
+        for batch in self.rows.combine_chunks().to_batches():
+            for column in batch.columns:
+                digest.update(repr(column.to_pylist()).encode())
+        return digest.hexdigest()
+
+    def with_roles(self, roles: Sequence[str]) -> "ImageList":
+        """The images of some roles.
+
+        Raises:
+            InputError: There is none; or the images are held by files, of which all rows are read.
+        """
+        if self.held:
+            raise InputError("--role chooses among images that are files, and here the table holds the images")
+        chosen = self.rows.filter(pc.is_in(self.rows["role"], pa.array(list(roles), pa.string())))
+        if not chosen.num_rows:
+            known = ", ".join(sorted(set(self.rows["role"].to_pylist())))
+            raise InputError(f"no image has the role {' or '.join(roles)}; there are: {known}")
+        return replace(self, rows=chosen)
+
+    def items(self, start: int, stop: int) -> Iterator[tuple[ManifestRow, bytes | None]]:
+        """Rows ``start`` to ``stop`` (not included), each with its bytes where a table holds them."""
+        part = self.rows.slice(start, stop - start)
+        rows = (
+            ManifestRow(path=path, split=role, person_id=NO_ID)
+            for path, role in zip(part["path"].to_pylist(), part["role"].to_pylist(), strict=True)
+        )
+        if not self.held:
+            yield from ((row, None) for row in rows)
+            return
+        yield from zip(rows, self._held_bytes(start, stop), strict=True)
+
+    def _held_bytes(self, start: int, stop: int) -> Iterator[bytes]:
+        before = 0
+        for place, count in self.held:
+            first, last = max(start - before, 0), min(stop - before, count)
+            if first < last:
+                yield from read_held(place, self.column, first, last)
+            before += count
+
+
+def open_item(images: Location, row: ManifestRow, data: bytes | None, max_pixels: int) -> Source:
+    """An image of the list, read, hashed and looked at as parse does; no pixel is decoded.
+
+    Raises:
+        OSError, StorageError: Nothing can be read just now; it says nothing of the image.
+    """
+    if data is None:
+        place = locate(row.path)
+        if place.local is None:  # a URI of its own
+            images, row = place.parent, replace(row, path=place.name)
+        return open_source(images, row, max_pixels)
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return Source(row, data, digest, pixels=check_size(data, max_pixels))
+    except BadImageError as error:
+        return Source(row, data, digest, bad=error)
+
+
+def list_inputs(
+    inputs: Sequence[str], images: str | None = None, columns: Mapping[str, str] | None = None, role: str = "gallery"
+) -> ImageList:
+    """List what was named.
+
+    Args:
+        inputs: Folders (with all below them), image files, patterns such as ``crops/**/*.jpg``, ``.txt`` files with a
+            path a line; or tables, ``.csv`` or ``.parquet``, all with paths or all Parquet with image bytes. Local, or
+            URIs.
+        images: Folder that the paths of tables and lists are relative to; None: the table's own.
+        columns: Our name of a table's column (:data:`COLUMNS`): the table's name.
+        role: Of images that have none.
+
+    Raises:
+        InputError: Something is not there, is none of these, or holds no image; or a table lacks a column.
+        StorageError: A remote file system does not answer.
+    """
+    unknown = sorted(set(columns or ()) - set(COLUMNS))
+    if unknown:
+        raise InputError(f"there is no column {unknown[0]} to be named; there are: {', '.join(COLUMNS)}")
+    places = [place for text in inputs for place in _expand(text)]
+    tables = [place for place in places if _ending(place) in TABLES]
+    if not tables:
+        if columns:
+            raise InputError("columns are named, but no table is given")
+        return _of_files(places, images, role)
+    if len(tables) < len(places):
+        raise InputError("tables and images were named together: give either tables or images")
+    return _of_tables(tables, images, columns or {}, role)
+
+
+def _ending(place: Location) -> str:
+    return Path(place.name).suffix.lower()
+
+
+def _expand(text: str) -> list[Location]:
+    """The places that an input names: itself, or what fits a pattern."""
+    place = locate(text)
+    if not _PATTERN & set(place.uri) or is_file(place) or is_folder(place):
+        return [place]
+    if place.local is not None:
+        found = [Location(name) for name in sorted(glob.glob(place.uri, recursive=True)) if Path(name).is_file()]  # noqa: PTH207
+    else:
+        base = place
+        while _PATTERN & set(base.uri):
+            base = base.parent
+        pattern = str(place)[len(str(base)) :].lstrip("/").replace("**/", "*")
+        found = [base / name for name in list_files(base) if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        raise InputError(f"nothing fits the pattern {place}")
+    return found
+
+
+def _of_files(places: Sequence[Location], images: str | None, role: str) -> ImageList:
+    """Folders and files, one after another; of a single folder or list, paths are relative to it."""
+    notes: list[str] = []
+    if len(places) == 1 and is_folder(places[0]):
+        _refuse_images(images, "a folder")
+        paths = _list_folder(places[0], notes)
+        return _untabled(paths, places[0], role, notes, f"the folder {places[0]} holds no image")
+    if len(places) == 1 and _ending(places[0]) in LISTS:
+        folder = places[0].parent if images is None else locate(images)
+        return _untabled(_read_list(places[0]), folder, role, notes, f"the list {places[0]} names no image")
+    _refuse_images(images, "files")
+    paths = []
+    for place in places:
+        if is_folder(place):
+            paths += [(place / name).uri for name in _list_folder(place, notes)]
+        elif is_file(place):
+            if _ending(place) in LISTS:
+                raise InputError(f"{place} is a list of images: give it alone")
+            paths.append(place.uri)
+        else:
+            raise InputError(f"{place}: there is no such file or folder")
+    return _untabled(paths, locate("."), role, notes, f"there is no image in {', '.join(map(str, places))}")
+
+
+def _refuse_images(images: str | None, what: str) -> None:
+    if images is not None:
+        raise InputError(f"--images {images} goes with a table or a list, which has paths, not with {what}")
+
+
+def _list_folder(place: Location, notes: list[str]) -> list[str]:
+    if place.local is None:
+        return [name for name in list_files(place) if is_image_name(name.rpartition("/")[2])]
+    listing = ListingNotes()
+    found = [path.removeprefix("./") for path in list_images(place.local, ".", listing)]
+    notes += listing.problems
+    return found
+
+
+def _read_list(place: Location) -> list[str]:
+    try:
+        text = read_bytes(place, _MOST_LIST_BYTES).decode()
+    except FileNotFoundError:
+        raise InputError(f"{place}: there is no such file or folder") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"the list {place} is no text in UTF-8: {error}") from None
+    except OSError as error:
+        raise InputError(f"the list {place} cannot be read: {error.strerror or error}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _untabled(paths: Sequence[str], folder: Location, role: str, notes: Sequence[str], none: str) -> ImageList:
+    if not paths:
+        raise InputError(f"{none}; {notes[0]}" if notes else none)
+    try:
+        names = pa.array(paths, pa.string())
+    except UnicodeEncodeError as error:
+        raise InputError(f"a file below {folder} has a name that is no UTF-8 ({error}): rename it") from None
+    roles = pa.array([role] * len(paths), pa.string())
+    unknown = {name: pa.nulls(len(paths), TYPES.get(name, pa.int64())) for name in LABELS}
+    return ImageList(pa.table({"image_id": names, "path": names, "role": roles, **unknown}), folder, notes=tuple(notes))
+
+
+def _of_tables(tables: Sequence[Location], images: str | None, columns: Mapping[str, str], role: str) -> ImageList:
+    read = [read_table(place, columns, role) for place in tables]
+    rows = pa.concat_tables([table for table, _ in read])
+    if not rows.num_rows:
+        raise InputError(f"the table {tables[0]} names no image")
+    holding = [held for _, held in read]
+    if any(holding) != all(holding):
+        raise InputError("some of the tables hold images and others only their paths: give them one kind at a time")
+    if not holding[0]:
+        if len({str(place.parent) for place in tables}) > 1 and images is None:
+            raise InputError("the tables lie in several folders: say by --images what their paths are relative to")
+        return ImageList(rows, tables[0].parent if images is None else locate(images))
+    if images is not None:
+        raise InputError(f"--images {images}: the table holds the images themselves, nothing is read there")
+    if not set(rows["image_id"].to_pylist()) - {""}:
+        rows = rows.set_column(0, "image_id", pa.array([str(row) for row in range(rows.num_rows)], pa.string()))
+    held = tuple((place, table.num_rows) for place, (table, _) in zip(tables, read, strict=True))
+    return ImageList(rows, tables[0].parent, held, columns.get("image", "image"))

@@ -1,0 +1,243 @@
+"""embed: features of images that are in no shards, by the real command, against extract and a plain loop."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import pipeline
+from pipeline.features.feature_set import read_features
+from pipeline.features.image_list import list_inputs
+from pipeline.features.parts import embed_list
+from stages.cli import run
+
+LABELS = ["person_id", "camera_id", "clothes_id", "tracklet_id"]
+
+
+@pytest.fixture(scope="module")
+def trained(figures, tmp_path_factory):
+    """A checkpoint, features and scores of extract, and the images of query and gallery as files with a manifest."""
+    folder = tmp_path_factory.mktemp("embed")
+    words = ["--params", str(figures.params), "--shards", str(figures.shards), "--quiet"]
+    sets = ["--set", "evaluate.batch_size=5", "--set", "model.camera_embedding=1.0"]
+    encoder = ["--prompts", str(folder / "prompts"), "--out", str(folder / "encoder")]
+    assert run(["train", *words, *sets, *encoder]) == 0
+    features = ["--checkpoint", str(folder / "encoder"), "--out", str(folder / "features.parquet")]
+    assert run(["extract", *words, *sets, "--score", *features]) == 0
+    reader = pipeline.open_shards(figures.shards)
+    rows = []
+    for row, (name, path, split) in enumerate(zip(reader.ids.image_id, reader.ids.path, reader.ids.split, strict=True)):
+        place = folder / "images" / path
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(reader.encoded(row))
+        ids = {label: int(getattr(reader.ids, label)[row]) for label in LABELS}
+        rows.append(
+            {"image_id": name, "path": path, "split": split, **{k: None if v < 0 else v for k, v in ids.items()}}
+        )
+    types = {"camera_id": pa.int32(), **{label: pa.int64() for label in LABELS if label != "camera_id"}}
+    table = pa.Table.from_pylist(rows)
+    for label, kind in types.items():
+        table = table.set_column(table.column_names.index(label), label, table[label].cast(kind))
+    pq.write_table(table, folder / "manifest.parquet")
+    return folder
+
+
+@pytest.fixture
+def embed(figures, trained, tmp_path, capsys):
+    """Run the command; its exit code, what it printed and said, and its file."""
+
+    def command(*words, code=0, out=tmp_path / "features.parquet"):
+        options = ["--params", str(figures.params), "--checkpoint", str(trained / "encoder"), "--out", str(out)]
+        capsys.readouterr()
+        assert run(["embed", *options, *map(str, words), "--set", "evaluate.batch_size=5", "--json"]) == code
+        printed = capsys.readouterr()
+        return json.loads(printed.out) if printed.out else None, printed.err
+
+    return command
+
+
+def quarantine(path):
+    return {row["image_id"]: row["reason"] for row in pq.read_table(path).to_pylist()}
+
+
+def test_embed_and_evaluate_give_the_bits_of_extract_and_evaluate(embed, trained, figures, tmp_path):
+    words = ["--images", trained / "images", "--role", "query", "--role", "gallery"]
+    result, _ = embed(trained / "manifest.parquet", *words)
+    mine, theirs = (pq.read_table(folder / "features.parquet") for folder in (tmp_path, trained))
+    assert result["images"] == mine.num_rows == theirs.num_rows > 10
+    assert mine["path"].to_pylist() == [name.partition("/")[2] for name in theirs["image_id"].to_pylist()]
+    assert mine.drop_columns("path").equals(theirs)
+    known = mine.schema.metadata
+    assert known[b"images"] == str(trained / "images").encode()
+    assert {key: known[key] for key in (b"checkpoint_sha256", b"feature", b"flip", b"camera_embedding")}.items() <= (
+        theirs.schema.metadata.items()
+    )
+    scores = ["--params", str(figures.params), "--quiet", "--features", str(tmp_path / "features.parquet")]
+    assert run(["evaluate", *scores]) == 0
+    metrics = [json.loads((folder / "metrics.json").read_text())["protocols"] for folder in (tmp_path, trained)]
+    assert metrics[0] == metrics[1]
+    assert metrics[0]
+
+
+def test_forms_of_one_list_give_one_table(embed, trained, tmp_path):
+    """A CSV file with other names, Parquet with bytes (plain and as Hugging Face's), a list, a folder, a pattern."""
+    manifest = pq.read_table(trained / "manifest.parquet")
+    renamed = manifest.drop_columns(["image_id", "tracklet_id"]).rename_columns({"path": "file", "person_id": "who"})
+    pacsv.write_csv(renamed, trained / "images" / "table.csv")
+    embed(trained / "images" / "table.csv", "--column", "path=file", "--column", "person_id=who")
+    expected, _ = read_features(tmp_path / "features.parquet")
+    assert expected.person_id.tolist() == manifest["person_id"].to_pylist()
+    assert expected.image_id.tolist() == manifest["image_id"].to_pylist()
+    data = [(trained / "images" / path).read_bytes() for path in manifest["path"].to_pylist()]
+    pairs = [{"bytes": one, "path": None} for one in data]
+    for number, values in enumerate((pa.array(data, pa.binary()), pa.array(pairs))):
+        place = tmp_path / f"bytes-{number}.parquet"
+        pq.write_table(manifest.append_column("image", values), place, row_group_size=7)
+        embed(place)
+        found, _ = read_features(tmp_path / "features.parquet")
+        for name in ("features", "image_id", "role", "person_id", "camera_id", "clothes_id"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    paths = sorted(set(manifest["path"].to_pylist()))
+    (tmp_path / "list.txt").write_text("\n".join(paths))
+    found = []
+    for words in (
+        [tmp_path / "list.txt", "--images", trained / "images"],
+        [trained / "images"],
+        [trained / "images" / "*.png"],
+        [trained / "images" / path for path in paths],
+    ):
+        result, _ = embed(*words, "--as", "query")
+        assert result["images"] == len(paths)
+        found.append(read_features(tmp_path / "features.parquet")[0])
+        np.testing.assert_array_equal(found[-1].features, found[0].features)
+        assert set(found[-1].role) == {"query"}
+        assert (found[-1].person_id == -1).all()
+    assert found[0].image_id.tolist() == found[1].image_id.tolist() == paths
+
+
+def test_any_image_has_a_feature_or_a_reason_in_the_order_given(embed, trained, tmp_path):
+    folder = tmp_path / "mixed"
+    (folder / "deep").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 40, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(pixels)))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned clockwise
+    turned.save(folder / "b.png", exif=exif)
+    picture.save(folder / "a.png")
+    picture.convert("L").save(folder / "deep" / "c.png")
+    picture.convert("RGBA").save(folder / "deep" / "d.png")
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG")
+    (folder / "e.jpg").write_bytes(stream.getvalue()[: -len(stream.getvalue()) // 2])
+    (folder / "f.jpg").write_text("text")
+    (folder / "notes.md").write_text("no image by its name")
+    result, said = embed(folder, code=1)
+    assert result["reasons"] == {"not_an_image": 1, "truncated": 1}
+    assert "2 of 6 images cannot be used" in said
+    found, _ = read_features(tmp_path / "features.parquet")
+    assert found.image_id.tolist() == ["a.png", "b.png", "deep/c.png", "deep/d.png"]
+    np.testing.assert_array_equal(found.features[0], found.features[1])
+    np.testing.assert_allclose(found.features[0], found.features[3], atol=1e-6)
+    assert quarantine(tmp_path / "features.quarantine.parquet") == {"e.jpg": "truncated", "f.jpg": "not_an_image"}
+    embed(folder, "--max-bad", "0.5")
+    embed(folder / "a.png")
+    assert quarantine(tmp_path / "features.quarantine.parquet") == {}
+    assert {path.name for path in tmp_path.iterdir()} == {"mixed", "features.parquet", "features.quarantine.parquet"}
+
+
+def test_a_killed_run_goes_on_and_sees_what_changed(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "images", tmp_path / "images")
+    encoder = pipeline.load_encoder(trained / "encoder", "cpu")
+    encoder = type(encoder)(encoder.chosen, "cpu", encoder.settings.model_copy(update={"batch_size": 4}))
+    images = list_inputs([str(tmp_path / "images")])
+    how = {"max_pixels": 10**6, "part_batches": 2, "quiet": True}
+    whole = embed_list(encoder, images, tmp_path / "whole.parquet", **how)
+    assert whole.parts == -(-len(images) // 8) > 3
+    calls = []
+    encode = type(encoder).encode
+
+    def counting(self, pixels, cameras, stop_at=None):
+        calls.append(len(pixels))
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return encode(self, pixels, cameras)
+
+    monkeypatch.setattr(type(encoder), "encode", counting)
+    stop = 6
+    with pytest.raises(KeyboardInterrupt):
+        embed_list(encoder, images, tmp_path / "f.parquet", **how)
+    assert not (tmp_path / "f.parquet").exists()
+    calls, stop = [], None
+    changed = sorted((tmp_path / "images").iterdir())[9]  # of the second part
+    changed.write_bytes(sorted((tmp_path / "images").iterdir())[0].read_bytes())
+    done = embed_list(encoder, images, tmp_path / "f.parquet", **how)
+    assert done.reused == 1
+    assert sum(calls) == len(images) - 8
+    again = embed_list(encoder, images, tmp_path / "again.parquet", **how)
+    assert again.reused == 0
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "f.parquet").read_bytes()
+    assert (tmp_path / "again.parquet").read_bytes() != (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_a_bucket_is_read_as_a_folder_is(embed, trained, s3_bucket, tmp_path):
+    from pyarrow.fs import FileSystem
+
+    system, bucket = FileSystem.from_uri(s3_bucket)
+    paths = sorted((trained / "images").glob("*.png"))[:6]
+    for number, path in enumerate(paths):
+        with system.open_output_stream(f"{bucket}/crops/{number % 2}/{path.name}") as stream:
+            stream.write(path.read_bytes())
+    order = [path for half in (0, 1) for path in paths[half::2]]
+    embed(*order)
+    expected, _ = read_features(tmp_path / "features.parquet")
+    for words in ([f"{s3_bucket}/crops"], [f"{s3_bucket}/crops/*/*.png"]):
+        result, _ = embed(*words)
+        assert result["images"] == 6
+        np.testing.assert_array_equal(read_features(tmp_path / "features.parquet")[0].features, expected.features)
+    table = pa.table({"path": [f"{s3_bucket}/crops/{row % 2}/{path.name}" for row, path in enumerate(paths)]})
+    pq.write_table(table, tmp_path / "table.parquet")
+    assert embed(tmp_path / "table.parquet")[0]["images"] == 6
+
+
+def test_what_is_wrong_is_said_in_one_line(embed, trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.jpg").write_text("no image")
+    (tmp_path / "bare").mkdir()
+    shutil.copy(trained / "encoder" / "weights.safetensors", tmp_path / "bare")
+    (tmp_path / "empty.txt").write_text("\n")
+    pq.write_table(pa.table({"file": ["a.jpg"]}), tmp_path / "other.parquet")
+    pq.write_table(pa.table({"path": ["a.jpg"], "person_id": ["Ann"]}), tmp_path / "names.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")
+    manifest, images = trained / "manifest.parquet", trained / "images"
+    for words, reason in (
+        ([tmp_path / "empty"], "holds no image"),
+        ([tmp_path / "absent"], "no such file or folder"),
+        ([tmp_path / "*.jpg"], "nothing fits the pattern"),
+        ([tmp_path / "empty.txt"], "names no image"),
+        ([tmp_path / "other.parquet"], "has no column path; it has: file"),
+        ([tmp_path / "names.parquet"], "person_id must hold whole numbers"),
+        ([tmp_path / "broken.parquet"], "cannot be read"),
+        ([manifest, images], "either tables or images"),
+        ([images, "--images", images], "goes with a table or a list"),
+        ([images, "--column", "path=x"], "no table is given"),
+        ([manifest, "--column", "shoe=x"], "no column shoe"),
+        ([manifest, "--column", "path"], "as OURS=NAME"),
+        ([manifest, "--role", "probe"], "there are: gallery, query, train"),
+        ([tmp_path / "text"], "none of the 1 images can be used"),
+        ([images, "--frozen"], "give one of the two"),
+        ([images, "--checkpoint", tmp_path / "bare"], "no encoder checkpoint"),
+        ([images, "--checkpoint", trained / "prompts"], "is no encoder checkpoint"),
+    ):
+        _, said = embed(*words, "--quiet", code=2)
+        assert said.startswith("error: "), said
+        assert reason in said
+        assert said.count("\n") == 1
+        assert not list(tmp_path.glob("*features.parquet*"))
