@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.device import choose_device
+from pipeline.errors import InputError, WorkError
 from pipeline.evaluation.scoring import named_protocols, possible_protocols, score_protocol
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.embedding import Encoder
@@ -15,6 +16,7 @@ from pipeline.features.settings import FeatureSettings
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.record import Record
 from pipeline.shards.record import read_record as _read_record
+from pipeline.sharing.hub import fetch_checkpoint
 
 
 def open_shards(folder: Path | str) -> ShardReader:
@@ -39,21 +41,38 @@ def read_record(folder: Path | str) -> Record:
 
 
 def load_encoder(
-    checkpoint: Path | str, device: str = "auto", feature: FeatureKind = "concat", flip: bool = False
+    checkpoint: Path | str,
+    device: str = "auto",
+    feature: FeatureKind = "concat",
+    flip: bool = False,
+    revision: str | None = None,
 ) -> Encoder:
     """Load the image encoder of a checkpoint that ``ccaf-pipeline train`` wrote.
 
     Args:
-        checkpoint: Its folder.
+        checkpoint: Its folder. A text ``owner/name`` that is no folder here is a repository of the Hugging Face Hub.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...; chosen once.
         feature: ``concat``: hidden and projected side by side; ``projected``: the projected one.
         flip: Average the feature with that of the mirrored image.
+        revision: Branch, tag or commit of a repository; None: its main branch.
 
     Raises:
         InputError: The checkpoint is missing, damaged, or no encoder; or there is no such device.
+        WorkError: The hub does not answer.
     """
     settings = FeatureSettings(feature=feature, flip=flip)
-    return Encoder(trained_encoder(Path(checkpoint)), choose_device(device), settings)
+    return Encoder(trained_encoder(_find_checkpoint(checkpoint, revision)), choose_device(device), settings)
+
+
+def _find_checkpoint(checkpoint: Path | str, revision: str | None) -> Path:
+    if Path(checkpoint).exists() or isinstance(checkpoint, Path) or checkpoint.count("/") != 1:
+        if revision is not None:
+            raise InputError(f"revision {revision} is of a repository of the hub, but {checkpoint} is a path")
+        return Path(checkpoint)
+    try:
+        return fetch_checkpoint(checkpoint, revision)
+    except (InputError, WorkError) as error:
+        raise type(error)(f"{checkpoint} is no folder here; as a repository of the hub: {error}") from error
 
 
 def score_features(

@@ -11,6 +11,7 @@ from clips import make_clip
 from hub_server import serving
 from safetensors.torch import save
 
+import pipeline
 from pipeline.errors import InputError
 from pipeline.features.encoders import trained_encoder
 from pipeline.files import sha256_of_file, write_json
@@ -116,6 +117,23 @@ def test_a_fetched_checkpoint_is_used_again_where_the_hub_is_gone(checkpoint, hu
     monkeypatch.setenv("HF_ENDPOINT", unused_endpoint)
     assert fetch_checkpoint("some/stranger") == folder
     assert fetch_checkpoint("some/stranger", commit) == folder
+
+
+def test_load_encoder_takes_a_repository(checkpoint, hub, tmp_path, monkeypatch):
+    """A folder of that name goes before it, and a wrong path is called one."""
+    commit = stranger(hub, checkpoint)
+    own = trained_encoder(checkpoint / "encoder")
+    for revision in (None, commit):
+        found = pipeline.load_encoder("some/stranger", "cpu", revision=revision)
+        assert found.chosen.sha256 == own.sha256
+    with pytest.raises(InputError, match="some/nobody is no folder here; as a repository of the hub: "):
+        pipeline.load_encoder("some/nobody", "cpu")
+    with pytest.raises(InputError, match=r"revision v1 is of a repository of the hub, but .*encoder is a path"):
+        pipeline.load_encoder(checkpoint / "encoder", "cpu", revision="v1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some/stranger").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"some/stranger"):
+        pipeline.load_encoder("some/stranger", "cpu")
 
 
 def damage(key, value):

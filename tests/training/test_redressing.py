@@ -66,7 +66,7 @@ def _data(**settings: object) -> EncoderData:
 
 
 def _same(ours: Sequence[EncoderBatch], theirs: Sequence[EncoderBatch]) -> bool:
-    names = [name for name in EncoderBatch.__dataclass_fields__ if getattr(ours[0], name) is not None]
+    names = [name for name in EncoderBatch.__dataclass_fields__ if isinstance(getattr(ours[0], name), torch.Tensor)]
     return len(ours) == len(theirs) > 0 and all(
         torch.equal(getattr(one, name), getattr(other, name))
         for one, other in zip(ours, theirs, strict=True)
@@ -97,7 +97,11 @@ def test_threads_resumes_and_ranks_change_nothing() -> None:
     alone = list(replace(data, loading=LoadingSettings(ahead=0)).epoch(2).batches)
     assert _same(list(replace(data, loading=LoadingSettings(threads=3, ahead=4)).epoch(2).batches), alone)
     assert _same(list(data.epoch(2, start_step=1).batches), alone[1:])
+    for batch in alone:
+        assert batch.known is not None
+        assert batch.known.dressed.tolist() == np.flatnonzero(batch.clothes_classes.numpy() != NO_CLASS).tolist()
     halves = [list(data.epoch(2, rank=rank, world=2).batches) for rank in range(2)]
+    assert all(batch.known is None for half in halves for batch in half), "what other ranks wear is not known to one"
     for whole, first, second in zip(alone, *halves, strict=True):
         by_row = {int(row): place for place, row in enumerate(whole.rows)}
         places = [by_row[int(row)] for row in torch.cat([first.rows, second.rows])]
