@@ -73,7 +73,7 @@ def test_what_decides_nothing_runs_nothing_again(dvc):
         "pipeline/parsing/lite/weights/MODEL_CARD.md",
         "pipeline/parsing/lite/training/train.py",
         "pipeline/parsing/schp/network.py",
-        "pipeline/parsing/segformer/backend.py",
+        "pipeline/parsing/transformers/backend.py",
         "pipeline/config/reading.py",
         "pipeline/trainer/timing.py",
         "stages/cli/train.py",

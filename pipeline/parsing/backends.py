@@ -6,12 +6,16 @@ from typing import Final
 
 from pipeline.errors import InputError
 
+OLD_NAME: Final = "segformer"
+"""Former name of the parser ``transformers``, under which it is found, too."""
+
 BACKENDS: Final = {
     "detectron2": "pipeline.parsing.detectron2",
     "lite": "pipeline.parsing.lite",
     "precomputed": "pipeline.parsing.precomputed",
     "schp": "pipeline.parsing.schp",
-    "segformer": "pipeline.parsing.segformer",
+    OLD_NAME: "pipeline.parsing.transformers.old_name",
+    "transformers": "pipeline.parsing.transformers",
 }
 """Built-in parsers, and the module that registers each when it is imported."""
 

@@ -25,10 +25,10 @@ def _precomputed(folder: Path) -> dict[str, object]:
     return yaml.safe_load((folder / "params.yaml").read_text())["parse"]["settings"]  # type: ignore[no-any-return]
 
 
-def _segformer(folder: Path) -> dict[str, object]:
-    import segformer_samples
+def _transformers(folder: Path) -> dict[str, object]:
+    import transformers_samples
 
-    return {"model": str(segformer_samples.save_model(folder / "segformer"))}
+    return {"model": str(transformers_samples.save_model(folder / "transformers"))}
 
 
 def _schp(folder: Path) -> dict[str, object]:
@@ -55,7 +55,8 @@ def _detectron2(folder: Path) -> dict[str, object]:
 SETTINGS: dict[str, Callable[[Path], dict[str, object]]] = {
     "lite": _lite,
     "precomputed": _precomputed,
-    "segformer": _segformer,
+    "segformer": _transformers,
+    "transformers": _transformers,
     "schp": _schp,
     "detectron2": _detectron2,
 }
@@ -94,7 +95,7 @@ def test_label_maps_are_the_cpus(world, tmp_path, parser):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("parser", ["segformer", "schp"])
+@pytest.mark.parametrize("parser", ["transformers", "schp"])
 def test_short_types(world, tmp_path, parser, precision):
     plain = parse(world, "cuda", tmp_path / "plain", parser)
     short = parse(world, "cuda", tmp_path / "short", parser, precision=precision)
