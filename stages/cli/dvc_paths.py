@@ -26,7 +26,7 @@ def command(
     """
     from pipeline.config import read_parameter_tree
     from pipeline.files import write_json
-    from pipeline.parsing.backends import OLD_NAME
+    from pipeline.parsing.backends import FORMER_NAMES
 
     if context.overrides:
         raise InputError("--set is not for this command: DVC reads the parameter file alone")
@@ -40,10 +40,11 @@ def command(
                 f"{written_out}"
             )
     parse = tree.get("parse")
-    if isinstance(parse, dict) and parse.get("parser") == OLD_NAME:
+    name = parse.get("parser") if isinstance(parse, dict) else None
+    if isinstance(name, str) and name in FORMER_NAMES:
         raise InputError(
-            f"{params}: parse.parser: {OLD_NAME} is the former name of transformers, by which DVC finds the parser's "
-            f"program; write transformers"
+            f"{params}: parse.parser: {name} is the former name of {FORMER_NAMES[name]}, by which DVC finds the "
+            f"parser's program; write {FORMER_NAMES[name]}"
         )
     write_json(out, {"checked": list(FOLLOWED)})
     context.console.result({"checked": list(FOLLOWED), "out": str(out)}, f"{out}: no ~ in {', '.join(FOLLOWED)}")

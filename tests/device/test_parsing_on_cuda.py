@@ -55,7 +55,6 @@ def _detectron2(folder: Path) -> dict[str, object]:
 SETTINGS: dict[str, Callable[[Path], dict[str, object]]] = {
     "lite": _lite,
     "precomputed": _precomputed,
-    "segformer": _transformers,
     "transformers": _transformers,
     "schp": _schp,
     "detectron2": _detectron2,
