@@ -19,12 +19,12 @@ from pipeline.datasets.catalog import (
 from pipeline.errors import InputError
 
 NAMES = [
-    "ccvid", "celeb_reid", "celeb_reid_light", "deepchange", "last", "ltcc", "market1501", "pku_reid_74", "prcc",
-    "vcclothes", "walkers",
+    "ccvid", "celeb_reid", "celeb_reid_light", "deepchange", "last", "ltcc", "market1501", "mevid", "pku_reid_74",
+    "prcc", "vcclothes", "walkers",
 ]  # fmt: skip
 PROTOCOLS = {
     "general", "cc", "sc", "prcc:sc", "prcc:cc", "vcclothes:general", "vcclothes:sc", "vcclothes:cc", "deepchange",
-    "last", "celeb", "ccvid:general", "ccvid:cc", "market1501",
+    "last", "celeb", "ccvid:general", "ccvid:cc", "market1501", "mevid:general", "mevid:cc", "mevid:sc",
 }  # fmt: skip
 
 
