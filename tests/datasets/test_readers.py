@@ -353,7 +353,7 @@ def test_mevid_says_what_lists_and_folders_lack(tmp_path: Path) -> None:
         (
             "track_test_info.txt",
             "\n1 2 201 3 330\n",
-            "line 2: '0201O003C330T004F00193.jpg' to .* are not of person 201 at one camera",
+            "line 2: '0201O003.*F00193.jpg' to .* are not of person 201 at one",
         ),
         ("track_test_info.txt", "0 1 202 3 330\n", "line 1: '0201O.* are not of person 202 at one camera"),
         ("query_IDX.txt", "4\n", "line 1: 4 is none of the 4 test tracklets, which are counted from 0"),
