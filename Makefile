@@ -31,7 +31,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(INSTALL) '.[dev,detectron2,segformer]'
+	$(INSTALL) '.[dev,detectron2,transformers]'
 	$(BIN)/python -m pipeline.parsing.detectron2.install
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # templates among the modules do not compile
 	touch $(VENV)/.installed-demo $@
@@ -69,12 +69,12 @@ test-oldest: $(OLDEST)/.installed
 $(OLDEST)/.installed: pyproject.toml tests/dependency_bounds.py
 	$(PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python tests/dependency_bounds.py lowest > $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dev,segformer]'
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dev,transformers]'
 	touch $@
 
 test-latest:
 	$(PYTHON) -m venv --clear $(LATEST)
-	$(LATEST)/bin/python tests/dependency_bounds.py newest dev segformer > $(LATEST)/requirements.txt
+	$(LATEST)/bin/python tests/dependency_bounds.py newest dev transformers > $(LATEST)/requirements.txt
 	$(LATEST)/bin/python -m pip install --quiet --requirement $(LATEST)/requirements.txt
 	$(LATEST)/bin/python -m pip install --quiet --no-deps --editable .
 	$(LATEST)/bin/python tests/dependency_bounds.py beyond

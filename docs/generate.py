@@ -23,7 +23,7 @@ from typer.models import OptionInfo, ParamMeta
 from typer.utils import get_params_from_function
 
 from pipeline.config import Parameters
-from pipeline.parsing.backends import BACKENDS, load_backends
+from pipeline.parsing.backends import BACKENDS, FORMER_NAMES, load_backends
 from pipeline.parsing.parser import parser_settings
 from stages.cli import app
 
@@ -164,6 +164,8 @@ def parsers_page() -> str:
         load_backends(name)
         table = field_table(parser_settings(name), "parse.settings.", "setting")
         lines += ["", f"## `{name}`", "", *(table or ["It has no settings."])]
+    former = (f"`{name}` is the former name of `{today}`." for name, today in FORMER_NAMES.items())
+    lines += ["", *former]
     return "\n".join(lines) + "\n"
 
 

@@ -80,3 +80,16 @@ def test_all_that_is_parsed_waits_for_this_check() -> None:
     followed = {word for stage in stages.values() for path in stage.get("deps", []) for word in path.split("${")[1:]}
     names = {word.partition("}")[0] for word in followed}
     assert names - {"parse.parser"} == set(stages["paths"]["params"])
+
+
+def test_the_former_name_of_a_parser_is_refused_with_the_one_that_dvc_can_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tree = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    for name, code in (("transformers", 0), ("segformer", 2)):
+        tree["parse"]["parser"] = name
+        Path("params.yaml").write_text(yaml.safe_dump(tree))
+        assert run(["dvc-paths", "--out", "paths.json"]) == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: params.yaml: parse.parser: segformer is the former name of transformers")

@@ -73,7 +73,7 @@ def test_what_decides_nothing_runs_nothing_again(dvc):
         "pipeline/parsing/lite/weights/MODEL_CARD.md",
         "pipeline/parsing/lite/training/train.py",
         "pipeline/parsing/schp/network.py",
-        "pipeline/parsing/segformer/backend.py",
+        "pipeline/parsing/transformers/backend.py",
         "pipeline/config/reading.py",
         "pipeline/trainer/timing.py",
         "stages/cli/train.py",
@@ -104,7 +104,7 @@ def test_the_parser_in_use_runs_everything_after_it_again_and_no_other_does(dvc)
         ("pipeline/datasets/readers/prcc.py", ["parse"]),
         ("pipeline/training/prompt_task.py", ["encoder", "prompts"]),
         ("pipeline/evaluation/metrics.py", ["encoder", "evaluate"]),  # the encoder's checks between epochs
-        ("pipeline/evaluation/scoring.py", ["evaluate"]),
+        ("pipeline/evaluation/scoring.py", ["encoder", "evaluate"]),
         ("data_manifests/walkers.yaml", ["encoder", "evaluate", "inspect", "parse", "prompts", "report"]),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LEAN, FULL = "--editable .", "--editable '.[dev,detectron2,segformer]'"
+LEAN, FULL = "--editable .", "--editable '.[dev,detectron2,transformers]'"
 
 
 @pytest.fixture

@@ -79,6 +79,17 @@ def _prcc(kind: str, query_roles: tuple[str, ...], clothes: str) -> list[Protoco
     return [multi, single]
 
 
+def _tracklets(dataset: str) -> list[Protocol]:
+    return [
+        replace(rule, name=f"{dataset}:{kind}", meaning=f"tracklets; {meaning}", average_tracklets=True)
+        for kind, rule, meaning in (
+            ("general", GENERAL, "same person, other camera"),
+            ("cc", CLOTHES_CHANGING, "same person, other camera, other clothes"),
+            ("sc", SAME_CLOTHES, "same person, other camera, same clothes"),
+        )
+    ]
+
+
 _ALL = [
     GENERAL,
     CLOTHES_CHANGING,
@@ -91,20 +102,9 @@ _ALL = [
     replace(GENERAL, name="deepchange", meaning="same person, other tracklet, of any camera", camera="tracklet"),
     replace(GENERAL, name="last", meaning="same person; nothing is junk", camera="image"),
     replace(GENERAL, name="celeb", meaning="same person; nothing is junk", camera="image"),
-    replace(GENERAL, name="ccvid:general", meaning="tracklets; same person, other camera", average_tracklets=True),
-    replace(
-        CLOTHES_CHANGING,
-        name="ccvid:cc",
-        meaning="tracklets; same person, other camera, other clothes",
-        average_tracklets=True,
-    ),
-    replace(
-        SAME_CLOTHES,
-        name="ccvid:sc",
-        meaning="tracklets; same person, other camera, same clothes",
-        average_tracklets=True,
-    ),
+    *_tracklets("ccvid"),
     replace(GENERAL, name="market1501", meaning="same person, other camera; id -1 removed, 0 kept", left_out=(-1,)),
+    *_tracklets("mevid"),
 ]
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 

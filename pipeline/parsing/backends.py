@@ -11,9 +11,12 @@ BACKENDS: Final = {
     "lite": "pipeline.parsing.lite",
     "precomputed": "pipeline.parsing.precomputed",
     "schp": "pipeline.parsing.schp",
-    "segformer": "pipeline.parsing.segformer",
+    "transformers": "pipeline.parsing.transformers",
 }
 """Built-in parsers, and the module that registers each when it is imported."""
+
+FORMER_NAMES: Final = {"segformer": "transformers"}
+"""Names under which built-in parsers are found, too, and those that they have today."""
 
 ENTRY_POINT_GROUP: Final = "ccaf_pipeline.parsers"
 """Entry point group of other packages: an entry's name is the parser's, its value the module that registers it."""
@@ -27,6 +30,7 @@ def known_backends() -> dict[str, str]:
 def _offers() -> dict[str, list[str]]:
     """Modules that offer a parser, by its name; more than one where packages are at odds, the built-in one first."""
     offers = {name: [module] for name, module in BACKENDS.items()}
+    offers |= {former: [f"{BACKENDS[name]}.former_name"] for former, name in FORMER_NAMES.items()}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         modules = offers.setdefault(entry.name, [])
         if entry.value not in modules:
@@ -55,7 +59,7 @@ def load_backends(name: str | None = None) -> None:
         try:
             import_module(module)
         except Exception as error:  # other people's code may fail in any way
-            if parser in BACKENDS:
+            if parser in BACKENDS or parser in FORMER_NAMES:
                 raise
             raise InputError(
                 f"the parser {parser} of another package ({module}) cannot be imported: {error}; "

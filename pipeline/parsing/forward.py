@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -74,25 +74,37 @@ def fixed_batches(inputs: Sequence[Tensor], size: int) -> Iterator[tuple[list[in
             yield places, batch
 
 
+Output = TypeVar("Output")
+OutputOfRows = TypeVar("OutputOfRows", covariant=True)
+
+
+class Rows(Protocol[OutputOfRows]):
+    """What a network makes of a batch, one entry an input, such as a tensor whose first dimension is the batch."""
+
+    def __getitem__(self, row: int, /) -> OutputOfRows:
+        """The entry of one input."""
+
+
 def parse_in_batches(
     inputs: Sequence[Tensor],
     batch_size: int,
-    logits_of: Callable[[Tensor], Tensor],
-    label: Callable[[Tensor, int], Parsing],
+    outputs_of: Callable[[Tensor], Rows[Output]],
+    label: Callable[[Output, int], Parsing],
 ) -> list[Parsing | BadImageError]:
     """Parse images, in their order.
 
     Args:
         inputs: The network's input for each image.
         batch_size: Inputs in one forward.
-        logits_of: From a batch of inputs (batch size, ...) to logits (batch size, classes, rows, columns).
-        label: From one image's logits (classes, rows, columns) and its place to its parse.
+        outputs_of: From a batch of inputs (batch size, ...) to what the network makes of each, such as logits
+            (batch size, classes, rows, columns).
+        label: From one image's output and its place to its parse.
     """
     parsings: dict[int, Parsing | BadImageError] = {}
     for places, batch in fixed_batches(inputs, batch_size):
-        logits = logits_of(batch)
+        outputs = outputs_of(batch)
         for row, place in enumerate(places):
-            parsings[place] = label(logits[row], place)
+            parsings[place] = label(outputs[row], place)
     return [parsings[place] for place in range(len(inputs))]
 
 

@@ -22,10 +22,11 @@ def command(
     """Refuse a ~ in the paths that DVC follows, for DVC takes it for a folder of that name, not for the home folder.
 
     They are data.root, data.dataset and model.pretrained of the parameter file. Whether anything is there is not
-    checked.
+    checked. A parser's former name is refused, too: DVC follows the program by the names of today.
     """
     from pipeline.config import read_parameter_tree
     from pipeline.files import write_json
+    from pipeline.parsing.backends import FORMER_NAMES
 
     if context.overrides:
         raise InputError("--set is not for this command: DVC reads the parameter file alone")
@@ -38,6 +39,13 @@ def command(
                 f"{params}: {key}: DVC takes the ~ of {value} for a folder of that name; write the absolute path, "
                 f"{written_out}"
             )
+    parse = tree.get("parse")
+    name = parse.get("parser") if isinstance(parse, dict) else None
+    if isinstance(name, str) and name in FORMER_NAMES:
+        raise InputError(
+            f"{params}: parse.parser: {name} is the former name of {FORMER_NAMES[name]}, by which DVC finds the "
+            f"parser's program; write {FORMER_NAMES[name]}"
+        )
     write_json(out, {"checked": list(FOLLOWED)})
     context.console.result({"checked": list(FOLLOWED), "out": str(out)}, f"{out}: no ~ in {', '.join(FOLLOWED)}")
 

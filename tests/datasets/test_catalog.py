@@ -19,12 +19,12 @@ from pipeline.datasets.catalog import (
 from pipeline.errors import InputError
 
 NAMES = [
-    "ccvid", "celeb_reid", "celeb_reid_light", "deepchange", "last", "ltcc", "market1501", "pku_reid_74", "prcc",
-    "vcclothes", "walkers",
+    "ccvid", "celeb_reid", "celeb_reid_light", "deepchange", "last", "ltcc", "market1501", "mevid", "pku_reid_74",
+    "prcc", "vcclothes", "walkers",
 ]  # fmt: skip
 PROTOCOLS = {
     "general", "cc", "sc", "prcc:sc", "prcc:cc", "vcclothes:general", "vcclothes:sc", "vcclothes:cc", "deepchange",
-    "last", "celeb", "ccvid:general", "ccvid:cc", "market1501",
+    "last", "celeb", "ccvid:general", "ccvid:cc", "market1501", "mevid:general", "mevid:cc", "mevid:sc",
 }  # fmt: skip
 
 
@@ -83,8 +83,31 @@ def test_published_parts_add_up() -> None:
         assert sum(counts[part].images or 0 for part in parts) == counts["all"].images
     prcc = {entry.of: entry.images or 0 for entry in load_facts("prcc").counts}
     assert prcc["test_a"] + prcc["test_b"] + prcc["test_c"] == prcc["test"]
+    ccvid = {entry.of: entry.tracklets or 0 for entry in load_facts("ccvid").counts}
+    assert ccvid["train"] + ccvid["query"] + ccvid["gallery"] == ccvid["all"]
     pku = {entry.of: entry.images or 0 for entry in load_facts("pku_reid_74").counts}
     assert pku["train"] + pku["query"] + pku["gallery"] == pku["all"]
+
+
+CONFIRMED = {
+    "prcc": {"test_a": 3_384, "test_b": 3_873, "test_c": 3_543},
+    "deepchange": {"train": 75_083, "val_query": 4_976, "val_gallery": 17_865, "query": 17_527, "gallery": 62_956},
+    "last": {"val_query": 100, "val_gallery": 21_279, "query": 10_176, "gallery": 125_353},
+}
+
+
+@pytest.mark.parametrize("name", CONFIRMED)
+def test_confirmed_numbers_of_images_fail_strict_where_they_differ(name: str) -> None:
+    counts = {entry.of: entry for entry in load_facts(name).counts}
+    assert {of: counts[of].images for of in CONFIRMED[name]} == CONFIRMED[name]
+    assert not any(entry.uncertain for entry in counts.values())
+
+
+def test_confirmed_numbers_of_ccvid() -> None:
+    counts = {entry.of: entry for entry in load_facts("ccvid").counts}
+    assert (counts["all"].identities, counts["all"].tracklets) == (226, 2_856)
+    assert counts["train"].identities + counts["test"].identities == counts["all"].identities
+    assert not any(entry.uncertain for entry in counts.values())
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,81 @@ def test_market1501(tmp_path: Path) -> None:
     assert listing.others == ("bounding_box_test/Thumbs.db",)
 
 
+def mevid_tree(folder: Path, lists: str = "") -> None:
+    names = {
+        "train": ["0007O001C505T001F00001.jpg", "0007O001C505T001F00003.jpg", "0007O002C330T002F00009.jpg"],
+        "test": ["0201O003C330T004F00192.jpg", "0201O003C330T004F00193.jpg", "0201O004C329T001F00001.jpg",
+                 "0201O003C508T002F00001.jpg", "0205O001C329T001F00007.jpg"],
+    }  # fmt: skip
+    tracklets = {
+        "train": "0 1 7 1 505\n2.0e+00 2.0e+00 7.0e+00 2.0e+00 3.3e+02\n",
+        "test": "0 1 201 3 330\n2 2 201 4 329\n3 3 201 3 508\n4 4 -1 1 329\n",
+    }
+    for part in ("train", "test"):
+        write(folder / lists, f"{part}_name.txt", "\n".join(names[part]) + "\n")
+        write(folder / lists, f"track_{part}_info.txt", tracklets[part])
+        touch(folder, *(f"bbox_{part}/{name[:4]}/{name}" for name in names[part]))
+    write(folder / lists, "query_IDX.txt", "1.0e+00\n")
+
+
+@pytest.mark.parametrize("lists", ["", "mevid-v1-annotation-data"])
+def test_mevid(tmp_path: Path, lists: str) -> None:
+    mevid_tree(tmp_path, lists)
+    listing = read("mevid", tmp_path)
+    # pairs: (7, 1) 0, (7, 2) 1, (201, 3) 2, (201, 4) 3; tracklets by their lines, train after the four of test
+    assert rows(listing) == {
+        ("bbox_test/0201/0201O003C330T004F00192.jpg", "gallery", 201, 330, 2, 0),
+        ("bbox_test/0201/0201O003C330T004F00193.jpg", "gallery", 201, 330, 2, 0),
+        ("bbox_test/0201/0201O004C329T001F00001.jpg", "query", 201, 329, 3, 1),
+        ("bbox_test/0201/0201O003C508T002F00001.jpg", "gallery", 201, 508, 2, 2),
+        ("bbox_train/0007/0007O001C505T001F00001.jpg", "train", 7, 505, 0, 4),
+        ("bbox_train/0007/0007O001C505T001F00003.jpg", "train", 7, 505, 0, 4),
+        ("bbox_train/0007/0007O002C330T002F00009.jpg", "train", 7, 330, 1, 5),
+    }
+    assert listing.problems == listing.unmatched == ()
+
+
+def test_mevid_says_what_lists_and_folders_lack(tmp_path: Path) -> None:
+    mevid_tree(tmp_path)
+    (tmp_path / "bbox_test/0201/0201O003C330T004F00193.jpg").unlink()
+    (tmp_path / "bbox_train/0007/0007O002C330T002F00009.jpg").unlink()
+    touch(tmp_path, "bbox_test/0201/0201O009C330T004F00192.jpg")
+    listing = read("mevid", tmp_path)
+    assert listing.problems == (
+        "test_name.txt names 1 images that are not in bbox_test, such as 0201O003C330T004F00193.jpg",
+        "1 tracklets of track_train_info.txt have no image in bbox_train, such as that of line 2",
+    )
+    assert listing.unmatched == ("bbox_test/0201/0201O009C330T004F00192.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("track_test_info.txt", "0 1 201 3\n", "line 1: expected 5 whole numbers and not '0 1 201 3'"),
+        ("track_test_info.txt", "0 1 201 3 x\n", "line 1: expected 5 whole numbers"),
+        ("track_test_info.txt", "0 1.5 201 3 330\n", "line 1: expected 5 whole numbers"),
+        ("track_test_info.txt", "0 inf 201 3 330\n", "line 1: expected 5 whole numbers"),
+        ("track_test_info.txt", "0 5 201 3 330\n", r"line 1: names 0 to 5 are not among the 5 of test_name\.txt"),
+        (
+            "track_test_info.txt",
+            "\n1 2 201 3 330\n",
+            "line 2: '0201O003.*F00193.jpg' to .* are not of person 201 at one",
+        ),
+        ("track_test_info.txt", "0 1 202 3 330\n", "line 1: '0201O.* are not of person 202 at one camera"),
+        ("query_IDX.txt", "4\n", "line 1: 4 is none of the 4 test tracklets, which are counted from 0"),
+        ("train_name.txt", None, "train_name.txt cannot be read"),
+        ("track_test_info.txt", None, "no track_test_info.txt in .* annotations are a download of their own"),
+    ],
+)
+def test_mevid_refuses_damaged_lists(tmp_path: Path, file: str, text: str | None, said: str) -> None:
+    mevid_tree(tmp_path)
+    (tmp_path / file).unlink()
+    if text is not None:
+        (tmp_path / file).write_text(text)
+    with pytest.raises(InputError, match=said):
+        read("mevid", tmp_path)
+
+
 TREES = {
     "walkers": ["train/3_0_c1_0.png", "query/4_1_c2_0.png", "gallery/4_2_c3_7.png"],
     "prcc": [
@@ -312,13 +387,13 @@ TREES = {
 
 
 @pytest.mark.parametrize("root", ["my_c1_data", "0007_3_c9_1", "B_data/query/train", "0005-04-03-02", "session3/9_9"])
-@pytest.mark.parametrize("name", [*TREES, "deepchange", "ccvid"])
+@pytest.mark.parametrize("name", [*TREES, "deepchange", "ccvid", "mevid"])
 def test_the_root_changes_no_label(tmp_path: Path, name: str, root: str) -> None:
     for folder in (tmp_path / "plain", tmp_path / root):
         if name in TREES:
             touch(folder, *TREES[name])
         else:
-            {"deepchange": deepchange_tree, "ccvid": ccvid_tree}[name](folder)
+            {"deepchange": deepchange_tree, "ccvid": ccvid_tree, "mevid": mevid_tree}[name](folder)
     assert read(name, tmp_path / root).manifest.equals(read(name, tmp_path / "plain").manifest)
 
 

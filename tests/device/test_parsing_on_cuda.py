@@ -28,10 +28,10 @@ def _precomputed(folder: Path) -> dict[str, object]:
     return yaml.safe_load((folder / "params.yaml").read_text())["parse"]["settings"]  # type: ignore[no-any-return]
 
 
-def _segformer(folder: Path) -> dict[str, object]:
-    import segformer_samples
+def _transformers(folder: Path) -> dict[str, object]:
+    import transformers_samples
 
-    return {"model": str(segformer_samples.save_model(folder / "segformer"))}
+    return {"model": str(transformers_samples.save_model(folder / "transformers"))}
 
 
 def _schp(folder: Path) -> dict[str, object]:
@@ -58,7 +58,7 @@ def _detectron2(folder: Path) -> dict[str, object]:
 SETTINGS: dict[str, Callable[[Path], dict[str, object]]] = {
     "lite": _lite,
     "precomputed": _precomputed,
-    "segformer": _segformer,
+    "transformers": _transformers,
     "schp": _schp,
     "detectron2": _detectron2,
 }
@@ -96,7 +96,7 @@ def test_label_maps_are_the_cpus(world, tmp_path, parser):
     assert any(on_cuda.label_map(row).any() for row in range(IMAGES))
 
 
-@pytest.mark.parametrize("parser", ["lite", "segformer", "schp"])
+@pytest.mark.parametrize("parser", ["lite", "transformers", "schp"])
 def test_a_batch_is_two_copies_there_and_one_back_and_one_wait(cuda, world, parser):
     """Images of many sizes, warped on the GPU or, if they are large, before; labels and confidences are the CPU's."""
     load_backends(parser)
@@ -131,7 +131,7 @@ def test_the_warp_on_the_gpu_has_the_bytes_of_the_cpus(cuda, shape, size):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("parser", ["segformer", "schp"])
+@pytest.mark.parametrize("parser", ["transformers", "schp"])
 def test_short_types(world, tmp_path, parser, precision):
     plain = parse(world, "cuda", tmp_path / "plain", parser)
     short = parse(world, "cuda", tmp_path / "short", parser, precision=precision)

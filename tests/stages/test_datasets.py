@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.catalog import dataset_names
+from pipeline.datasets.catalog import dataset_names, load_facts
 from stages.cli import run
 
 
@@ -67,9 +67,17 @@ def test_one_data_set_in_detail(root: Path, capsys: pytest.CaptureFixture[str]) 
     assert entries["state"] == f"incomplete in {root}/PRCC; rgb/val, rgb/test/A, rgb/test/B, rgb/test/C are missing"
     assert entries["query"] == "test_b, test_c"
     assert entries["published, train"] == "150 identities, 17,896 images"
-    assert entries["published, test_a"] == "3,384 images (not verified)"
+    assert entries["published, test_a"] == "3,384 images"
     assert entries["home"].startswith("https://")
     assert {"access", "terms", "layout", "protocols"} <= entries.keys()
+
+
+def test_a_number_that_could_not_be_verified_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = load_facts("prcc").model_dump(mode="json")
+    facts["counts"] = [{"of": "test_a", "images": 3384, "cameras": 1, "uncertain": ["images"]}]
+    (tmp_path / "mine.yaml").write_text(json.dumps(facts))
+    assert run(["datasets", "--dataset", str(tmp_path / "mine.yaml"), "--root", str(tmp_path)]) == 0
+    assert "published, test_a  3,384 images (not verified), 1 cameras\n" in capsys.readouterr().out
 
 
 def test_unknown_data_sets_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

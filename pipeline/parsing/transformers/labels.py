@@ -13,11 +13,11 @@ BACKGROUNDS: Final = frozenset({"background", "none", "nothing", "unlabeled", "u
 
 GARMENTS: Final = frozenset(
     {
-        "belt", "blazer", "blouse", "cape", "cardigan", "clothes", "coat", "dress", "hoodie", "jacket", "jeans",
-        "jumper", "jumpsuit", "jumpsuits", "leggings", "lower-clothes", "outer", "outerwear", "outwear", "pants",
-        "pullover", "robe", "romper", "shirt", "shorts", "skirt", "sling", "sling-dress", "suit", "sweater",
-        "sweatshirt", "t-shirt", "tank-top", "top", "trousers", "tshirt", "upper", "upper-clothes", "vest",
-        "vest-dress",
+        "apparel", "belt", "blazer", "blouse", "cape", "cardigan", "clothes", "coat", "dress", "hoodie", "jacket",
+        "jeans", "jumper", "jumpsuit", "jumpsuits", "leggings", "lower-clothes", "lower-clothing", "outer",
+        "outerwear", "outwear", "pants", "pullover", "robe", "romper", "shirt", "shorts", "skirt", "sling",
+        "sling-dress", "suit", "sweater", "sweatshirt", "t-shirt", "tank-top", "top", "trousers", "tshirt", "upper",
+        "upper-clothes", "upper-clothing", "vest", "vest-dress",
         # parts of a garment that some data sets (Fashionpedia) have as classes of their own
         "collar", "epaulette", "hood", "lapel", "neckline", "pocket", "sleeve",
     }
@@ -56,12 +56,13 @@ def is_garment(name: str) -> bool:
     return all(part in GARMENTS for part in parts)
 
 
-def own_labels(name: str, classes: Sequence[str]) -> ModelLabels:
+def own_labels(name: str, classes: Sequence[str], adds_background: bool = False) -> ModelLabels:
     """A scheme made of the model's own class names; one of the known schemes if they are its labels.
 
     Args:
         name: Of the scheme.
         classes: Name of each class.
+        adds_background: Where no class is the background, it is a label of its own, for pixels of no class.
 
     Raises:
         InputError: The names do not tell which class is the background, or are empty or the same but for spelling.
@@ -72,6 +73,9 @@ def own_labels(name: str, classes: Sequence[str]) -> ModelLabels:
             return ModelLabels(known, tuple(range(len(names))))
     advice = "name a scheme in parse.settings.scheme and map the classes in parse.settings.labels"
     background = [index for index, each in enumerate(names) if each in BACKGROUNDS]
+    if not background and adds_background and len(names) < MOST_CLASSES:
+        own = own_labels(name, ["background", *classes])
+        return ModelLabels(own.scheme, own.numbers[1:])
     if len(background) != 1:
         raise InputError(
             f"the class names of the model {name} ({_some(classes)}) do not tell which one is the background; {advice}"

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from segformer_samples import ATR_LIKE, FASHN
+from transformers_samples import ATR_LIKE, FASHN
 
 from pipeline.errors import InputError
 from pipeline.labels import ATR, LIP, PASCAL, LabelScheme
-from pipeline.parsing.segformer.labels import (
+from pipeline.parsing.transformers.labels import (
     ModelLabels,
     class_names,
     is_garment,

@@ -1,4 +1,4 @@
-"""Reads a semantic-segmentation model of ``transformers`` from a folder or the hub, without running anybody's code."""
+"""Reads a segmentation model of ``transformers`` from a folder or the hub, without running anybody's code."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.files import read_json, sha256_of_file, sha256_of_value
 from pipeline.location import expand_home
-from pipeline.parsing.segformer.processor import load_processor
+from pipeline.parsing.transformers.processor import load_processor
 
-EXTRA: Final = "pip install 'ccaf-pipeline[segformer]'"
+EXTRA: Final = "pip install 'ccaf-pipeline[transformers]'"
 
 _WEIGHTS: Final = (
     "model.safetensors",
@@ -24,6 +24,22 @@ _WEIGHTS: Final = (
     "pytorch_model.bin.index.json",
 )
 """Names of weights in the order of preference, which is that of transformers."""
+
+NAMED_WEIGHTS: Final = "transformers_weights"
+"""Key of config.json that names other weights, which transformers then takes."""
+
+_SAFE_ENDINGS: Final = (".safetensors", ".safetensors.index.json")
+
+UNIVERSAL: Final = frozenset({"eomt", "eomt_dinov3", "mask2former", "maskformer", "oneformer"})
+"""Model types that answer in queries, each a mask and its class."""
+
+_FILLED_UP: Final = frozenset({"eomt", "eomt_dinov3"})
+"""Model types whose input has one size only."""
+
+_ONLY_TRAINED_WITH: Final = ("criterion.", "model.text_mapper.")
+"""Beginnings of the names of values that only a loss uses: a checkpoint may have them or not."""
+
+_CLIP_VOCABULARY: Final = 49_408
 
 _MESSAGE: Final = 200
 """Characters of another library's message that are passed on."""
@@ -38,12 +54,40 @@ class LoadedModel:
         processor: The model's image processor.
         id2label: Class names by number.
         weights_sha256: Hash of the weights' file; of the hashes of all if there are several.
+        model_type: As config.json has it.
     """
 
     network: nn.Module
     processor: Any
     id2label: dict[int, str]
     weights_sha256: str
+    model_type: str
+
+    @property
+    def universal(self) -> bool:
+        """Whether it answers in queries (see :mod:`pipeline.parsing.transformers.universal`)."""
+        return self.model_type in UNIVERSAL
+
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """Height and width of the one input that it takes; None: any."""
+        if self.model_type not in _FILLED_UP:
+            return None
+        config: Any = self.network.config
+        return int(config.image_size), int(config.image_size)
+
+    def inputs(self, task: str) -> dict[str, Tensor]:
+        """What it is called with besides the image: OneFormer, with the words of its task as CLIP numbers them.
+
+        Args:
+            task: ``semantic`` or ``panoptic``.
+        """
+        if self.model_type != "oneformer":
+            return {}
+        import open_clip
+
+        config: Any = self.network.config
+        return {"task_inputs": open_clip.tokenize([f"the task is {task}"], config.task_seq_len)}
 
 
 def load_model(model: str, revision: str | None = None) -> LoadedModel:
@@ -63,9 +107,11 @@ def load_model(model: str, revision: str | None = None) -> LoadedModel:
     transformers = _import_transformers()
     folder = _find_folder(model, revision)
     files = weight_files(folder)
+    kind = str(_read_config(folder)["model_type"])
+    automatic = "AutoModelForUniversalSegmentation" if kind in UNIVERSAL else "AutoModelForSemanticSegmentation"
     try:
         with _quiet(transformers):
-            network, report = transformers.AutoModelForSemanticSegmentation.from_pretrained(
+            network, report = getattr(transformers, automatic).from_pretrained(
                 str(folder),
                 local_files_only=True,
                 trust_remote_code=False,
@@ -75,7 +121,7 @@ def load_model(model: str, revision: str | None = None) -> LoadedModel:
                 ignore_mismatched_sizes=True,  # so that the report names them
                 output_loading_info=True,
             )
-            processor = load_processor(transformers, folder, model)
+            processor = load_processor(transformers, folder, model, _changes(kind, network.config))
     except InputError:
         raise
     except Exception as error:  # a broken folder makes the library fail in any way
@@ -83,19 +129,39 @@ def load_model(model: str, revision: str | None = None) -> LoadedModel:
         if "trust_remote_code" in str(error):
             reason = "it needs code of its own, which this program never runs"
         raise InputError(f"the model {model} cannot be loaded: {reason}") from error
-    _check_report(report, model)
+    _check_report(report, model, _ONLY_TRAINED_WITH if kind in UNIVERSAL else ())
     _check_processor(processor, model)
+    if kind == "oneformer" and network.config.text_encoder_vocab_size != _CLIP_VOCABULARY:
+        raise InputError(
+            f"the model {model} does not have CLIP's {_CLIP_VOCABULARY:,} words, in which its task is told"
+        )
     network.eval().requires_grad_(False)
-    return LoadedModel(network, processor, dict(network.config.id2label), _hash(files))
+    return LoadedModel(network, processor, dict(network.config.id2label), _hash(files), kind)
+
+
+def _changes(kind: str, config: Any) -> dict[str, Any]:
+    """How the image processor of some models must differ from the saved one.
+
+    EoMT takes squares: its processor cuts an image into overlapping ones, or pads it. Here the whole image is scaled to
+    fit into one, and filled up by the parser, which knows where. That of OneFormer would download a file of class names
+    for its own post-processing.
+    """
+    if kind in _FILLED_UP:
+        side = int(config.image_size)
+        whole = {"do_resize": True, "do_split_image": False, "do_pad": False}
+        return {**whole, "size": {"shortest_edge": side, "longest_edge": side}}
+    return {"class_info_file": None} if kind == "oneformer" else {}
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that hold a folder's weights, sorted.
 
+    They are those that config.json names, else those under the usual names.
+
     Raises:
         InputError: There are none, or an index cannot be read or names a file that is not there.
     """
-    name = next((each for each in _WEIGHTS if (folder / each).is_file()), None)
+    name = _named_weights(folder) or next((each for each in _WEIGHTS if (folder / each).is_file()), None)
     if name is None:
         raise InputError(f"no weights in {folder}: it has none of {', '.join(_WEIGHTS)}")
     if not name.endswith(".json"):
@@ -112,11 +178,27 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
+def _named_weights(folder: Path) -> str | None:
+    """The weights that config.json names, as transformers takes these and no others; None: it names none."""
+    config = folder / "config.json"
+    name = _read_config(folder).get(NAMED_WEIGHTS)
+    if name is None:
+        return None
+    if not isinstance(name, str) or Path(name).name != name or not name.endswith(_SAFE_ENDINGS):
+        raise InputError(
+            f"{config}: {NAMED_WEIGHTS} must name a file beside it that ends in {' or '.join(_SAFE_ENDINGS)}, not "
+            f"{textwrap.shorten(str(name), 60, placeholder=' ...')!r}"
+        )
+    if not (folder / name).is_file():
+        raise InputError(f"{config}: {NAMED_WEIGHTS} names {name}, which is not beside it")
+    return name
+
+
 def _import_transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise InputError(f"the parser segformer needs the package transformers ({error}); {EXTRA}") from error
+        raise InputError(f"the parser transformers needs the package transformers ({error}); {EXTRA}") from error
     return transformers
 
 
@@ -134,7 +216,7 @@ def _find_folder(model: str, revision: str | None) -> Path:
             f"name on the hub (owner/name)"
         )
     folder = _download(model, revision, ["*.json", "*.safetensors"])
-    if not any((folder / each).is_file() for each in _WEIGHTS[:2]):
+    if _named_weights(folder) is None and not any((folder / each).is_file() for each in _WEIGHTS[:2]):
         folder = _download(model, revision, ["*.json", "pytorch_model*.bin"])
     _check_folder(folder)
     return folder
@@ -169,18 +251,30 @@ def _short(error: BaseException) -> str:
 
 def _check_folder(folder: Path) -> None:
     """Say what is missing before the library guesses."""
-    config = read_json(folder / "config.json", "configuration of the model")
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise InputError(f"{folder / 'config.json'} is no configuration of a transformers model: it has no model_type")
+    _read_config(folder)
     if not (folder / "preprocessor_config.json").is_file() and not (folder / "processor_config.json").is_file():
         raise InputError(f"no preprocessor_config.json in {folder}: the model's image processor must be saved with it")
 
 
-def _check_report(report: Mapping[str, Any], model: str) -> None:
-    """Refuse what the library would only warn of: values that it made up, and values that it did not use."""
+def _read_config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / "config.json", "configuration of the model")
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise InputError(f"{folder / 'config.json'} is no configuration of a transformers model: it has no model_type")
+    return config
+
+
+def _check_report(report: Mapping[str, Any], model: str, unimportant: tuple[str, ...]) -> None:
+    """Refuse what the library would only warn of: values that it made up, and values that it did not use.
+
+    Args:
+        report: The library's.
+        model: As the user calls it.
+        unimportant: Beginnings of names that do not count.
+    """
     for kind in ("missing", "unexpected", "mismatched"):
         # a mismatch comes with the two shapes
         names = sorted(each if isinstance(each, str) else str(each[0]) for each in report[f"{kind}_keys"])
+        names = [each for each in names if not each.startswith(unimportant)]
         if names:
             raise InputError(
                 f"the weights of the model {model} do not fit its config.json: {len(names)} {kind} "
@@ -189,6 +283,11 @@ def _check_report(report: Mapping[str, Any], model: str) -> None:
 
 
 def _check_processor(processor: Any, model: str) -> None:
+    if getattr(processor, "pad_size", None):
+        raise InputError(
+            f"the image processor of the model {model} pads its images to one size (pad_size in "
+            f"preprocessor_config.json); set it to null there: this parser needs no padding"
+        )
     for what, name in (("do_center_crop", "crops"), ("do_pad", "pads")):
         if getattr(processor, what, False):
             raise InputError(

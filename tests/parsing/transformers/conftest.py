@@ -1,7 +1,7 @@
 """A small model for all tests."""
 
 import pytest
-from segformer_samples import save_model
+from transformers_samples import save_model
 
 
 @pytest.fixture(scope="session")

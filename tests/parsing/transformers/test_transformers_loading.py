@@ -11,11 +11,11 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from segformer_samples import pictures
+from transformers_samples import pictures
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
-from pipeline.parsing.segformer.loading import load_model, weight_files
+from pipeline.parsing.transformers.loading import load_model, weight_files
 
 
 @pytest.fixture
@@ -90,6 +90,34 @@ def test_weights_in_several_files_have_one_hash(folder):
     refused(folder, "names weights that are not beside it: model-00001-of-00002.safetensors")
     (folder / "model.safetensors.index.json").write_text("[]")
     refused(folder, "is no index of weights")
+
+
+def test_the_weights_that_config_json_names_are_loaded_and_hashed(folder):
+    tensors = load_file(folder / "model.safetensors")
+    name = "decode_head.classifier.bias"
+    save_file({**tensors, name: tensors[name] + 1}, folder / "better.safetensors", metadata={"format": "pt"})
+    edit(folder / "config.json", transformers_weights="better.safetensors")
+    loaded = load_model(str(folder))
+    assert torch.equal(loaded.network.decode_head.classifier.bias, tensors[name] + 1)
+    assert loaded.weights_sha256 == sha256_of_file(folder / "better.safetensors")
+    (folder / "model.safetensors").unlink()
+    assert load_model(str(folder)).weights_sha256 == loaded.weights_sha256
+    index = {"weight_map": dict.fromkeys(tensors, "better.safetensors"), "metadata": {"total_size": 1}}
+    (folder / "mine.safetensors.index.json").write_text(json.dumps(index))
+    edit(folder / "config.json", transformers_weights="mine.safetensors.index.json")
+    assert weight_files(folder) == [folder / "better.safetensors"]
+    assert load_model(str(folder)).weights_sha256 == loaded.weights_sha256
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "model.bin", 3, "", "a/b.safetensors"])
+def test_named_weights_that_are_elsewhere_or_may_hold_code_are_refused(name, folder):
+    edit(folder / "config.json", transformers_weights=name)
+    refused(folder, r"config\.json: transformers_weights must name a file beside it that ends in \.safetensors or")
+
+
+def test_named_weights_that_are_not_there_are_refused(folder):
+    edit(folder / "config.json", transformers_weights="gone.safetensors")
+    refused(folder, r"config\.json: transformers_weights names gone\.safetensors, which is not beside it")
 
 
 def test_weights_must_fit_to_the_last_tensor(folder):
@@ -279,7 +307,7 @@ def test_without_the_package_the_extra_is_named(atr_folder, monkeypatch):
         return real(name, *more, **kinds)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    refused(atr_folder, r"needs the package transformers .*; pip install 'ccaf-pipeline\[segformer\]'")
+    refused(atr_folder, r"needs the package transformers .*; pip install 'ccaf-pipeline\[transformers\]'")
 
 
 def test_the_program_is_imported_without_the_package():
@@ -289,6 +317,6 @@ def test_the_program_is_imported_without_the_package():
         "import stages.cli\n"
         "from pipeline.parsing.backends import load_backends\n"
         "from pipeline.parsing.parser import parser_names\n"
-        "load_backends(); assert 'segformer' in parser_names()\n"
+        "load_backends(); assert {'segformer', 'transformers'} <= set(parser_names())\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,7 @@ _KEY: Final = "image_processor"
 _OLD, _NEW = "FeatureExtractor", "ImageProcessor"
 
 
-def load_processor(transformers: Any, folder: Path, model: str) -> Any:
+def load_processor(transformers: Any, folder: Path, model: str, changes: Mapping[str, Any] | None = None) -> Any:
     """Read the image processor, also one that was saved by transformers 4 under a class name of that time.
 
     Until release 4 each image processor had a second class, such as ``SegformerFeatureExtractor`` beside
@@ -26,6 +26,7 @@ def load_processor(transformers: Any, folder: Path, model: str) -> Any:
         transformers: The package.
         folder: The model's.
         model: As the user calls it.
+        changes: Settings in the place of the saved ones.
 
     Raises:
         InputError: There are no settings, they cannot be read, or their class is none of transformers.
@@ -34,7 +35,7 @@ def load_processor(transformers: Any, folder: Path, model: str) -> Any:
     file, values = _read_settings(folder)
     named = values.get("image_processor_type")
     if named is None:  # transformers finds the class by other keys or by the model's type
-        return _from_folder(transformers, folder)
+        return _from_folder(transformers, folder, changes)
     if not isinstance(named, str):
         raise InputError(f"{file}: image_processor_type must be the name of a class, not {json.dumps(named)[:40]}")
     name = named.removesuffix(_OLD) + _NEW if named.endswith(_OLD) else named
@@ -44,10 +45,10 @@ def load_processor(transformers: Any, folder: Path, model: str) -> Any:
             f"which transformers {transformers.__version__} does not have"
         )
     if name == named:
-        return _from_folder(transformers, folder)
+        return _from_folder(transformers, folder, changes)
     with tempfile.TemporaryDirectory() as renamed:
         (Path(renamed) / FILES[1]).write_text(json.dumps({**values, "image_processor_type": name}))
-        return _from_folder(transformers, Path(renamed))
+        return _from_folder(transformers, Path(renamed), changes)
 
 
 def _read_settings(folder: Path) -> tuple[Path, Mapping[str, Any]]:
@@ -72,5 +73,7 @@ def _is_known(transformers: Any, name: str) -> bool:
     return hasattr(transformers, name) or hasattr(transformers, name.removesuffix("Fast"))
 
 
-def _from_folder(transformers: Any, folder: Path) -> Any:
-    return transformers.AutoImageProcessor.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+def _from_folder(transformers: Any, folder: Path, changes: Mapping[str, Any] | None) -> Any:
+    return transformers.AutoImageProcessor.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=False, **(changes or {})
+    )

@@ -1,0 +1,210 @@
+"""Universal segmentation by models of ``transformers``: each query proposes one mask and says which class it is.
+
+Mask2Former (arXiv 2112.01527) is the pattern; OneFormer (2211.06220), EoMT (2503.19108) and MaskFormer (2107.06278)
+answer in the same form.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import BadImageError
+from pipeline.images import RgbImage
+from pipeline.parsing.forward import check_images, parse_in_batches
+from pipeline.parsing.labelling import Labelled, Taps, label_map, taps_at
+from pipeline.parsing.parser import Parsing
+from pipeline.parsing.transformers.labels import ModelLabels
+from pipeline.parsing.transformers.semantic import TransformersParser
+from pipeline.precision import PrecisionName
+
+Mode = Literal["semantic", "panoptic"]
+
+MASK_THRESHOLD: Final = 0.5
+"""Probability from which a pixel belongs to a query's mask."""
+
+LEAST_VISIBLE: Final = 0.8
+"""Share of a query's mask that must be its own, or other queries hide it too much: it is left out (panoptic)."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What the network answers for one image.
+
+    Attributes:
+        classes: Float32 (queries, classes + 1), probabilities; the last class is "no object".
+        masks: (queries, rows, columns), logits of the masks.
+    """
+
+    classes: Tensor
+    masks: Tensor
+
+
+class UniversalParser(TransformersParser):
+    """A parser whose network answers in queries.
+
+    Args:
+        network: In evaluation mode; called with ``pixel_values``, it returns ``class_queries_logits`` and
+            ``masks_queries_logits``.
+        processor: The model's image processor; it must not pad.
+        labels: What its classes mean.
+        device: Torch device string.
+        batch_size: Images in one forward on a device that is no CPU.
+        precision: The network's; label maps are always computed from fp32 logits.
+        weights_sha256: Hash of the weights.
+        mode: ``semantic``: a pixel's class is the one with the most probability, summed over all queries.
+            ``panoptic``: it is that of the surest query with a mask there, and none where no query is sure.
+        threshold: With ``panoptic``: queries whose class is not surer than this are left out.
+        canvas: (height, width) of the input that the network needs, which images are filled up to below and on the
+            right; None: any size will do.
+        inputs: What the network is called with besides, for one image; each has a first dimension of 1.
+
+    Raises:
+        InputError: The device cannot do this precision.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        processor: Any,
+        labels: ModelLabels,
+        device: str = "cpu",
+        batch_size: int = 16,
+        precision: PrecisionName = "fp32",
+        weights_sha256: str = "",
+        mode: Mode = "semantic",
+        threshold: float = 0.8,
+        canvas: tuple[int, int] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        super().__init__(network, processor, labels, device, batch_size, precision, weights_sha256)
+        self._mode = mode
+        self._threshold = threshold
+        self._canvas = canvas
+        # as the models' own processors do, which pad before they normalise
+        self._filling = None if canvas is None else self._input(np.zeros((*canvas, 3), dtype=np.uint8))
+        self._inputs = {name: value.to(self._device) for name, value in (inputs or {}).items()}
+
+    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
+        """Parse RGB uint8 images of any sizes.
+
+        Raises:
+            ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
+        """
+        check_images(images)
+        inputs = [self._input(image) for image in images]
+
+        def paint(queries: Queries, place: int) -> Parsing:
+            shape, inside = images[place].shape[:2], inputs[place].shape[1:]
+            size = self._canvas or inside
+            rows, columns = (
+                _taps(queries.masks.shape[1 + side], inside[side] / size[side], shape[side]) for side in (0, 1)
+            )
+            return self._paint(queries, rows, columns)
+
+        return parse_in_batches([self._filled_up(each) for each in inputs], self._batch_size, self._ask, paint)
+
+    def _filled_up(self, pixels: Tensor) -> Tensor:
+        """An input (3, height, width) of the network's size, black below and on the right."""
+        if self._filling is None:
+            return pixels
+        filled = self._filling.clone()
+        filled[:, : pixels.shape[1], : pixels.shape[2]] = pixels
+        return filled
+
+    @torch.inference_mode()
+    def _ask(self, batch: Tensor) -> list[Queries]:
+        """The queries of each of a batch of inputs (batch, 3, height, width)."""
+        more = {name: value.expand(len(batch), *value.shape[1:]) for name, value in self._inputs.items()}
+        with self._autocast:
+            answer = self._network(pixel_values=batch.to(self._device), **more)
+        classes = answer.class_queries_logits.float().softmax(dim=2)
+        return [Queries(*each) for each in zip(classes, answer.masks_queries_logits, strict=True)]
+
+    def _paint(self, queries: Queries, rows: Taps, columns: Taps) -> Parsing:
+        if self._mode == "panoptic":
+            return paint_panoptic(queries, rows, columns, self._numbers, self._threshold)
+        return paint_semantic(queries, rows, columns, self._numbers)
+
+    def _logits(self, batch: Tensor) -> Tensor:
+        raise NotImplementedError("queries are no logits of classes")
+
+    def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
+        raise NotImplementedError("queries are no logits of classes")
+
+    def _taps(self, shape: tuple[int, int], height: int, width: int) -> tuple[Taps, Taps]:
+        raise NotImplementedError("queries are no logits of classes")
+
+    def _labelled(self) -> Labelled:
+        raise NotImplementedError("queries are no logits of classes")
+
+
+def _taps(inputs: int, share: float, outputs: int) -> Taps:
+    """Taps that scale the first ``share`` of ``inputs`` cells to ``outputs`` pixels; what fills up is not looked at."""
+    centres = torch.arange(outputs, dtype=torch.float64) + 0.5
+    return taps_at(centres * (inputs * share / outputs) - 0.5, max(1, round(inputs * share)))
+
+
+@torch.inference_mode()
+def paint_semantic(queries: Queries, rows: Taps, columns: Taps, numbers: Tensor) -> Parsing:
+    """The class of a pixel is the one with the most of P(class of query) x P(pixel in its mask), summed over queries.
+
+    The sum over queries may exceed one, where several of them share a pixel: the confidence counts it as one.
+
+    Args:
+        queries: The network's answer.
+        rows: Taps of the masks' rows for the image's.
+        columns: Taps of the masks' columns for the image's.
+        numbers: Integers (classes,), label number of each class.
+    """
+    classes = queries.classes[:, :-1]
+
+    def decide(masks: Tensor) -> tuple[Tensor, Tensor]:
+        most, found = (masks.sigmoid() @ classes).max(dim=2)
+        return found, most.clamp_max(1)
+
+    return label_map(queries.masks, rows, columns, numbers, decide)
+
+
+@torch.inference_mode()
+def paint_panoptic(queries: Queries, rows: Taps, columns: Taps, numbers: Tensor, threshold: float) -> Parsing:
+    """The class of a pixel is that of the query with the most of score x P(pixel in its mask), if it has the pixel.
+
+    Left out are queries that are no object or not surer than the threshold, and those of whose masks others hide more
+    than a fifth. What no query has is background.
+
+    Args:
+        queries: The network's answer.
+        rows: Taps of the masks' rows for the image's.
+        columns: Taps of the masks' columns for the image's.
+        numbers: Integers (classes,), label number of each class.
+        threshold: Of the score, which is the probability of a query's class.
+    """
+    scores, classes = queries.classes.max(dim=1)
+    nothing = queries.classes.shape[1] - 1
+    kept = (classes != nothing) & (scores > threshold)
+    if not kept.any():
+        return Parsing(np.zeros((len(rows.first), len(columns.first)), dtype=np.uint8), 0.0)
+    scores, classes, masks = scores[kept], classes[kept], queries.masks[kept]
+    own, whole = torch.zeros_like(classes), torch.zeros_like(classes)
+
+    def measure(values: Tensor) -> tuple[Tensor, Tensor]:
+        shares = values.sigmoid()
+        first = (shares * scores).argmax(dim=2)
+        own.add_(torch.bincount(first.flatten(), minlength=len(scores)))
+        whole.add_((shares >= MASK_THRESHOLD).sum(dim=(0, 1)))
+        return first, shares[..., 0]
+
+    label_map(masks, rows, columns, torch.zeros_like(classes), measure)
+    visible = (own > 0) & (whole > 0) & (own > LEAST_VISIBLE * whole)
+
+    def decide(values: Tensor) -> tuple[Tensor, Tensor]:
+        shares = values.sigmoid()
+        most, first = (shares * scores).max(dim=2)
+        inside = shares.gather(2, first[..., None])[..., 0] >= MASK_THRESHOLD
+        return torch.where(visible[first] & inside, classes[first], nothing), most
+
+    return label_map(masks, rows, columns, torch.cat([numbers, numbers.new_zeros(1)]), decide)
