@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.device import choose_device
 from pipeline.errors import InputError, WorkError
@@ -60,6 +60,8 @@ def load_encoder(
         InputError: The checkpoint is missing, damaged, or no encoder; or there is no such device.
         WorkError: The hub does not answer.
     """
+    if feature not in get_args(FeatureKind):
+        raise InputError(f"feature {feature!r} is none of: {', '.join(get_args(FeatureKind))}")
     settings = FeatureSettings(feature=feature, flip=flip)
     return Encoder(trained_encoder(_find_checkpoint(checkpoint, revision)), choose_device(device), settings)
 

@@ -5,6 +5,7 @@ not; and on a stream of its own it goes on while the GPU computes.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Carrier:
         self._device = torch.device(device)
         self._stream: Any = None
         if self._device.type == "cuda":
-            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            self._stream = _copy_stream(str(self._device))
 
     def send(self, arrays: Arrays) -> Sent:
         """Begin to copy arrays, in one copy; they may be changed as soon as this returns, unless they stay on the CPU.
@@ -74,6 +75,12 @@ class Carrier:
                 kind = torch.from_numpy(np.empty(0, arrays[name].dtype)).dtype
                 tensors[name] = whole[start:stop].view(kind).view(arrays[name].shape)
         return Sent(tensors, whole, arrived)
+
+
+@lru_cache
+def _copy_stream(device: str) -> Any:
+    """One for each GPU: memory that was lent on a stream is free for that stream alone."""
+    return torch.cuda.Stream(torch.device(device))  # type: ignore[no-untyped-call]
 
 
 def _places(arrays: Arrays) -> tuple[dict[str, tuple[int, int]], int]:

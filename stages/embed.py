@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
-from pipeline.errors import WorkError
+from pipeline.errors import InputError, WorkError
 from pipeline.features.embedding import Encoder
 from pipeline.features.encoders import frozen_encoder, trained_encoder
 from pipeline.features.image_list import list_inputs
@@ -36,6 +36,16 @@ class Inputs:
     columns: Mapping[str, str]
     role: str
     roles: Sequence[str]
+
+
+def check_out(out: Path) -> None:
+    """Refuse a feature file of another name: readers tell the form by it.
+
+    Raises:
+        InputError: It does not end in ``.parquet``.
+    """
+    if out.suffix.lower() != ".parquet":
+        raise InputError(f"--out {out}: features are written as Parquet, so the name must end in .parquet")
 
 
 def open_encoder(
@@ -75,6 +85,7 @@ def run(parameters: Parameters, console: Console, inputs: Inputs, checkpoint: Pa
         InputError: The images, the checkpoint or a parameter is wrong, or ``out`` cannot be written.
         WorkError: Memory does not suffice; or, after all was written, too many images are bad.
     """
+    check_out(out)
     check_output(out, "parquet", ["feature"], inputs=[Path(name) for name in inputs.named])
     check_output(quarantine_of(out), "parquet", QUARANTINE_SCHEMA.names)
     images = list_inputs(inputs.named, inputs.images, inputs.columns, inputs.role)

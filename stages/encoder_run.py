@@ -113,12 +113,6 @@ def _write(
     device: str,
     ranks: Ranks,
 ) -> None:
-    config = {
-        **inputs.made_of,
-        **summary,
-        "dataset": inputs.data.reader.metadata.dataset,
-        "clothes_source": inputs.prompts.config["clothes_source"],
-    }
     counts = {
         "images": len(inputs.data.rows),
         "identities": len(inputs.data.identities),
@@ -126,6 +120,14 @@ def _write(
         "images_without_clothes": int((~inputs.data.has_clothes).sum()),
         "images_without_clothes_class": inputs.prompts.config["images_without_clothes_class"],
         "clothes_classes": inputs.prompts.config["clothes_classes"],
+    }
+    config = {
+        **inputs.made_of,
+        **summary,
+        "dataset": inputs.data.reader.metadata.dataset,
+        "clothes_source": inputs.prompts.config["clothes_source"],
+        "images": counts["images"],
+        "identities": counts["identities"],
     }
     files = {
         CURVES_NAME: curves_as_csv(trained.curves),

@@ -74,7 +74,9 @@ class _Exporter:
     def __init__(self, parameters: Parameters, console: Console, chosen: ChosenEncoder, wanted: Wanted) -> None:
         self.parameters, self.console, self.chosen, self.wanted = parameters, console, chosen, wanted
         form = wanted.form
-        self.settings = parameters.evaluate.model_copy(update={"feature": form.feature, "flip": form.flip})
+        # the file is in float32, whatever extract would choose on this device
+        exact = {"feature": form.feature, "flip": form.flip, "precision": "fp32"}
+        self.settings = parameters.evaluate.model_copy(update=exact)
         self.device = choose_device(parameters.device)
 
     def reference(self, images: FeatureImages, cameras: bool = False, quiet: bool = True) -> Floats:

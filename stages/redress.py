@@ -59,6 +59,7 @@ def run(
         InputError: There are no shards, they know no garments, the pool is too small, or the folder holds other files.
         DiskError: The disk is full.
     """
+    out = out.absolute()  # the data set has the folder's name
     check_writable(out)
     check_wardrobe(plan.outfits, plan.pool)
     with hold(out):

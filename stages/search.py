@@ -1,6 +1,7 @@
 """The search stage: the images of a gallery that are nearest to some queries."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from pipeline.columns import as_columns
 from pipeline.config import Parameters
 from pipeline.datasets.manifest import ManifestRow
-from pipeline.errors import BadImageError, InputError
+from pipeline.errors import BadImageError, InputError, one_line
 from pipeline.features.builder import made_by
 from pipeline.features.embedding import Encoder
 from pipeline.features.extraction import FeatureKind
@@ -128,16 +129,24 @@ def result_table(result: Mapping[str, Any]) -> str:
         lines = [["rank", "similarity", "person", "camera", "clothes", "role", "image"]]
         for hit in entry["hits"]:
             ids = [hit[name] for name in ("person_id", "camera_id", "clothes_id", "role")]
-            texts = ["-" if value is None else str(value) for value in ids]
-            lines.append([str(hit["rank"]), f"{hit['similarity']:.4f}", *texts, str(hit["image_id"] or hit["row"])])
-        blocks.append(f"{entry['query']['name']}\n{as_columns(lines, numbers=False)}")
+            texts = ["-" if value is None else one_line(value) for value in ids]
+            image = one_line(hit["image_id"] or hit["row"])
+            lines.append([str(hit["rank"]), f"{hit['similarity']:.4f}", *texts, image])
+        blocks.append(f"{one_line(entry['query']['name'])}\n{as_columns(lines, numbers=False)}")
     return "\n\n".join(blocks)
 
 
 def _known(gallery: Gallery, row: int) -> dict[str, Any]:
-    known = {name: gallery.value(name, row) for name in SHOWN}
+    known = {name: _plain(gallery.value(name, row)) for name in SHOWN}
     known["role"] = known["role"] or gallery.value("split", row)
     return known
+
+
+def _plain(value: Any) -> Any:
+    """A value of a gallery as JSON has it: numbers that are none, dates and bytes do not fit in."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, int | float | str | bool | None) else str(value)
 
 
 class _Asked:
@@ -209,7 +218,8 @@ class _Asked:
                     f"the gallery {self._gallery.path} does not say which encoder made it: name it by --checkpoint, or "
                     "give features as --query"
                 )
-            settings = FeatureSettings.model_validate({"feature": kind, "flip": json.loads(flip)})
+            own = self._parameters.evaluate.model_dump(include=set(FeatureSettings.model_fields))
+            settings = FeatureSettings.model_validate({**own, "feature": kind, "flip": json.loads(flip)})
             encoder = open_encoder(self._parameters, self._console, how.checkpoint, settings)
             made = made_by(encoder.chosen, encoder.settings, encoder.device)
             name = "the CLIP of the parameters" if how.checkpoint is None else f"the checkpoint {how.checkpoint}"
@@ -247,7 +257,7 @@ class _Pictures:
         place = self._rows.get(self.gallery.value("image_id", row))
         if place is not None and self._reader is not None:
             return self._reader.image(place)
-        path = self.gallery.value("path", row)
+        path = _plain(self.gallery.value("path", row))
         if path is None or self._folder is None:
             return None
         try:

@@ -79,6 +79,10 @@ def push(console: Console, repository: str, shared: Shared, dry: Path | None) ->
     """
     check_repository(repository)
     if dry is not None:
+        if dry.resolve() == shared.checkpoint.resolve():
+            raise InputError(
+                f"--out {dry} is the checkpoint itself, whose other files would be lost; name another folder"
+            )
         check_replaceable(dry, "encoder")
         check_writable(dry)
     else:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import ray_address
 from pipeline.errors import InputError
-from pipeline.ray_address import check_address, one_line
+from pipeline.ray_address import check_address, shortened
 from pipeline.ray_session import default_address
 
 SETTINGS_FRAME = bytes((0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100))
@@ -101,8 +101,8 @@ def test_the_variable_names_the_cluster_unless_it_names_none(monkeypatch: pytest
 
 
 def test_a_long_error_is_one_line_that_ends_between_words() -> None:
-    text = one_line(RuntimeError("To fix this, either:\n" + "1. use a cluster\n" * 100))
+    text = shortened(RuntimeError("To fix this, either:\n" + "1. use a cluster\n" * 100))
     assert text.startswith("To fix this, either: 1. use a cluster")
     assert text.endswith(" ...")
     assert len(text) <= 400
-    assert one_line(ValueError()) == "ValueError"
+    assert shortened(ValueError()) == "ValueError"

@@ -87,6 +87,8 @@ class Encoder:
         if not count:
             return np.empty((0, self.dim), dtype=np.float32)
         settings = self.settings
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
         if batch_size is not None:
             settings = FeatureSettings(**{**settings.model_dump(), "batch_size": batch_size})
         places = np.full(count, NO_ID) if cameras is None else np.asarray(cameras)

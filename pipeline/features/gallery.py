@@ -52,10 +52,6 @@ class Gallery:
     def __len__(self) -> int:
         return int(self.ids.num_rows)
 
-    def column(self, name: str) -> list[Any]:
-        """Values of a column; None where there is none."""
-        return self.ids[name].to_pylist() if name in self.ids.column_names else [None] * len(self)
-
     def value(self, name: str, row: int) -> Any:
         """A value of a column; None where there is none, and for ids that stand for none."""
         value = self.ids[name][row].as_py() if name in self.ids.column_names else None
@@ -100,6 +96,8 @@ def open_gallery(path: Path) -> Gallery:
         names = [name for name in dict.fromkeys(columns.names) if name != "feature"]
         if columns.batches is None:
             raise InputError(f"{path} lacks the column feature; it has: {', '.join(columns.names)}")
+        if columns.names.count("feature") > 1:
+            raise InputError(f"{path} has the column feature more than once")
     with open_columns(path, names) as columns:
         if not columns.rows:
             raise InputError(f"the gallery {path} has no image")
@@ -123,7 +121,8 @@ def choose_rows(gallery: Gallery, where: str) -> NDArray[np.bool_]:
     for one, other in (ROLE_COLUMNS, ROLE_COLUMNS[::-1]):
         if one in ids.column_names and other not in ids.column_names:
             ids = ids.append_column(other, ids[one])
-    number = "row" if "row" not in ids.column_names else "row_of_the_gallery"
+    taken = {name.lower() for name in ids.column_names}  # DuckDB does not tell them by case
+    number = next(name for name in ("row", *(f"row_{more}" for more in range(len(taken) + 1))) if name not in taken)
     ids = ids.append_column(number, pa.array(np.arange(len(gallery))))
     try:
         with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:

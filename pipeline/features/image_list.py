@@ -203,7 +203,7 @@ def _list_folder(place: Location, notes: list[str]) -> list[str]:
 
 def _read_list(place: Location) -> list[str]:
     try:
-        text = read_bytes(place, _MOST_LIST_BYTES).decode()
+        text = read_bytes(place, _MOST_LIST_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{place}: there is no such file or folder") from None
     except UnicodeDecodeError as error:

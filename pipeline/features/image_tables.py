@@ -19,7 +19,8 @@ COLUMNS: Final = ("path", "image", "image_id", "role", "split", *LABELS)
 TYPES: Final = {"camera_id": pa.int32()}
 """Of labels; the others are int64."""
 
-_READ_ROWS: Final = 64
+_READ_ROWS: Final = 8
+"""At once of the images that a table holds: a small file may unpack to large values."""
 
 
 def read_table(place: Location, columns: Mapping[str, str], role: str) -> tuple[pa.Table, bool]:
@@ -57,6 +58,9 @@ def read_table(place: Location, columns: Mapping[str, str], role: str) -> tuple[
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"table {place} cannot be read: {' '.join(str(error).split())}") from error
     has = table.column_names if schema is None else schema.names
+    twice = sorted(name for name in names.values() if has.count(name) > 1)
+    if twice:
+        raise InputError(f"table {place} has the column {twice[0]} more than once")
     missing = [theirs for ours, theirs in columns.items() if theirs not in has]
     if missing or (not holds and names["path"] not in has):
         raise InputError(

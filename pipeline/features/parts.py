@@ -130,16 +130,18 @@ def embed_list(
                 else:
                     work.make(paths[-1], start, stop, progress.advance)
         bad = tuple(row for path in paths for row in _read_bad(path))
-        _write_quarantine(quarantine_of(out), bad)
         if len(bad) == len(images):
+            _write_quarantine(quarantine_of(out), bad)
             _clear(folder)
+            earlier = f"; {out} is what an earlier run wrote" if out.exists() else ""
             raise InputError(
                 f"none of the {len(images)} images can be used ({bad[0].path}: {bad[0].detail}); all the reasons are "
-                f"in {quarantine_of(out)}"
+                f"in {quarantine_of(out)}{earlier}"
             )
         write_feature_parts(
             out, _filled(paths), {**made_by(encoder.chosen, encoder.settings, encoder.device), **_places(images)}
         )
+        _write_quarantine(quarantine_of(out), bad)
         _clear(folder)
     return Embedded(len(images) - len(bad), encoder.dim, bad, len(paths), reused)
 

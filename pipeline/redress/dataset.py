@@ -26,7 +26,7 @@ from pipeline.redress.redress import redress
 from pipeline.redress.regions import RegionTable
 from pipeline.redress.settings import Kind, Region
 from pipeline.redress.wardrobes import OWN, Worn, number_clothes, number_tracklets
-from pipeline.shards.reader import NO_ID, ShardIds, ShardReader
+from pipeline.shards.reader import NO_ID, ShardReader
 
 TABLE_NAME: Final = "table.csv"
 FACTS_NAME: Final = "dataset.yaml"
@@ -99,7 +99,8 @@ def useful_rows(reader: ShardReader, facts: DatasetFacts) -> NDArray[np.int64]:
         InputError: There are none.
     """
     splits = sorted({split for splits in facts.roles.values() for split in splits})
-    rows = np.flatnonzero(np.isin(reader.ids.split.astype(str), splits)).astype(np.int64)
+    fits = np.isin(reader.ids.split.astype(str), splits) & (reader.ids.person_id >= 0)  # below: junk, no person
+    rows = np.flatnonzero(fits).astype(np.int64)
     if not len(rows):
         raise InputError(f"no image in {reader.folder} is in a split that {facts.name} has a role for")
     return rows
@@ -118,14 +119,6 @@ def _jpeg(image: RgbImage) -> bytes:
     if not done:
         raise ValueError(f"JPEG encoding failed for an array of shape {image.shape}")
     return buffer.tobytes()
-
-
-def _name(ids: ShardIds, item: Worn) -> str:
-    """``<person>_<outfit>_c<camera>_<row>.jpg``."""
-    outfit = "own" if item.outfit == OWN else f"{item.outfit:03d}"
-    known = int(ids.camera_id[item.row])
-    camera = "" if known == NO_ID else f"_c{known}"
-    return f"{int(ids.person_id[item.row]):05d}_{outfit}{camera}_{item.row:07d}.jpg"
 
 
 def write_images(

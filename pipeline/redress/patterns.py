@@ -70,8 +70,9 @@ def pattern_field(garment: Garment, shape: tuple[int, int], person: int, lightne
         fine = np.maximum(_stripes(down + half, pixels, 0.08), _stripes(right + half, pixels, 0.08))
         plaid: Field = np.clip(np.float32(0.42) * broad + np.float32(0.6) * fine, 0, 1)
         return plaid
-    rows = np.mod(down * np.float32(_TILE), _TILE).astype(np.int64)
-    columns = np.mod(right * np.float32(_TILE), _TILE).astype(np.int64)
+    # whole numbers first: the remainder of a tiny negative float32 is the tile's size itself
+    rows = np.floor(down * np.float32(_TILE)).astype(np.int64) % _TILE
+    columns = np.floor(right * np.float32(_TILE)).astype(np.int64) % _TILE
     values = _print_tile(garment.seed)[rows, columns]
     motifs: Field = np.clip((values - np.float32(0.62)) * np.float32(12) + np.float32(0.5), 0, 1)
     return motifs

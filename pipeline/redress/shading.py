@@ -60,7 +60,7 @@ def _lit(colour: NDArray[np.float64], median: float) -> Rgb:
     return _to_rgb(np.column_stack([new, tint[None] * factor[:, None]]))
 
 
-def _donated(donor: DonorGarment, histogram: Histogram, median: float) -> Rgb:
+def _donated(donor: DonorGarment, histogram: Histogram) -> Rgb:
     """RGB at each old lightness: the same rank among the donor's pixels has this colour, (256, 3).
 
     The slope is bounded, so that the noise of plain cloth does not become the stripes of its donor.
@@ -97,7 +97,7 @@ def colour_tables(garment: AnyGarment, histogram: Histogram, light: float, cast:
     """
     median = float(_LIGHT[median_level(histogram)])
     if isinstance(garment, DonorGarment):
-        return _donated(garment, histogram, median)[None]
+        return _donated(garment, histogram)[None]
 
     def seen(colour: Colour) -> NDArray[np.float64]:
         shown: NDArray[np.float64] = light * np.array(colour) + np.array((0.0, *cast))

@@ -98,8 +98,9 @@ def inspection_sheet(reader: ShardReader, rows: Sequence[int], seed: int) -> Red
     donors = np.asarray(rows, dtype=np.int64)
 
     def outfits(row: int) -> list[tuple[str, Outfit]]:
+        others = donors[donors != row] if len(donors) > 1 else donors
         return [
-            (kind, make_outfit(kind, [seed, _SEED_SHEET, row, number], reader, donors, table))
+            (kind, make_outfit(kind, [seed, _SEED_SHEET, row, number], reader, others, table))
             for number, kind in enumerate(_SHOWN)
         ]
 

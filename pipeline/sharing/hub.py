@@ -1,6 +1,6 @@
 """The Hugging Face Hub: checkpoints fetched from it as from any stranger, and folders pushed to it.
 
-Only the two files of an encoder checkpoint are fetched, within bounds; none is unpickled, and none can name a file of
+Only the files of an encoder checkpoint are fetched, within bounds; none is unpickled, and none can name a file of
 this machine. huggingface_hub comes with the extra ``hub``; logging in, tokens and proxies are its own affair.
 """
 

@@ -48,7 +48,12 @@ def _entries(folder: Path) -> list[Path]:
 def half_written(folder: Path) -> list[str]:
     """What killed runs left half-written in the folder of the states, relative; the names of all of it are ours."""
     left = [path for path in _entries(folder) if _LEFT.fullmatch(path.name)]
-    return [name for path in left for name in (_below(path, folder) if path.is_dir() else [path.name])]
+    return [name for path in left for name in (_files_of(path, folder) if path.is_dir() else [path.name])]
+
+
+def _files_of(state: Path, folder: Path) -> list[str]:
+    """Files of a half-written state; one that is not there if it has none, so that its folder is known as ours."""
+    return _below(state, folder) or [f"{state.name}/{STATE_NAME}"]
 
 
 def own_files(folder: Path) -> list[str]:

@@ -133,7 +133,8 @@ class Snapshot:
         live = module.state_dict(), optimizer_tensors(module, optimizer)
         for tensors in live:
             on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-            groups.append({key: value.clone() for key, value in on_cpu.items()} if apart else on_cpu)
+            own = {key for key, value in tensors.items() if value.device.type != "cpu"}  # came here as a copy
+            groups.append({key: value.clone() if apart and key not in own else value for key, value in on_cpu.items()})
         return cls(*groups)
 
 

@@ -23,7 +23,8 @@ def command(
     metrics: Annotated[
         Path | None,
         typer.Option(
-            "--metrics", help="Its metrics, for the card. Default: artifacts/<data set>/metrics.json, if there."
+            "--metrics",
+            help="For the card. Default without --checkpoint: artifacts/<data set>/metrics.json, if there.",
         ),
     ] = None,
     card: Annotated[
@@ -57,6 +58,10 @@ def command(
         card,
         private,
     )
+    if shared.metrics is None:
+        context.console.say("the card will have no numbers: name them by --metrics")
+    if shared.shards is None:
+        context.console.say("the card will not name the parser: name the shards by --shards")
     dry = (out or workspace.shared) if dry_run else None
     result = share.push(context.console, repository, shared, dry)
     context.console.result(result, f"{result.get('url') or result['out']}: {', '.join(result['files'])}")

@@ -78,4 +78,4 @@ def command(
         f"{out}: {made['images']:,} images, {made['redressed']:,} of them redressed, of {made['identities']:,} people "
         f"in {made['clothes']:,} outfits",
     )
-    context.console.say(f"next: ccaf-pipeline manifest --dataset {made['dataset']} --root {out} --strict")
+    context.console.say(f"next: ccaf-pipeline manifest --dataset {made['dataset']} --root {out} --strict --check")

@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.labels import LIP, PASCAL
 from pipeline.redress.donors import measure_outfit
 from pipeline.redress.outfits import PATTERNS, Garment, Outfit, draw_outfit, garment_of
+from pipeline.redress.patterns import pattern_field
 from pipeline.redress.redress import redress
 from pipeline.redress.regions import NUMBERS, merge_slips, region_table
 from pipeline.redress.settings import CLOTHES, REGIONS
@@ -109,6 +110,15 @@ def test_patterns_show_both_colours_under_the_folds(pattern: str) -> None:
     for part in (reddish, ~reddish):  # in either colour the old folds are seen
         old = _lab(image)[24:66, 20:44, 0][part]
         assert np.corrcoef(old, changed[..., 0][part])[0, 1] > 0.3
+
+
+@pytest.mark.parametrize("lightness", [-1e-6, -1e-7, 0.0, 1e-7, -60.0, 60.0])
+def test_a_print_has_a_motif_everywhere(lightness: float) -> None:
+    """The remainder of a tiny negative number is the whole period, one motif too far."""
+    garment = Garment((10, 20, 30), (200, 100, 50), "print", seed=0)
+    field = pattern_field(garment, (32, 16), 256, np.full((32, 16), lightness, dtype=np.float32))
+    assert field.shape == (32, 16)
+    assert ((field >= 0) & (field <= 1)).all()
 
 
 def test_a_donors_colours_are_worn() -> None:

@@ -94,6 +94,8 @@ def test_every_form_of_an_image_gives_the_feature_of_its_pixels(trained, tmp_pat
     np.testing.assert_array_equal(encoder.embed(channels[None]), found[:1])
     assert encoder.embed([]).shape == (0, encoder.dim)
     for kind, numbers in (("concat", 32 + 24), ("projected", 24)):
+        with pytest.raises(InputError, match="feature 'both' is none of: concat, projected"):
+            pipeline.load_encoder(trained / "encoder", "cpu", feature="both")
         assert pipeline.load_encoder(trained / "encoder", "cpu", feature=kind).embed([pixels]).shape == (1, numbers)
     mirrored = pipeline.load_encoder(trained / "encoder", "cpu", flip=True).embed([pixels, pixels[:, ::-1]])
     np.testing.assert_allclose(mirrored[0], mirrored[1], atol=1e-6)

@@ -206,6 +206,19 @@ def test_a_bucket_is_read_as_a_folder_is(embed, trained, s3_bucket, tmp_path):
     assert embed(tmp_path / "table.parquet")[0]["images"] == 6
 
 
+def test_the_name_of_the_feature_file_tells_its_form(embed, trained, tmp_path):
+    _, said = embed(trained / "images", "--quiet", code=2, out=tmp_path / "features.npz")
+    assert "the name must end in .parquet" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(embed, trained):
+    name = next(path for path in sorted((trained / "images").rglob("*")) if path.is_file())
+    (trained / "images" / "list.txt").write_text(f"{name.relative_to(trained / 'images')}\n", encoding="utf-8-sig")
+    assert embed(trained / "images" / "list.txt")[0]["images"] == 1
+    (trained / "images" / "list.txt").unlink()
+
+
 def test_what_is_wrong_is_said_in_one_line(embed, trained, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
@@ -216,6 +229,7 @@ def test_what_is_wrong_is_said_in_one_line(embed, trained, tmp_path):
     pq.write_table(pa.table({"file": ["a.jpg"]}), tmp_path / "other.parquet")
     pq.write_table(pa.table({"path": ["a.jpg"], "person_id": ["Ann"]}), tmp_path / "names.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")
+    (tmp_path / "twice.csv").write_text("path,path\na.jpg,b.jpg\n")
     manifest, images = trained / "manifest.parquet", trained / "images"
     for words, reason in (
         ([tmp_path / "empty"], "holds no image"),
@@ -225,6 +239,7 @@ def test_what_is_wrong_is_said_in_one_line(embed, trained, tmp_path):
         ([tmp_path / "other.parquet"], "has no column path; it has: file"),
         ([tmp_path / "names.parquet"], "person_id must hold whole numbers"),
         ([tmp_path / "broken.parquet"], "cannot be read"),
+        ([tmp_path / "twice.csv"], "has the column path more than once"),
         ([manifest, images], "either tables or images"),
         ([images, "--images", images], "goes with a table or a list"),
         ([images, "--column", "path=x"], "no table is given"),

@@ -139,8 +139,12 @@ def test_a_check_writes_nothing_and_a_manifest_needs_a_place(tmp_path, capsys):
     (["--set", "training.evaluate_every=1", "--set", "training.evaluate_split=val"], "no validation images"),
     (["--set", "encoder.spread=both", "--set", "encoder.identities_per_batch=9"], "have 4 identities"),
     (["--set", "encoder.weights={centr: 0}"], "encoder.weights: centr is not a term; terms are: "),
+    (["--set", "encoder.redress=1"], "would see none; use less, or encoder.redress_classes=donor"),
     (["--set", "encoder.start_epochs={cal: 1}"], "encoder.start_epochs: cal is no term of this training"),
-    (["--set", "encoder.alternate=[1, 1]"], "encoder.alternate is set, but no term of the method examines"),
+    (
+        ["--set", "encoder.alternate=[1, 1]", "--set", "encoder.method=i2t"],
+        "encoder.alternate is set, but no term of the method examines",
+    ),
 ])  # fmt: skip
 @pytest.mark.parametrize("stage", ["all", "prompts"])
 def test_train_refuses_before_stage_one(figures, tmp_path, capsys, monkeypatch, more, message, stage):

@@ -88,6 +88,12 @@ def test_a_dry_run_writes_what_would_be_pushed(checkpoint, tmp_path, monkeypatch
         assert words in text, words
 
 
+def test_a_dry_run_does_not_write_over_the_checkpoint(checkpoint, capsys):
+    assert push(checkpoint, "--dry-run", "--out", str(checkpoint / "encoder")) == 2
+    assert "is the checkpoint itself" in capsys.readouterr().err
+    assert (checkpoint / "encoder/record.json").exists()
+
+
 def test_what_was_pushed_is_pulled(checkpoint, hub, tmp_path, capsys):
     hub.tokens.append("secret")
     (tmp_path / "card.md").write_text("# mine\n")

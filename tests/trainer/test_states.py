@@ -72,6 +72,8 @@ def test_the_state_before_stays_when_a_new_one_is_not_completed(tmp_path, monkey
     monkeypatch.undo()
     (tmp_path / "partial" / ".step-000000006.x.tmp").mkdir()  # a killed process cannot clean up
     (tmp_path / "partial" / ".step-000000006.x.tmp" / "weights.safetensors").write_bytes(b"half")
+    (tmp_path / "partial" / ".step-000000007.x.tmp").mkdir()  # nor one that was killed before it wrote anything
+    states.check()
     assert states.find().folder == kept
     assert [path.name for path in (tmp_path / "partial").iterdir()] == ["step-000000005"]
 
