@@ -2,30 +2,16 @@
 
 import copy
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
+from pipeline.export.choices import Cameras, ImageInput
 from pipeline.features.extraction import FeatureKind, retrieval_feature
 from pipeline.models.clip import ClipSpec
 from pipeline.models.image_encoder import CameraEmbedding, ImageEncoder, ImageFeatures
-
-
-class ImageInput(StrEnum):
-    """How a runtime gives images: RGB crops at the encoder's size."""
-
-    FLOAT = "float"
-    UINT8 = "uint8"
-
-
-class Cameras(StrEnum):
-    """What becomes of a camera embedding, for which the file has no input."""
-
-    REFUSE = "refuse"
-    MEAN = "mean"
 
 
 @dataclass(frozen=True)

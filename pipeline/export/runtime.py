@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, WorkError, one_line
-from pipeline.export.graph import ExportedNetwork, ImageInput
+from pipeline.export.choices import ImageInput
+from pipeline.export.graph import ExportedNetwork
 from pipeline.features.feature_set import Floats
 
 OPSET: Final = 18

@@ -17,6 +17,7 @@ from pipeline.errors import BadImageError, InputError
 from pipeline.features.feature_set import NO_ID
 from pipeline.features.image_tables import COLUMNS, LABELS, TYPES, read_held, read_table
 from pipeline.images import check_size
+from pipeline.json_text import decode_text
 from pipeline.location import Location, locate
 from pipeline.shards.making.sources import Source, open_source
 from pipeline.storage import is_file, is_folder, list_files, read_bytes
@@ -203,11 +204,9 @@ def _list_folder(place: Location, notes: list[str]) -> list[str]:
 
 def _read_list(place: Location) -> list[str]:
     try:
-        text = read_bytes(place, _MOST_LIST_BYTES).decode("utf-8-sig")
+        text = decode_text(read_bytes(place, _MOST_LIST_BYTES), f"the list {place}").removeprefix("\ufeff")
     except FileNotFoundError:
         raise InputError(f"{place}: there is no such file or folder") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"the list {place} is no text in UTF-8: {error}") from None
     except OSError as error:
         raise InputError(f"the list {place} cannot be read: {error.strerror or error}") from error
     return [line.strip() for line in text.splitlines() if line.strip()]

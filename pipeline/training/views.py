@@ -14,7 +14,6 @@ from torch import Tensor
 
 from pipeline.buffers import Buffers
 from pipeline.models.preprocess import pixel_constants, standardise
-from pipeline.transfer import Carrier
 
 Planes = NDArray[np.uint8]
 
@@ -142,10 +141,9 @@ def augment(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     pad: int = 10,
-    device: str = "cpu",
     buffers: Buffers | None = None,
 ) -> Tensor:
-    """Augmented, normalised view of each image, float32 (B, 3, H, W) on ``device``.
+    """Augmented, normalised view of each image, float32 (B, 3, H, W), on the CPU; see :func:`finish_view` for a GPU.
 
     Args:
         images: uint8, (B, 3, H, W).
@@ -154,20 +152,8 @@ def augment(
         mean: See :func:`normalise`.
         std: See :func:`normalise`.
         pad: Pixels of black padding before the crop; as in :func:`draw_geometry`.
-        device: Where the view is made, after the crop.
         buffers: Where memory comes from.
     """
-    if torch.device(device).type != "cpu":
-        erased = erasing(geometry, noise)
-        shift, scale = pixel_constants(mean, std)
-        arrays: dict[str, NDArray[Any]] = {
-            "images": crop_and_flip(images, geometry, pad),
-            "shift": shift,
-            "scale": scale,
-            **erased,
-        }
-        sent = Carrier(device).send(arrays).take()
-        return finish_view(sent["images"], sent["shift"], sent["scale"], sent["box"], sent["noise"])
     boxes = [(number, box) for number, box in enumerate(geometry.box.tolist()) if box[2]]
     # the same as :func:`normalise`, bit for bit, in the calling thread alone and into memory that is there already
     array = (buffers or Buffers()).take(images.shape, np.float32)

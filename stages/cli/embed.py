@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import InputError
-from stages.cli.options import Context, shared_options
+from stages.cli.options import CheckpointOption, Context, FrozenOption, MaxBadOption, shared_options
 
 
 @shared_options("dataset", "seed")
@@ -26,12 +26,8 @@ def command(
         Path,
         typer.Option("--out", metavar="FILE.parquet", help="Feature file. Beside it, FILE.quarantine.parquet."),
     ],
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
-    ] = None,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
-    ] = False,
+    checkpoint: CheckpointOption = None,
+    frozen: FrozenOption = False,
     images: Annotated[
         str | None,
         typer.Option("--images", help="Folder that the paths of a table or list are relative to. Default: its own."),
@@ -54,15 +50,7 @@ def command(
     default_role: Annotated[
         str, typer.Option("--as", metavar="ROLE", help="Role of images that have none: query or gallery.")
     ] = "gallery",
-    max_bad: Annotated[
-        float | None,
-        typer.Option(
-            "--max-bad",
-            min=0,
-            max=1,
-            help="Share of bad images above which the exit code is 1. Default: the parameter parse.max_bad.",
-        ),
-    ] = None,
+    max_bad: MaxBadOption = None,
 ) -> None:
     """Write the features of images that were not parsed, for search, evaluate or your own use.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import InputError
-from stages.cli.options import Context, shared_options
+from pipeline.export.choices import Cameras, ImageInput
+from stages.cli.options import CheckpointOption, Context, FrozenOption, shared_options
 
 if TYPE_CHECKING:
     from pipeline.features.extraction import FeatureKind
@@ -20,13 +21,6 @@ class Feature(StrEnum):
     PROJECTED = "projected"
 
 
-class Input(StrEnum):
-    """What goes in; see ``pipeline/export/graph.py``."""
-
-    FLOAT = "float"
-    UINT8 = "uint8"
-
-
 class Form(StrEnum):
     """Numbers of a file besides that in float32."""
 
@@ -34,42 +28,31 @@ class Form(StrEnum):
     INT8 = "int8"
 
 
-class CameraChoice(StrEnum):
-    """What becomes of a camera embedding."""
-
-    REFUSE = "refuse"
-    MEAN = "mean"
-
-
 @shared_options("dataset", "shards", "seed")
 def command(
     context: Context,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
-    ] = None,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
-    ] = False,
+    checkpoint: CheckpointOption = None,
+    frozen: FrozenOption = False,
     input_: Annotated[
-        Input,
+        ImageInput,
         typer.Option(
             "--input",
             help="Images that the file takes, RGB at the encoder's size. float: float32 (batch, 3, height, width) in 0 "
             "to 1; uint8: uint8 (batch, height, width, 3).",
         ),
-    ] = Input.FLOAT,
+    ] = ImageInput.FLOAT,
     feature: Annotated[
         Feature | None,
         typer.Option("--feature", help="Feature that it gives. Default: the parameter evaluate.feature."),
     ] = None,
     cameras: Annotated[
-        CameraChoice,
+        Cameras,
         typer.Option(
             "--cameras",
             help="For an encoder with a camera embedding, which the file has no input for. mean: every image gets the "
             "mean of the trained cameras' vectors, as extract does for unknown cameras.",
         ),
-    ] = CameraChoice.REFUSE,
+    ] = Cameras.REFUSE,
     forms: Annotated[
         list[Form] | None,
         typer.Option(
@@ -94,14 +77,14 @@ def command(
     Colours are normalised inside; resizing stays outside. The file is run by onnxruntime on noise and, with --shards,
     on real images; export.json says how far its features are from extract's. Above 1e-4 in float32 nothing is written.
     """
-    from pipeline.export.graph import Cameras, ExportForm, ImageInput
+    from pipeline.export.graph import ExportForm
     from stages import export
 
     if frozen and checkpoint is not None:
         raise InputError(f"--frozen and --checkpoint {checkpoint}: give one of the two")
     settings = context.parameters.evaluate
     kind: FeatureKind = settings.feature if feature is None else feature.value
-    form = ExportForm(ImageInput(input_.value), kind, settings.flip, Cameras(cameras.value))
+    form = ExportForm(input_, kind, settings.flip, cameras)
     lossy = tuple(dict.fromkeys(item.value for item in forms or ()))
     target = out or context.workspace.export
     record = export.run(

@@ -7,18 +7,14 @@ import typer
 
 from pipeline.errors import InputError
 from stages.cli.evaluate import score_table
-from stages.cli.options import Context, beside_features, shared_options
+from stages.cli.options import CheckpointOption, Context, FrozenOption, beside_features, shared_options
 
 
 @shared_options("dataset", "shards", "seed")
 def command(
     context: Context,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
-    ] = None,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
-    ] = False,
+    checkpoint: CheckpointOption = None,
+    frozen: FrozenOption = False,
     roles: Annotated[
         list[str] | None,
         typer.Option(

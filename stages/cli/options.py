@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 
 DEFAULT_PARAMETERS = Path("params.yaml")
 
+CheckpointOption = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
+]
+FrozenOption = Annotated[
+    bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
+]
+MaxBadOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-bad",
+        min=0,
+        max=1,
+        help="Share of bad images above which the exit code is 1. Default: the parameter parse.max_bad.",
+    ),
+]
+"""Options of one meaning in several commands."""
+
 
 def _params_option(default: str) -> Any:
     """The option ``--params`` of a command that without it reads what ``default`` says."""

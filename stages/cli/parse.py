@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import InputError, WorkError
-from stages.cli.options import Context, shared_options
+from stages.cli.options import Context, MaxBadOption, shared_options
 
 if TYPE_CHECKING:
     from pipeline.location import Location
@@ -64,15 +64,7 @@ def command(
             "new ones are complete. Others are reused all the same.",
         ),
     ] = False,
-    max_bad: Annotated[
-        float | None,
-        typer.Option(
-            "--max-bad",
-            min=0,
-            max=1,
-            help="Share of bad images above which the exit code is 1. Default: the parameter parse.max_bad.",
-        ),
-    ] = None,
+    max_bad: MaxBadOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and stop.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Only re-read finished shards: hashes, counts, and every picture.")

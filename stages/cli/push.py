@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import InputError
-from stages.cli.options import Context, shared_options
+from stages.cli.options import CheckpointOption, Context, shared_options
 
 
 @shared_options("dataset", "shards")
@@ -17,9 +17,7 @@ def command(
         str,
         typer.Option("--licence", help="Licence of the weights, such as apache-2.0 or cc-by-nc-4.0: yours to say."),
     ],
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Encoder checkpoint. Default: artifacts/<data set>/encoder.")
-    ] = None,
+    checkpoint: CheckpointOption = None,
     metrics: Annotated[
         Path | None,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import InputError
-from stages.cli.options import Context, shared_options
+from stages.cli.options import Context, FrozenOption, shared_options
 
 
 @shared_options("dataset", "shards", "seed")
@@ -30,9 +30,7 @@ def command(
             "--checkpoint", help="Encoder that made the gallery, for photos. Default: artifacts/<data set>/encoder."
         ),
     ] = None,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="Use the CLIP of the parameters as it is, before any training.")
-    ] = False,
+    frozen: FrozenOption = False,
     top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Images shown for each query.")] = 10,
     where: Annotated[
         str | None,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from device_views import view_on
 
 from pipeline.models.preprocess import normalise
 from pipeline.training.views import augment, draw_geometry
@@ -41,10 +42,9 @@ def test_views_are_the_cpus_in_one_copy(cuda, chance):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (6, 3, 32, 16), dtype=np.uint8)
     geometry = draw_geometry(generator, 6, (32, 16), pad=4, erase_probability=chance)
-    one, other = (
-        augment(images, geometry, geometry.noise(), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), pad=4, device=device)
-        for device in ("cpu", "cuda")
-    )
+    colours = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    one = augment(images, geometry, geometry.noise(), **colours, pad=4)
+    other = view_on("cuda", images, geometry, **colours, pad=4)
     assert cuda.waits == 0
     assert cuda.host_to_device == 1
     torch.testing.assert_close(other.cpu(), one, rtol=0, atol=2e-6)

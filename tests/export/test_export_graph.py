@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from clips import make_clip
 
 from pipeline.errors import InputError, WorkError
-from pipeline.export.graph import Cameras, ExportedNetwork, ExportForm, ImageInput
+from pipeline.export.choices import Cameras, ImageInput
+from pipeline.export.graph import ExportedNetwork, ExportForm
 from pipeline.export.measure import Difference, features_of_file, random_images
 from pipeline.export.runtime import OPSET, OnnxEncoder, check_loads, load_package, write_int8, write_onnx
 

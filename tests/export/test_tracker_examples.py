@@ -11,7 +11,8 @@ import torch
 from clips import make_clip
 from doc_pages import REPOSITORY
 
-from pipeline.export.graph import ExportedNetwork, ExportForm, ImageInput
+from pipeline.export.choices import ImageInput
+from pipeline.export.graph import ExportedNetwork, ExportForm
 from pipeline.export.runtime import write_onnx
 from pipeline.features.extraction import retrieval_feature
 from pipeline.images import resize_image

@@ -70,8 +70,11 @@ def test_semantic_labels_and_confidence_are_those_of_the_papers_sum(family, shap
     clear = (torch.topk(scores, 2, dim=0).values.diff(dim=0)[0].abs() > 0.02).numpy()
     assert clear.mean() > 0.1
     assert len(np.unique(parsing.label_map)) > 1
-    same = np.mean(parsing.label_map[clear] == scores.argmax(0).numpy()[clear])
-    assert same > (0.94 if family[0] == "eomt" else 0.99)  # whose cells of 4 pixels end beside the image's edges
+    same = parsing.label_map == scores.argmax(0).numpy()
+    if family[0] == "eomt":  # its cells of 4 pixels of the network may end beside the image's edge, where it is padded
+        edge = [round(side - 1.5 * 4 * max(shape) / 64) if side < max(shape) else side for side in shape]
+        clear[edge[0] :], clear[:, edge[1] :] = False, False
+    assert np.mean(same[clear]) > 0.99
     person = scores.argmax(0) > 0
     assert parsing.confidence == pytest.approx(float(scores.max(0).values.clamp(max=1)[person].mean()), abs=0.02)
     library = processor.post_process_semantic_segmentation(answer, target_sizes=[shape])[0].numpy()
