@@ -53,10 +53,17 @@ def directly(family, image, task):
     with torch.inference_mode():
         answer = network(pixel_values=pixels, **more)
     masks = answer.masks_queries_logits
-    if name == "eomt":  # it is padded below or on the right; cells are whole only in inputs of the network's size
-        masks = torch.nn.functional.interpolate(masks, size=(64, 64), mode="bilinear")
-        scale = 64 / max(image.shape[:2])
-        masks = masks[..., : round(image.shape[0] * scale), : round(image.shape[1] * scale)]
+    if name == "eomt":  # it is padded below or on the right: the image has a share of the masks
+        sides = [
+            2 * (torch.arange(side) + 0.5) / side * (round(side * 64 / max(image.shape[:2])) / 64) - 1
+            for side in image.shape[:2]
+        ]
+        grid = torch.stack(torch.meshgrid(*sides, indexing="ij")[::-1], dim=2)[None]
+        return (
+            answer,
+            processor,
+            torch.nn.functional.grid_sample(masks, grid, padding_mode="border", align_corners=False)[0],
+        )
     return answer, processor, torch.nn.functional.interpolate(masks, size=image.shape[:2], mode="bilinear")[0]
 
 
