@@ -32,9 +32,12 @@ def state_folders(folder: Path) -> list[Path]:
 
 
 def state_files(folder: Path) -> Collection[str]:
-    """The files of one state, relative; none where no description says that it is a state."""
+    """The files of one state, relative; none where no description says that it is a state.
+
+    The description is removed last, so a run that is killed at that leaves an empty folder, which is ours as well.
+    """
     names = (WEIGHTS_NAME, OPTIMIZER_NAME, BEST_NAME, STATE_NAME)
-    return names if (folder / STATE_NAME).is_file() else ()
+    return names if (folder / STATE_NAME).is_file() or (folder.is_dir() and not any(folder.iterdir())) else ()
 
 
 def _below(folder: Path, top: Path) -> list[str]:

@@ -78,6 +78,17 @@ def test_the_state_before_stays_when_a_new_one_is_not_completed(tmp_path, monkey
     assert [path.name for path in (tmp_path / "partial").iterdir()] == ["step-000000005"]
 
 
+def test_a_state_that_a_killed_run_had_begun_to_remove_is_in_nobodys_way(tmp_path):
+    module, optimizer = make_module(0)
+    states = StateFolder(tmp_path / "partial", "f")
+    kept = states.save(5, module, optimizer, {})
+    (tmp_path / "partial" / "step-000000003").mkdir()  # its files are gone, the description last
+    states.check()
+    assert states.find().folder == kept
+    states.clear()
+    assert not (tmp_path / "partial").exists()
+
+
 def test_nothing_on_disk_is_nothing_to_go_on_from(tmp_path):
     assert StateFolder(tmp_path / "partial", "f").find() is None
 
