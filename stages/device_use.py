@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
 from pipeline.device_faults import fitting, half
-from pipeline.precision import resolve_precision
+from pipeline.precision import Precision
 
 
 def training_arithmetic(parameters: Parameters, device: str) -> AbstractContextManager[None]:
@@ -15,9 +15,13 @@ def training_arithmetic(parameters: Parameters, device: str) -> AbstractContextM
 
 
 def settled(parameters: Parameters, device: str) -> Parameters:
-    """The parameters with what ``auto`` leaves to the device: with them a training runs, and these are recorded."""
+    """The parameters with what ``auto`` leaves to the device: with them a training runs, and these are recorded.
+
+    Raises:
+        InputError: The device cannot do the precision.
+    """
     training = parameters.training
-    chosen = {"precision": resolve_precision(training.precision, device)}
+    chosen = {"precision": Precision(training.precision, device).name}
     return parameters.model_copy(update={"training": training.model_copy(update=chosen)})
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN_PROBLEMS = 10
 
 
-@shared_options("dataset", "parser", "root", "seed", "trust", "address")
+@shared_options("dataset", "parser", "root", "trust", "address")
 def command(
     context: Context,
     out: Annotated[
