@@ -146,7 +146,7 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.lower())
+    return re.sub(r"[\W_]", "", name.lower().replace("+", "plus"))
 
 
 def _read_facts(path: Path) -> DatasetFacts:
