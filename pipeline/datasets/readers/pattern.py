@@ -113,6 +113,6 @@ def read_pattern(source: Source, rows: ManifestBuilder) -> None:
             for path in list_images(source.folder, start, rows.notes):
                 stem = without_ending(path[skipped:])
                 fits = ((rule, match) for rule, pattern in known if (match := pattern.fullmatch(stem)) is not None)
-                rule, match = next(fits, (None, None))
-                if rule is None or match is None or not labeller.add(path, rule, match):
+                first = next(fits, None)
+                if first is None or not labeller.add(path, *first):
                     rows.unmatched.append(path)
