@@ -9,13 +9,16 @@ import yaml
 from pipeline.datasets.catalog import (
     DatasetFacts,
     Role,
+    UnknownDatasetError,
     dataset_folder,
     dataset_names,
     find_below,
     load_facts,
     missing_markers,
     read_dataset,
+    sets_not_included,
 )
+from pipeline.datasets.not_included import plain_name
 from pipeline.errors import InputError
 
 NAMES = [
@@ -152,6 +155,28 @@ def test_the_users_own_folder_comes_first(tmp_path: Path) -> None:
 def test_unknown_names_are_answered_with_the_known() -> None:
     with pytest.raises(InputError, match=r"data set 'prc' is not known; known are ccpg, ccvid, .*, prcc, .*YAML file"):
         load_facts("prc")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cocas", "COCAS has no data set file: there is no download"),
+        ("COCAS+", r"COCAS\+ has no data set file: .*unanswered since 2024"),
+        ("dlcr", "DLCR has no data set file: .* ccaf-pipeline dlcr puts them beside one"),
+        ("sysu_30k", "SYSU-30k has no data set file: it can be downloaded, but"),
+    ],
+)
+def test_sets_that_are_not_included_say_why(name: str, said: str) -> None:
+    with pytest.raises(UnknownDatasetError, match=said):
+        load_facts(name)
+
+
+def test_what_is_not_included_has_no_file(tmp_path: Path) -> None:
+    listed = [plain_name(name) for entry in sets_not_included() for name in entry.names]
+    assert len(set(listed)) == len(listed)
+    assert not set(listed) & {plain_name(name) for name in NAMES}
+    (tmp_path / "cocas.yaml").write_text(yaml.safe_dump(tree(name="cocas")))
+    assert load_facts("COCAS", folder=tmp_path).title == "Mine"  # a file of one's own is taken
 
 
 @pytest.mark.parametrize(
