@@ -271,7 +271,7 @@ def data_sets_page() -> str:
         "| name | data set | identities | images | tracklets | protocols | how to get it | terms |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    folder = FOLDER.parents[1] / "data_manifests"
+    folder = Path(__file__).resolve().parents[1] / "data_manifests"
     for name in sorted(path.stem for path in folder.glob("*.yaml")):
         facts = load_facts(name, folder)
         home = f"[{facts.title}]({facts.home})" if facts.home.startswith("http") else facts.title

@@ -97,7 +97,7 @@ def written_files(folder: Path) -> Collection[str]:
 
 def _is_strip(folder: Path, name: str, picture: Path) -> bool:
     """Whether there is a file of this name, and it is not the picture itself: some data sets are PNG files too."""
-    return is_regular_file(folder, name) and not (folder / name).samefile(picture)
+    return is_regular_file(folder, name) and (folder / name).resolve() != picture.resolve()
 
 
 def find_naming(folder: Path, images: Path, paths: Sequence[str]) -> Naming:

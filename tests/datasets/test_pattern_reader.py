@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.datasets.catalog import DatasetFacts, DatasetListing, check_facts, read_dataset
+from pipeline.datasets.catalog import DatasetFacts, DatasetListing, check_facts, load_facts, read_dataset
 from pipeline.errors import InputError
 
 
@@ -67,6 +67,21 @@ def test_the_folder_itself_and_a_split_that_the_path_says(tmp_path: Path) -> Non
         "train/1.jpg": ("train", 1), "query/2.jpg": ("query", 2),
     }  # fmt: skip
     assert listing.unmatched == ("a/1.jpg", "other/3.jpg")  # their splits have no role
+
+
+def test_the_example_of_the_documentation_is_accepted(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "data_manifests/README.md").read_text().partition("## Labels in paths")[2]
+    (tmp_path / "mall.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    for name in ("train/0007_o2_c3_1.jpg", "query/9_o1_c1_x.jpg", "gallery/9_o1_c2_x.jpg", "gallery/9_c2_x.jpg"):
+        (tmp_path / "mall" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mall" / name).touch()
+    listing = read_dataset(load_facts(str(tmp_path / "mall.yaml")), tmp_path / "mall")
+    assert labels(listing) == {
+        "train/0007_o2_c3_1.jpg": ("train", 7, 3, 0, None),
+        "query/9_o1_c1_x.jpg": ("query", 9, 1, 1, None),
+        "gallery/9_o1_c2_x.jpg": ("gallery", 9, 2, 1, None),
+    }
+    assert listing.unmatched == ("gallery/9_c2_x.jpg",)
 
 
 @pytest.mark.parametrize(
