@@ -1,6 +1,6 @@
-"""Writes the pages of the reference that follow from the program: its commands, its parameters, its parsers' settings.
+"""Writes the pages of the reference that follow from the program: commands, parameters, parsers' settings, data sets.
 
-    python docs/generate.py            # write docs/reference/{commands,parameters,parsers}.md
+    python docs/generate.py            # write docs/reference/{commands,known-data-sets,parameters,parsers}.md
     python docs/generate.py --check    # change nothing; exit code 1 if a page is out of date
 
 The pages are committed, so that they can be read where nothing is built; a test holds them to this program.
@@ -23,6 +23,7 @@ from typer.models import OptionInfo, ParamMeta
 from typer.utils import get_params_from_function
 
 from pipeline.config import Parameters
+from pipeline.datasets.catalog import DatasetFacts, Quantity, load_facts, sets_not_included
 from pipeline.parsing.backends import BACKENDS, FORMER_NAMES, load_backends
 from pipeline.parsing.parser import parser_settings
 from stages.cli import app
@@ -245,7 +246,50 @@ def commands_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"commands.md": commands_page, "parameters.md": parameters_page, "parsers.md": parsers_page}
+# ------------------------------------------------------------------------------------------------------- data sets
+
+
+def _published(facts: DatasetFacts, quantity: Quantity) -> str:
+    """A number of the whole data set, with ``?`` where it could not be verified; empty where none is stated."""
+    whole = next((entry for entry in facts.counts if entry.of == "all"), None)
+    value = None if whole is None else getattr(whole, quantity)
+    if whole is None or value is None:
+        return ""
+    return f"{value:,}{'?' if quantity in whole.uncertain else ''}"
+
+
+def data_sets_page() -> str:
+    """The data sets that are known by name, and those that are not included."""
+    lines = [
+        NOTE,
+        "# Known data sets",
+        "",
+        "Facts of the packaged data set files; `ccaf-pipeline datasets --dataset NAME` prints all of them, with the",
+        "layout and the published numbers of each split. Numbers are those of the whole data set where its authors",
+        "state them; `?` marks one that could not be verified. Read the terms at the source: here is but a pointer.",
+        "",
+        "| name | data set | identities | images | tracklets | protocols | how to get it | terms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    folder = Path(__file__).resolve().parents[1] / "data_manifests"
+    for name in sorted(path.stem for path in folder.glob("*.yaml")):
+        facts = load_facts(name, folder)
+        home = f"[{facts.title}]({facts.home})" if facts.home.startswith("http") else facts.title
+        numbers = [_published(facts, quantity) for quantity in ("identities", "images", "tracklets")]
+        protocols = ", ".join(f"`{protocol}`" for protocol in facts.protocols)
+        cells = [f"`{name}`", home, *numbers, protocols, _cell(facts.access), _cell(facts.terms)]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "## Not included", "", "| data set | why |", "|---|---|"]
+    lines += [f"| [{entry.title}]({entry.home}) | {_cell(entry.reason)} |" for entry in sets_not_included(folder)]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "commands.md": commands_page,
+    "known-data-sets.md": data_sets_page,
+    "parameters.md": parameters_page,
+    "parsers.md": parsers_page,
+}
 """File name of each generated page, and the function that makes its text."""
 
 

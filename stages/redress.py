@@ -28,7 +28,7 @@ from pipeline.redress.dataset import (
 from pipeline.redress.outfits import Outfit
 from pipeline.redress.pool import make_pool
 from pipeline.redress.regions import RegionTable, region_table
-from pipeline.redress.wardrobes import OWN, check_wardrobe, deal_outfits, wardrobes
+from pipeline.redress.wardrobes import OWN, check_wardrobe, deal_outfits, persons_only, wardrobes
 from pipeline.reporting.page import write_page
 from pipeline.reporting.redressed import RedressedPage, redressed_sheet
 from pipeline.shards.dataset import open_shards
@@ -67,7 +67,9 @@ def run(
         reader, source = open_shards(shards, dataset or read_record(shards).dataset)
         table = region_table(reader.metadata.labels, plan.regions)
         rows = useful_rows(reader, source)
-        worn = deal_outfits(reader.ids, rows, plan.outfits, plan.pool, plan.seed, plan.every)
+        nobody = source.no_person_ids
+        worn = deal_outfits(reader.ids, rows, plan.outfits, plan.pool, plan.seed, plan.every, nobody)
+        rows = persons_only(reader.ids, rows, nobody)
         pool = make_pool(plan.kinds, plan.pool, plan.seed, reader, rows, table)
         threads = len(os.sched_getaffinity(0))
         with (
@@ -75,7 +77,7 @@ def run(
             Progress(len(worn), "redress", "image", quiet=console.quiet) as progress,
         ):
             paths, really = write_images(folder, reader, worn, pool, table, threads=threads, advance=progress.advance)
-            counts = write_table(folder, reader, paths, really, plan.every)
+            counts = write_table(folder, reader, paths, really, plan.every, nobody)
             write_facts(folder, out, source, reader, counts)
             _write_sheet(folder / SHEET_NAME, reader, rows, plan, pool, table, f"{source.title}, redressed", images)
             write_record(folder, reader, plan, counts)

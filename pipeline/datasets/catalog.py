@@ -1,7 +1,6 @@
 """The data sets that are known: facts from data_manifests/*.yaml, where a data set lies, and reading it."""
 
 import importlib.util
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.datasets.builder import ManifestBuilder
 from pipeline.datasets.neighbours import find_near
+from pipeline.datasets.not_included import NotIncluded, find_not_included, not_included, plain_name
 from pipeline.datasets.readers import Source, find_reader, reader_names
 from pipeline.errors import InputError
 from pipeline.location import expand_home, locate
@@ -118,6 +118,11 @@ def dataset_names(folder: Path = FACTS_FOLDER) -> list[str]:
     return sorted({file.stem for entry in _fact_folders(folder) for file in entry.glob("*.yaml")})
 
 
+def sets_not_included(folder: Path = FACTS_FOLDER) -> tuple[NotIncluded, ...]:
+    """Data sets that are asked for by name and have no file, in ``folder`` or in the package."""
+    return not_included(_fact_folders(folder))
+
+
 def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
     """Read the facts of one data set.
 
@@ -127,26 +132,25 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
         folder: Where the user's own files are.
 
     Raises:
-        UnknownDatasetError: No data set has this name.
+        UnknownDatasetError: No data set has this name; where it is one that is known to be elsewhere, why.
         InputError: The file is missing or wrong.
     """
     if name_or_path.endswith((".yaml", ".yml")):
         return _read_facts(Path(expand_home(name_or_path)))
     for entry in _fact_folders(folder):
         for path in sorted(entry.glob("*.yaml")):
-            if _plain(path.stem) == _plain(name_or_path):
+            if plain_name(path.stem) == plain_name(name_or_path):
                 facts = _read_facts(path)
                 if facts.name != path.stem:
                     raise InputError(f"{path} names itself {facts.name!r}; file and name must agree")
                 return facts
+    known_elsewhere = find_not_included(name_or_path, _fact_folders(folder))
+    if known_elsewhere is not None:
+        raise UnknownDatasetError(str(known_elsewhere))
     raise UnknownDatasetError(
         f"data set {name_or_path!r} is not known; known are {', '.join(dataset_names(folder))}; "
         "for your own give the path of a YAML file"
     )
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.lower())
 
 
 def _read_facts(path: Path) -> DatasetFacts:

@@ -21,7 +21,7 @@ def bootstrap_intervals(
     """Percentile intervals of the mean over valid queries, by resampling query identities with replacement.
 
     An identity that is drawn brings all its queries. All metrics see the same samples. With several draws of a gallery
-    a sample's value is the mean over the draws.
+    a sample's value is the mean over the draws of which it has a query.
 
     Args:
         values: Of every query, (draws, metrics, Q); those of invalid queries are ignored.
@@ -50,9 +50,11 @@ def bootstrap_intervals(
         drawn = generator.integers(total, size=(size, total))
         offsets = np.arange(size)[:, None] * total
         weights = np.bincount((drawn + offsets).ravel(), minlength=size * total).reshape(size, total).astype(np.float64)
-        denominators = np.maximum(_product(weights, counts), 1)
+        sampled_counts = _product(weights, counts)
+        denominators = np.maximum(sampled_counts, 1)
         sampled = _product(weights, sums.reshape(total, -1)).reshape(size, draws, metrics) / denominators[:, :, None]
-        means[start : start + size] = sampled.mean(axis=1)
+        present = np.maximum(np.count_nonzero(sampled_counts, axis=1), 1)
+        means[start : start + size] = sampled.sum(axis=1) / present[:, None]
     tail = (1 - CONFIDENCE) / 2
     intervals: Values = np.quantile(means, [tail, 1 - tail], axis=0).T
     return intervals

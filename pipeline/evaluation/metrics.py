@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import Values, bootstrap_intervals
+from pipeline.evaluation.pairs import score_pairs
 from pipeline.evaluation.protocols import (
     SINGLE_SHOT_DRAWS,
     Protocol,
@@ -39,10 +40,10 @@ def _percent(value: float) -> float:
 
 
 def summarise(retrievals: Sequence[Retrieval], resamples: int, seed: int) -> dict[str, Any]:
-    """Metrics in percent, ``<name>_interval`` unless ``resamples`` is 0, ``<name>_sd`` if there are several draws.
+    """Metrics in percent, ``<name>_interval`` unless ``resamples`` is 0, ``<name>_sd`` if there are several retrievals.
 
     Args:
-        retrievals: One, or one a draw of a single-shot gallery; a metric is the mean over draws.
+        retrievals: One, or one a draw of a single-shot gallery, or one a pair; a metric is the mean over them.
         resamples: Bootstrap samples.
         seed: Of the bootstrap.
 
@@ -113,10 +114,22 @@ def evaluate_selected(
     if not has_good_items(query, gallery, protocol):  # said before hours of ranking
         raise InputError(f"protocol {protocol.name}: {why_no_good_items(query, gallery, protocol)}")
     galleries = _galleries(gallery, protocol, seed)
-    retrievals = []
+    retrievals: list[Retrieval] = []
+    pairs: list[Retrieval] = []
     quiet = quiet or len(query) * sum(map(len, galleries)) < MANY_PAIRS
     with Progress(len(query) * len(galleries), f"rank {protocol.name}", "image", quiet) as progress:
-        for drawn in galleries:
+        if protocol.paired:
+            whole, pairs = score_pairs(
+                query,
+                gallery,
+                protocol,
+                threads=threads,
+                depth=depth,
+                reranking=reranking,
+                advance=progress.advance,
+            )
+            retrievals.append(whole)
+        for drawn in () if protocol.paired else galleries:
             blocks = None if reranking is None else reranked_blocks(query.features, drawn.features, reranking)
             retrievals.append(
                 score(query, drawn, protocol, threads, depth=depth, blocks=blocks, advance=progress.advance)
@@ -132,6 +145,8 @@ def evaluate_selected(
     }
     if protocol.single_shot:
         entry["draws"] = len(retrievals)
+    if protocol.paired:
+        entry["pairs"] = len(pairs)
     if reranking is not None:
         entry |= {
             "meaning": f"{protocol.meaning}; re-ranked",
@@ -139,7 +154,7 @@ def evaluate_selected(
             "reranking": reranking.described(),
         }
     try:
-        return entry | summarise(retrievals, resamples, seed), retrievals
+        return entry | summarise(pairs or retrievals, resamples, seed), retrievals
     except InputError as error:
         raise InputError(f"protocol {protocol.name}: {error}") from None
 

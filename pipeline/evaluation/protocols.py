@@ -20,6 +20,7 @@ Camera = Literal["camera", "tracklet", "image"]
 QUERY_ROLES = ("query",)
 GALLERY_ROLES = ("gallery",)
 SINGLE_SHOT_DRAWS = 10
+CHIRLA_PAIRS = 9
 FRAME_ROWS = 4096
 
 
@@ -37,9 +38,11 @@ class Protocol:
         cameras: Only images of these cameras take part; empty: of all.
         query_roles: Roles of the queries.
         gallery_roles: Roles of the gallery.
-        average_tracklets: One feature a tracklet, the mean of its frames' normalised features (CCVID).
+        average_tracklets: One feature a tracklet, the mean of its frames' normalised features (CCVID, CCPG).
         single_shot: One random gallery image an identity, several draws (PRCC).
         left_out: Person ids that are taken out (Market-1501's junk).
+        paired: Queries of the first of the query roles are searched among the first of the gallery roles alone, and so
+            on; each pair of roles counts the same (CHIRLA).
     """
 
     name: str
@@ -52,6 +55,7 @@ class Protocol:
     average_tracklets: bool = False
     single_shot: bool = False
     left_out: tuple[int, ...] = ()
+    paired: bool = False
 
 
 GENERAL = Protocol("general", "same person, other camera; clothes do not matter")
@@ -77,6 +81,43 @@ def _prcc(kind: str, query_roles: tuple[str, ...], clothes: str) -> list[Protoco
         single_shot=True,
     )
     return [multi, single]
+
+
+def _ccpg() -> list[Protocol]:
+    """Probe and gallery by what is worn: ``evaluate_CCPG`` of OpenGait, the general rule over averaged tracklets."""
+    return [
+        replace(
+            GENERAL,
+            name=f"ccpg:{kind}",
+            meaning=f"tracklets; {meaning}, other camera",
+            query_roles=query_roles,
+            gallery_roles=gallery_roles,
+            average_tracklets=True,
+        )
+        for kind, meaning, query_roles, gallery_roles in (
+            ("cl", "other clothes", ("U0_D0_BG", "U0_D0"), ("U1_D1", "U2_D2", "U3_D3")),
+            ("up", "another upper garment", ("U3_D3",), ("U0_D3",)),
+            ("dn", "another lower garment", ("U1_D0",), ("U1_D1",)),
+            ("bg", "the same clothes with and without a bag", ("U0_D0_BG",), ("U0_D0",)),
+        )
+    ]
+
+
+def _nkup_plus() -> list[Protocol]:
+    """One gallery for each degree of change."""
+    return [
+        replace(
+            GENERAL,
+            name=f"nkup_plus:{kind}",
+            meaning=f"{meaning}, the general rule",
+            gallery_roles=(f"gallery_{kind}",),
+        )
+        for kind, meaning in (
+            ("same", "gallery: the query's appearance"),
+            ("moderate", "gallery: other clothes, within three months"),
+            ("dramatic", "gallery: other clothes, more than three months apart"),
+        )
+    ]
 
 
 def _tracklets(dataset: str) -> list[Protocol]:
@@ -105,6 +146,17 @@ _ALL = [
     *_tracklets("ccvid"),
     replace(GENERAL, name="market1501", meaning="same person, other camera; id -1 removed, 0 kept", left_out=(-1,)),
     *_tracklets("mevid"),
+    *_tracklets("vccr"),
+    *_ccpg(),
+    *_nkup_plus(),
+    Protocol(
+        "chirla",
+        "same person; nothing is junk; queries of test_k among train_k, and the mean over these pairs",
+        camera="image",
+        query_roles=tuple(f"query_{number}" for number in range(1, CHIRLA_PAIRS + 1)),
+        gallery_roles=tuple(f"gallery_{number}" for number in range(1, CHIRLA_PAIRS + 1)),
+        paired=True,
+    ),
 ]
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 

@@ -25,7 +25,7 @@ from pipeline.redress.outfits import Outfit
 from pipeline.redress.redress import redress
 from pipeline.redress.regions import RegionTable
 from pipeline.redress.settings import Kind, Region
-from pipeline.redress.wardrobes import OWN, Worn, number_clothes, number_tracklets
+from pipeline.redress.wardrobes import OWN, Worn, number_clothes, number_tracklets, persons_only
 from pipeline.shards.reader import NO_ID, ShardReader
 
 TABLE_NAME: Final = "table.csv"
@@ -93,16 +93,18 @@ def check_place(folder: Path) -> None:
 
 
 def useful_rows(reader: ShardReader, facts: DatasetFacts) -> NDArray[np.int64]:
-    """Images whose split has a role.
+    """Images whose split has a role, but junk: persons below 0. Other persons that stand for nobody stay.
 
     Raises:
-        InputError: There are none.
+        InputError: There are none, or none of a person.
     """
     splits = sorted({split for splits in facts.roles.values() for split in splits})
     fits = np.isin(reader.ids.split.astype(str), splits) & (reader.ids.person_id >= 0)  # below: junk, no person
     rows = np.flatnonzero(fits).astype(np.int64)
     if not len(rows):
         raise InputError(f"no image in {reader.folder} is in a split that {facts.name} has a role for")
+    if not len(persons_only(reader.ids, rows, facts.no_person_ids)):
+        raise InputError(f"no image in {reader.folder} is of a person: all have ids that stand for nobody")
     return rows
 
 
@@ -169,9 +171,23 @@ def write_images(
 
 
 def write_table(
-    folder: Path, reader: ShardReader, paths: Sequence[str], worn: list[Worn], every: bool
+    folder: Path,
+    reader: ShardReader,
+    paths: Sequence[str],
+    worn: list[Worn],
+    every: bool,
+    nobody: Collection[int] = (),
 ) -> dict[str, int]:
-    """Write the table; returns counts of what is in it. Images that became the same are left out and removed."""
+    """Write the table; returns counts of what is in it. Images that became the same are left out and removed.
+
+    Args:
+        folder: Of the data set.
+        reader: The shards.
+        paths: Of the images, relative.
+        worn: What is worn in each.
+        every: Each image is worn in all outfits of its person.
+        nobody: Person ids that stand for nobody: their images are counted, but no identities and no clothes.
+    """
     ids = reader.ids
     if every:  # without a garment an image has but one form
         first: dict[Worn, int] = {}
@@ -199,11 +215,13 @@ def write_table(
                     ids.image_id[item.row],
                 ]
             )
+    persons = ids.person_id[[item.row for item in worn]]
+    known = ~np.isin(persons, list(nobody))
     counts = {
         "images": len(worn),
         "redressed": sum(item.outfit != OWN for item in worn),
-        "identities": len({int(ids.person_id[item.row]) for item in worn}),
-        "clothes": int(clothes.max()) + 1,
+        "identities": len(np.unique(persons[known])),
+        "clothes": len(np.unique(clothes[known])),
     }
     by_split = Counter(str(ids.split[item.row]) for item in worn)
     return counts | {f"images of {split}": count for split, count in sorted(by_split.items())}

@@ -1,5 +1,6 @@
 """Who wears what in a redressed data set: outfits of a shared pool for each person, dealt to the person's images."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,8 +57,25 @@ def wardrobes(persons: NDArray[np.int64], outfits: int, pool: int, seed: int) ->
     return found
 
 
+def persons_only(ids: ShardIds, rows: NDArray[np.int64], nobody: Collection[int]) -> NDArray[np.int64]:
+    """Those of some images that show a known person.
+
+    Args:
+        ids: Of all images of the shards.
+        rows: The images.
+        nobody: Person ids that stand for nobody, such as Market-1501's distractors.
+    """
+    return rows[~np.isin(ids.person_id[rows], list(nobody))]
+
+
 def deal_outfits(
-    ids: ShardIds, rows: NDArray[np.int64], outfits: int, pool: int, seed: int, every: bool = False
+    ids: ShardIds,
+    rows: NDArray[np.int64],
+    outfits: int,
+    pool: int,
+    seed: int,
+    every: bool = False,
+    nobody: Collection[int] = (),
 ) -> list[Worn]:
     """Decide what is worn in each image.
 
@@ -71,18 +89,19 @@ def deal_outfits(
         pool: Outfits that people share.
         seed: Decides all draws.
         every: Each image is worn in all outfits of its person.
+        nobody: Person ids that stand for nobody: such images are of many people, and each stays in its own clothes.
 
     Raises:
         InputError: See :func:`check_wardrobe`.
     """
     check_wardrobe(outfits, pool)
-    persons = ids.person_id[rows]
-    worn = wardrobes(persons, outfits, pool, seed)
+    dressed = persons_only(ids, rows, nobody)
+    worn = wardrobes(ids.person_id[dressed], outfits, pool, seed)
     if every:
-        return [Worn(int(row), outfit) for row in rows for outfit in worn[int(ids.person_id[row])]]
+        return [Worn(int(row), outfit) for row in rows for outfit in worn.get(int(ids.person_id[row]), (OWN,))]
     chosen: dict[int, int] = {}
     groups: dict[tuple[int, str], dict[int, dict[tuple[int, int], list[int]]]] = {}
-    for row in rows.tolist():
+    for row in dressed.tolist():
         tracklet = int(ids.tracklet_id[row])
         unit = (0, tracklet) if tracklet != NO_ID else (1, row)
         cameras = groups.setdefault((int(ids.person_id[row]), str(ids.split[row])), {})
@@ -95,7 +114,7 @@ def deal_outfits(
             for place in generator.permutation(len(units)).tolist():
                 chosen |= dict.fromkeys(units[place][1], worn[person][turn % outfits])
                 turn += 1
-    return [Worn(row, chosen[row]) for row in rows.tolist()]
+    return [Worn(row, chosen.get(row, OWN)) for row in rows.tolist()]
 
 
 def number_clothes(ids: ShardIds, worn: list[Worn]) -> NDArray[np.int64]:

@@ -45,7 +45,7 @@ class Figure:
         value: The metric.
         low: Lower end of its interval; None where it has none.
         high: Upper end.
-        spread: Standard deviation over the draws of a single-shot protocol; None elsewhere.
+        spread: Standard deviation over the draws of a single-shot protocol or over pairs of subsets; None elsewhere.
     """
 
     value: float
@@ -66,6 +66,7 @@ class Score:
         n_skipped: Queries without a right item; they are in no mean.
         draws: Draws of the gallery; 0 unless single-shot.
         figures: By key of :data:`METRICS`.
+        pairs: Pairs of subsets, each of which counts the same; 0 unless the protocol has them.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Score:
     n_skipped: int
     draws: int
     figures: dict[str, Figure]
+    pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ class _EntryFields(Artifact):
     n_gallery: Count
     n_skipped: Count
     draws: Count = 0
+    pairs: Count = 0
 
 
 class MetricsFields(Artifact):
@@ -183,6 +186,7 @@ def _score(entry: Mapping[str, Any]) -> Score:
         n_gallery=entry["n_gallery"],
         n_skipped=entry["n_skipped"],
         draws=entry.get("draws", 0),
+        pairs=entry.get("pairs", 0),
         figures={key: _figure(entry, key) for key in METRICS},
     )
 

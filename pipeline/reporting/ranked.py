@@ -101,7 +101,7 @@ class RankedGalleries:
 def choose_protocol(names: Sequence[str]) -> Protocol | None:
     """The protocol whose rankings are shown: the first that changes clothes, else the first.
 
-    Single-shot protocols are passed over, for each draw ranks another gallery; None if there are no others.
+    Single-shot protocols and those of pairs rank several galleries and are passed over; None if there are no others.
 
     Args:
         names: Protocols that were evaluated, in their order.
@@ -109,7 +109,8 @@ def choose_protocol(names: Sequence[str]) -> Protocol | None:
     Raises:
         InputError: A name is not known.
     """
-    protocols = [protocol for name in names for protocol in find_protocols(name) if not protocol.single_shot]
+    found = [protocol for name in names for protocol in find_protocols(name)]
+    protocols = [protocol for protocol in found if not (protocol.single_shot or protocol.paired)]
     changing = [protocol for protocol in protocols if _CLOTHES_CHANGING in protocol.name.split(":")]
     return next(iter(changing + protocols), None)
 

@@ -112,7 +112,7 @@ def make_page(
     if isinstance(ranking, Absent):
         ranked = ranking
     elif protocol is None:
-        ranked = Absent("Every protocol of the metrics draws its gallery at random.", "ccaf-pipeline evaluate")
+        ranked = Absent("Every protocol of the metrics ranks several galleries.", "ccaf-pipeline evaluate")
     else:
         if isinstance(ranking, Path):
             results = read_per_query(ranking, protocol.name, settings.ranked_depth)

@@ -18,6 +18,7 @@ from pipeline.stopping import StopRequest, termination_as_interruption
 from stages.cli import (
     ablate,
     datasets,
+    dlcr,
     dvc_paths,
     embed,
     evaluate,
@@ -61,6 +62,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     "Data": {
         "datasets": Command("List the known data sets and which are here.", datasets.command),
         "manifest": Command("List, label and count a data set.", manifest.command),
+        "dlcr": Command("Put DLCR's generated clothes beside their data set.", dlcr.command),
         "synth": Command("Render walkers, a data set of people who change clothes.", synth.command),
     },
     "Parsing": {

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 @shared_options("dataset", "root")
 def command(context: Context) -> None:
     """List the known data sets and which are present; with --dataset show one with its terms and layout."""
-    from pipeline.datasets.catalog import DATA_VARIABLE, data_root, dataset_names, load_facts
+    from pipeline.datasets.catalog import (
+        DATA_VARIABLE,
+        data_root,
+        dataset_names,
+        load_facts,
+        sets_not_included,
+    )
     from pipeline.datasets.presence import find_presence
 
     base = data_root(context.parameters.data.root, os.environ)
@@ -25,15 +31,19 @@ def command(context: Context) -> None:
     known = [(facts, find_presence(facts, top)) for facts in map(load_facts, names)]
     if top is None:
         context.console.say(f"no data root: give it by --root, data.root or {DATA_VARIABLE} to see what is present")
-    value = {
+    value: dict[str, Any] = {
         "root": None if top is None else str(top),
         "datasets": [{**facts.model_dump(mode="json"), **asdict(presence)} for facts, presence in known],
     }
     if context.dataset is None:
+        others = sets_not_included()
+        value["not_included"] = [entry.model_dump(mode="json") for entry in others]
         lines = [["name", "title", "state", "protocols"]]
         lines += [[facts.name, facts.title, presence.state, " ".join(facts.protocols)] for facts, presence in known]
         text = as_columns(lines, numbers=False)
         context.console.say("how to get one, its terms and layout: ccaf-pipeline datasets --dataset NAME")
+        titles = ", ".join(entry.title for entry in others)
+        context.console.say(f"not included ({titles}): the same command says why")
     else:
         text = "\n".join(_details(*entry) for entry in known)
     context.console.result(value, text)

@@ -9,22 +9,29 @@ import yaml
 from pipeline.datasets.catalog import (
     DatasetFacts,
     Role,
+    UnknownDatasetError,
     dataset_folder,
     dataset_names,
     find_below,
     load_facts,
     missing_markers,
     read_dataset,
+    sets_not_included,
 )
+from pipeline.datasets.not_included import plain_name
 from pipeline.errors import InputError
 
 NAMES = [
-    "ccvid", "celeb_reid", "celeb_reid_light", "deepchange", "last", "ltcc", "market1501", "mevid", "pku_reid_74",
-    "prcc", "vcclothes", "walkers",
+    "ccpg", "ccvid", "celeb_reid", "celeb_reid_light", "chirla_long_term", "chirla_multi_camera",
+    "chirla_multi_camera_long_term", "chirla_reappearance", "deepchange", "iust_personreid", "last", "ltcc",
+    "market1501", "mevid", "nkup", "nkup_plus", "pku_reid_74", "prcc", "real28", "vcclothes", "vccr", "walkers",
 ]  # fmt: skip
+TEST_ONLY = [name for name in NAMES if name.startswith("chirla_")] + ["real28"]
 PROTOCOLS = {
     "general", "cc", "sc", "prcc:sc", "prcc:cc", "vcclothes:general", "vcclothes:sc", "vcclothes:cc", "deepchange",
     "last", "celeb", "ccvid:general", "ccvid:cc", "market1501", "mevid:general", "mevid:cc", "mevid:sc",
+    "vccr:general", "vccr:cc", "vccr:sc", "ccpg:cl", "ccpg:up", "ccpg:dn", "ccpg:bg", "chirla",
+    "nkup_plus:same", "nkup_plus:moderate", "nkup_plus:dramatic",
 }  # fmt: skip
 
 
@@ -64,7 +71,8 @@ def test_facts_agree_with_themselves(name: str) -> None:
     assert facts.name == name
     splits = [split for splits in facts.roles.values() for split in splits]
     assert len(splits) == len(set(splits))
-    assert {"train", "query", "gallery"} <= facts.roles.keys() <= set(get_args(Role))
+    assert {"query", "gallery"} <= facts.roles.keys() <= set(get_args(Role))
+    assert ("train" in facts.roles) != (name in TEST_ONLY)
     assert facts.protocols
     assert set(facts.protocols) <= PROTOCOLS
     for entry in facts.counts:
@@ -85,6 +93,15 @@ def test_published_parts_add_up() -> None:
     assert prcc["test_a"] + prcc["test_b"] + prcc["test_c"] == prcc["test"]
     ccvid = {entry.of: entry.tracklets or 0 for entry in load_facts("ccvid").counts}
     assert ccvid["train"] + ccvid["query"] + ccvid["gallery"] == ccvid["all"]
+    vccr = {entry.of: entry for entry in load_facts("vccr").counts}
+    assert vccr["train"].tracklets + vccr["query"].tracklets + vccr["gallery"].tracklets == vccr["all"].tracklets
+    assert vccr["train"].identities + vccr["test"].identities == vccr["all"].identities
+    real28 = {entry.of: entry.images or 0 for entry in load_facts("real28").counts}
+    assert real28["query"] + real28["gallery"] == real28["all"]
+    for name in NAMES:
+        if name.startswith("chirla_"):
+            chirla = {entry.of: entry.images or 0 for entry in load_facts(name).counts}
+            assert sum(chirla[of] for of in ("val_query", "val_gallery", "queries", "galleries")) == chirla["all"]
     pku = {entry.of: entry.images or 0 for entry in load_facts("pku_reid_74").counts}
     assert pku["train"] + pku["query"] + pku["gallery"] == pku["all"]
 
@@ -117,6 +134,9 @@ def test_confirmed_numbers_of_ccvid() -> None:
         ("VC-Clothes", "vcclothes"),
         ("Celeb-reID-light", "celeb_reid_light"),
         ("Market-1501", "market1501"),
+        ("NKUP", "nkup"),
+        ("NKUP+", "nkup_plus"),
+        ("IUST_PersonReId", "iust_personreid"),
     ],
 )
 def test_case_and_punctuation_of_names_do_not_count(spelling: str, name: str) -> None:
@@ -133,8 +153,30 @@ def test_the_users_own_folder_comes_first(tmp_path: Path) -> None:
 
 
 def test_unknown_names_are_answered_with_the_known() -> None:
-    with pytest.raises(InputError, match=r"data set 'prc' is not known; known are ccvid, .*, prcc, .*YAML file"):
+    with pytest.raises(InputError, match=r"data set 'prc' is not known; known are ccpg, ccvid, .*, prcc, .*YAML file"):
         load_facts("prc")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cocas", "COCAS has no data set file: there is no download"),
+        ("COCAS+", r"COCAS\+ has no data set file: .*unanswered since 2024"),
+        ("dlcr", "DLCR has no data set file: .* ccaf-pipeline dlcr puts them beside one"),
+        ("sysu_30k", "SYSU-30k has no data set file: it can be downloaded, but"),
+    ],
+)
+def test_sets_that_are_not_included_say_why(name: str, said: str) -> None:
+    with pytest.raises(UnknownDatasetError, match=said):
+        load_facts(name)
+
+
+def test_what_is_not_included_has_no_file(tmp_path: Path) -> None:
+    listed = [plain_name(name) for entry in sets_not_included() for name in entry.names]
+    assert len(set(listed)) == len(listed)
+    assert not set(listed) & {plain_name(name) for name in NAMES}
+    (tmp_path / "cocas.yaml").write_text(yaml.safe_dump(tree(name="cocas")))
+    assert load_facts("COCAS", folder=tmp_path).title == "Mine"  # a file of one's own is taken
 
 
 @pytest.mark.parametrize(
@@ -151,6 +193,8 @@ def test_unknown_names_are_answered_with_the_known() -> None:
         (yaml.safe_dump(tree(reader="custom", settings={"table": "", "columns": {"x": ""}})), r"settings\.columns\.x:"),
         (yaml.safe_dump(tree(counts=[{"of": "train", "people": 3}])), r"counts\.0\.people: Extra inputs"),
         (yaml.safe_dump(tree(roles={"test": ["x"]})), r"roles\.test: Input should be 'train'"),
+        (yaml.safe_dump(tree(reader="chirla")), r"settings\.scenario: Field required"),
+        (yaml.safe_dump(tree(reader="pattern")), r"settings\.rules: Field required"),
     ],
 )  # fmt: skip
 def test_wrong_files_are_refused_in_words(tmp_path: Path, text: str | None, said: str) -> None:

@@ -117,7 +117,7 @@ def test_ccvid_cameras(session: int, person: int, camera: int) -> None:
 
 
 def test_readers_are_registered_once() -> None:
-    expected = "ccvid celeb_reid custom deepchange last ltcc market1501 mevid prcc vcclothes walkers"
+    expected = "ccvid celeb_reid chirla custom deepchange last ltcc market1501 mevid pattern prcc vcclothes walkers"
     assert reader_names() == expected.split()
 
     def read(source: object, rows: ManifestBuilder) -> None:

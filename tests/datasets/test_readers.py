@@ -370,6 +370,195 @@ def test_mevid_refuses_damaged_lists(tmp_path: Path, file: str, text: str | None
         read("mevid", tmp_path)
 
 
+def test_iust_personreid(tmp_path: Path) -> None:
+    touch(tmp_path, "bounding_box_train/0001_c1_s1_000151.jpg", "query/0900_c12_s1_000002.jpg")
+    touch(tmp_path, "bounding_box_test/0900_c3s1_000151_01.jpg", "bounding_box_test/-1_c2_s1_000009.jpg")
+    touch(tmp_path, "bounding_box_test/0900_3_s1_000151.jpg", "bounding_box_test/-2_c2_s1_000009.jpg")
+    listing = read("iust_personreid", tmp_path)
+    assert rows(listing) == {
+        ("bounding_box_train/0001_c1_s1_000151.jpg", "train", 1, 1, None, None),
+        ("query/0900_c12_s1_000002.jpg", "query", 900, 12, None, None),
+        ("bounding_box_test/0900_c3s1_000151_01.jpg", "gallery", 900, 3, None, None),
+        ("bounding_box_test/-1_c2_s1_000009.jpg", "gallery", -1, 2, None, None),
+    }
+    assert listing.unmatched == (
+        "bounding_box_test/-2_c2_s1_000009.jpg", "bounding_box_test/0900_3_s1_000151.jpg",
+    )  # fmt: skip
+
+
+def test_real28(tmp_path: Path) -> None:
+    touch(tmp_path, "query/1_1_1_7.jpg", "query/28_4_3_11.jpeg", "gallery/1_2_10_3.jpg", "gallery/1_3_2_3.jpg")
+    touch(tmp_path, "gallery/1_2_3.jpg", "gallery/28-1-2-3.jpg")
+    listing = read("real28", tmp_path)
+    # pairs: (1, 1) 0, (1, 2) 1, (1, 10) 2, (28, 3) 3
+    assert rows(listing) == {
+        ("query/1_1_1_7.jpg", "query", 1, 1, 0, None),
+        ("query/28_4_3_11.jpeg", "query", 28, 4, 3, None),
+        ("gallery/1_2_10_3.jpg", "gallery", 1, 2, 2, None),
+        ("gallery/1_3_2_3.jpg", "gallery", 1, 3, 1, None),
+    }
+    assert listing.unmatched == ("gallery/1_2_3.jpg", "gallery/28-1-2-3.jpg")
+    assert listing.problems == ()
+
+
+def test_nkup(tmp_path: Path) -> None:
+    touch(tmp_path, "bounding_box_train/0005_D0912_C03S01_00151.jpg", "bounding_box_train/0005_D1009_C15S02_00026.jpg")
+    touch(tmp_path, "query/0071_D0312_C01S01_00001.jpg", "bounding_box_test/0071_D1225_C01S01_00001.jpg")
+    touch(tmp_path, "bounding_box_test/0071_1225_C01S01_00001.jpg", "query/0071_c1s1_000151_01.jpg")
+    listing = read("nkup", tmp_path)
+    # pairs: (5, 912) 0, (5, 1009) 1, (71, 312) 2, (71, 1225) 3
+    assert rows(listing) == {
+        ("bounding_box_train/0005_D0912_C03S01_00151.jpg", "train", 5, 3, 0, None),
+        ("bounding_box_train/0005_D1009_C15S02_00026.jpg", "train", 5, 15, 1, None),
+        ("query/0071_D0312_C01S01_00001.jpg", "query", 71, 1, 2, None),
+        ("bounding_box_test/0071_D1225_C01S01_00001.jpg", "gallery", 71, 1, 3, None),
+    }
+    assert listing.unmatched == ("query/0071_c1s1_000151_01.jpg", "bounding_box_test/0071_1225_C01S01_00001.jpg")
+
+
+def test_nkup_plus(tmp_path: Path) -> None:
+    test = "bounding_box_test"
+    touch(
+        tmp_path,
+        "bounding_box_train/0010/app1/0010_D0912_C29S01_00151.jpg",
+        f"{test}/query/0300/1/0300_D0912_C04_1.jpg",
+    )
+    touch(tmp_path, f"{test}/gallery_sameapp/0300/1/0300_D0912_C05_2.jpg")
+    touch(tmp_path, f"{test}/gallery_crossapp_moderate/0300/2/0300_D1001_C06_3.jpg")
+    touch(tmp_path, f"{test}/gallery_crossapp_dramatic/0300/3/0300_D0401_C07_4.jpg")
+    touch(tmp_path, f"{test}/query/0300_D0912_C04_1.jpg", f"{test}/query/0300/1/0300_C04_1.jpg")
+    listing = read("nkup_plus", tmp_path)
+    # pairs: (10, app1) 0, (300, 1) 1, (300, 2) 2, (300, 3) 3
+    assert rows(listing) == {
+        ("bounding_box_train/0010/app1/0010_D0912_C29S01_00151.jpg", "train", 10, 29, 0, None),
+        (f"{test}/query/0300/1/0300_D0912_C04_1.jpg", "query", 300, 4, 1, None),
+        (f"{test}/gallery_sameapp/0300/1/0300_D0912_C05_2.jpg", "gallery_same", 300, 5, 1, None),
+        (f"{test}/gallery_crossapp_moderate/0300/2/0300_D1001_C06_3.jpg", "gallery_moderate", 300, 6, 2, None),
+        (f"{test}/gallery_crossapp_dramatic/0300/3/0300_D0401_C07_4.jpg", "gallery_dramatic", 300, 7, 3, None),
+    }
+    assert listing.unmatched == (f"{test}/query/0300/1/0300_C04_1.jpg", f"{test}/query/0300_D0912_C04_1.jpg")
+
+
+def test_vccr(tmp_path: Path) -> None:
+    touch(tmp_path, "train/0007/0001/0007-c02-l01-x-f0001.jpg", "train/0007/0001/0007-c02-l01-x-f0002.jpg")
+    touch(tmp_path, "train/0007/0002/0007-c12-l10-f0001.jpg", "train/0009/0001/0009-c02-l01-f0001.jpg")
+    touch(tmp_path, "test_qg/query/0300/c1/0004/0300-c1-l2-f7.jpg", "test_qg/gallery/0300/c1/0004/0300-c1-l1-f7.jpg")
+    touch(tmp_path, "train/0007/0007-c02-l01-f0001.jpg", "train/0007/0001/0007_c02_l01_f0001.jpg")
+    listing = read("vccr", tmp_path)
+    # pairs: (7, 1) 0, (7, 10) 1, (9, 1) 2, (300, 1) 3, (300, 2) 4; tracklets as they are met
+    assert rows(listing) == {
+        ("train/0007/0001/0007-c02-l01-x-f0001.jpg", "train", 7, 2, 0, 0),
+        ("train/0007/0001/0007-c02-l01-x-f0002.jpg", "train", 7, 2, 0, 0),
+        ("train/0007/0002/0007-c12-l10-f0001.jpg", "train", 7, 12, 1, 1),
+        ("train/0009/0001/0009-c02-l01-f0001.jpg", "train", 9, 2, 2, 2),
+        ("test_qg/query/0300/c1/0004/0300-c1-l2-f7.jpg", "query", 300, 1, 4, 3),
+        ("test_qg/gallery/0300/c1/0004/0300-c1-l1-f7.jpg", "gallery", 300, 1, 3, 4),
+    }
+    assert listing.unmatched == ("train/0007/0001/0007_c02_l01_f0001.jpg", "train/0007/0007-c02-l01-f0001.jpg")
+
+
+def test_ccpg(tmp_path: Path) -> None:
+    touch(tmp_path, "000/U0_D0/01_0/00001.jpg", "000/U0_D0/01_0/00002.jpg", "000/U0_D0_BG/01_0/00001.jpg")
+    touch(tmp_path, "099/U3_D3/10_2/00001.jpg")
+    touch(tmp_path, *(f"100/{state}/02_1/00001.jpg" for state in ("U0_D0", "U0_D0_BG", "U1_D0", "U3_D3", "U0_D3")))
+    touch(tmp_path, "100/U4_D4/02_1/00001.jpg", "100/U0_D0/00001.jpg", "200/U0_D0/02_1/00001.jpg", "readme.txt")
+    listing = read("ccpg", tmp_path)
+    # pairs: (0, U0_D0) 0, (99, U3_D3) 1, (100, U0_D0) 2, (100, U0_D3) 3, (100, U1_D0) 4, (100, U3_D3) 5
+    assert rows(listing) == {
+        ("000/U0_D0/01_0/00001.jpg", "train", 0, 1, 0, 0),
+        ("000/U0_D0/01_0/00002.jpg", "train", 0, 1, 0, 0),
+        ("000/U0_D0_BG/01_0/00001.jpg", "train", 0, 1, 0, 1),
+        ("099/U3_D3/10_2/00001.jpg", "train", 99, 10, 1, 2),
+        ("100/U0_D0/02_1/00001.jpg", "U0_D0", 100, 2, 2, 3),
+        ("100/U0_D0_BG/02_1/00001.jpg", "U0_D0_BG", 100, 2, 2, 4),
+        ("100/U0_D3/02_1/00001.jpg", "U0_D3", 100, 2, 3, 5),
+        ("100/U1_D0/02_1/00001.jpg", "U1_D0", 100, 2, 4, 6),
+        ("100/U3_D3/02_1/00001.jpg", "U3_D3", 100, 2, 5, 7),
+    }
+    assert listing.unmatched == (
+        "100/U0_D0/00001.jpg", "100/U4_D4/02_1/00001.jpg", "200/U0_D0/02_1/00001.jpg",
+    )  # fmt: skip
+    assert listing.problems == ()
+
+
+EARLY, LATE = "2023-07-26-13:21:40", "2023-12-05-12:12:13"
+CHIRLA_ROWS = {
+    "train": [f"train_0/seq_020/camera_1_{EARLY}/13/frame_6123"],
+    "val": [f"test_0/seq_026/camera_1_{LATE}/13/frame_4294", f"test_0/seq_026/camera_1_{LATE}/-4/frame_1"],
+    "gallery": [f"train_1/seq_020/camera_3_{EARLY}/13/frame_4102", f"train_2/seq_020/camera_4_{EARLY}/10/frame_7"],
+    "query": [
+        f"test_1/seq_026/camera_3_{LATE}/13/frame_5912",
+        f"test_2/seq_026/camera_2_{LATE}/10/frame_3",
+        f"test_2/seq_026/camera_2_{LATE}/-1/frame_3",
+    ],
+}
+
+
+def chirla_tree(folder: Path) -> None:
+    for part, entries in CHIRLA_ROWS.items():
+        lines = ["image_path,id,camera,sequence,subset"]
+        for entry in entries:
+            subset, sequence, camera, person, frame = entry.split("/")
+            path = f"reid/long_term/{subset.split('_')[0]}/{subset}/{sequence}/imgs/{camera}/{person}/{frame}.png"
+            touch(folder / "benchmark", path)
+            lines.append(f"{path},{person},{camera},{sequence},{subset}")
+        write(folder / "benchmark/metadata", f"reid_long_term_{part}.csv", "\r\n".join(lines) + "\r\n")
+
+
+def test_chirla(tmp_path: Path) -> None:
+    chirla_tree(tmp_path)
+    touch(tmp_path, "benchmark/reid/reappearance/test/test_1/seq_000/imgs/camera_1_x/5/frame_1.png")
+    listing = read("chirla_long_term", tmp_path)
+    base = "benchmark/reid/long_term"
+    assert rows(listing) == {
+        (f"{base}/train/train_0/seq_020/imgs/camera_1_{EARLY}/13/frame_6123.png", "val_gallery", 13, 1, None, None),
+        (f"{base}/test/test_0/seq_026/imgs/camera_1_{LATE}/13/frame_4294.png", "val_query", 13, 1, None, None),
+        (f"{base}/test/test_0/seq_026/imgs/camera_1_{LATE}/-4/frame_1.png", "val_query", -4, 1, None, None),
+        (f"{base}/train/train_1/seq_020/imgs/camera_3_{EARLY}/13/frame_4102.png", "gallery_1", 13, 3, None, None),
+        (f"{base}/train/train_2/seq_020/imgs/camera_4_{EARLY}/10/frame_7.png", "gallery_2", 10, 4, None, None),
+        (f"{base}/test/test_1/seq_026/imgs/camera_3_{LATE}/13/frame_5912.png", "query_1", 13, 3, None, None),
+        (f"{base}/test/test_2/seq_026/imgs/camera_2_{LATE}/10/frame_3.png", "query_2", 10, 2, None, None),
+        (f"{base}/test/test_2/seq_026/imgs/camera_2_{LATE}/-1/frame_3.png", "query_2", -1, 2, None, None),
+    }
+    assert listing.problems == listing.unmatched == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (None, None, "no reid_long_term_query.csv in .* repository that is its home page; copy them there"),
+        ("image_path,id", "path,id", "lacks the column image_path"),
+        (",13,camera", ",x,camera", "row 1: id 'x' is not a whole number"),
+        (",13,camera", ",,camera", "row 1: id is empty"),
+        (",13,camera", ",12,camera", "row 1: path .* is not below reid/long_term/test/.*/12"),
+        (",seq_026,test_1", ",seq_026,train_1", "row 1: subset 'train_1' does not belong into this list"),
+        (",seq_026,test_1", ",seq_026,test_0", "row 1: subset 'test_0' does not belong into this list"),
+        (",camera_3_2023-12-05-12:12:13,", ",three,", "row 1: camera 'three' is not camera_<number>_<time>"),
+        ("13/frame_5912.png", "13/../../../../../x.png", "row 1: path .* is not below"),
+        ("13/frame_5912.png", "13/frame_1.png", "row 1: no file at benchmark/reid/long_term/test/.*/frame_1.png"),
+    ],
+)
+def test_chirla_refuses_damaged_lists(tmp_path: Path, old: str | None, new: str, said: str) -> None:
+    chirla_tree(tmp_path)
+    table = tmp_path / "benchmark/metadata/reid_long_term_query.csv"
+    text = table.read_text()
+    table.unlink()
+    if old is not None:
+        assert old in text
+        table.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=said):
+        read("chirla_long_term", tmp_path)
+
+
+def test_chirla_refuses_an_image_that_is_named_twice(tmp_path: Path) -> None:
+    chirla_tree(tmp_path)
+    table = tmp_path / "benchmark/metadata/reid_long_term_query.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1]]) + "\n")
+    with pytest.raises(InputError, match=r"row 4: benchmark/.* stands in row 1 already"):
+        read("chirla_long_term", tmp_path)
+
+
 TREES = {
     "walkers": ["train/3_0_c1_0.png", "query/4_1_c2_0.png", "gallery/4_2_c3_7.png"],
     "prcc": [
@@ -383,17 +572,38 @@ TREES = {
              "test/gallery/8/8_2.jpg"],
     "market1501": ["bounding_box_train/0002_c1s1_1_03.jpg", "query/0003_c6s4_1_00.jpg",
                    "bounding_box_test/0003_c3s1_1_01.jpg"],
+    "iust_personreid": ["bounding_box_train/0001_c1_s1_1.jpg", "query/0009_c12_s1_2.jpg",
+                        "bounding_box_test/0009_c3s1_1_01.jpg"],
+    "real28": ["query/1_1_1_7.jpg", "gallery/1_2_10_3.jpg"],
+    "nkup": ["bounding_box_train/0005_D0912_C03S01_1.jpg", "query/0071_D0312_C01S01_1.jpg",
+             "bounding_box_test/0071_D1225_C01S01_1.jpg"],
+    "nkup_plus": ["bounding_box_train/0010/1/0010_D0912_C29_1.jpg",
+                  "bounding_box_test/query/0300/1/0300_D0912_C04_1.jpg",
+                  "bounding_box_test/gallery_sameapp/0300/1/0300_D0912_C05_2.jpg",
+                  "bounding_box_test/gallery_crossapp_moderate/0300/2/0300_D1001_C06_3.jpg",
+                  "bounding_box_test/gallery_crossapp_dramatic/0300/3/0300_D0401_C07_4.jpg"],
+    "vccr": ["train/0007/0001/0007-c02-l01-f1.jpg", "test_qg/query/0300/c1/0004/0300-c1-l2-f7.jpg",
+             "test_qg/gallery/0300/c1/0004/0300-c1-l1-f7.jpg"],
+    "ccpg": ["000/U0_D0/01_0/1.jpg", "100/U0_D0_BG/02_1/1.jpg", "100/U1_D1/03_1/1.jpg"],
 }  # fmt: skip
 
 
+MADE_TREES = {
+    "deepchange": deepchange_tree,
+    "ccvid": ccvid_tree,
+    "mevid": mevid_tree,
+    "chirla_long_term": chirla_tree,
+}
+
+
 @pytest.mark.parametrize("root", ["my_c1_data", "0007_3_c9_1", "B_data/query/train", "0005-04-03-02", "session3/9_9"])
-@pytest.mark.parametrize("name", [*TREES, "deepchange", "ccvid", "mevid"])
+@pytest.mark.parametrize("name", [*TREES, *MADE_TREES])
 def test_the_root_changes_no_label(tmp_path: Path, name: str, root: str) -> None:
     for folder in (tmp_path / "plain", tmp_path / root):
         if name in TREES:
             touch(folder, *TREES[name])
         else:
-            {"deepchange": deepchange_tree, "ccvid": ccvid_tree, "mevid": mevid_tree}[name](folder)
+            MADE_TREES[name](folder)
     assert read(name, tmp_path / root).manifest.equals(read(name, tmp_path / "plain").manifest)
 
 

@@ -37,7 +37,7 @@ def test_check_finds_a_page_that_is_out_of_date(generate, tmp_path, monkeypatch,
     monkeypatch.setattr(generate, "FOLDER", tmp_path)
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
     assert generate.main() == 1
-    assert "out of date: commands.md, parameters.md, parsers.md" in capsys.readouterr().err
+    assert "out of date: commands.md, known-data-sets.md, parameters.md, parsers.md" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,8 @@ def naive(values, valid, person_id, resamples, seed):
         per_draw = []
         for draw in range(len(values)):
             rows = [q for i in sample for q in np.flatnonzero((person_id == persons[i]) & valid[draw])]
-            per_draw.append(values[draw][:, rows].mean(axis=1))
+            if rows:
+                per_draw.append(values[draw][:, rows].mean(axis=1))
         samples.append(np.mean(per_draw, axis=0))
     return np.quantile(samples, [0.025, 0.975], axis=0).T
 
@@ -29,6 +30,18 @@ def test_equal_to_the_loop(draws):
     valid[:, :20] = True
     found = bootstrap_intervals(values, valid, person, 150, 5)
     np.testing.assert_allclose(found, naive(values, valid, person, 150, 5), atol=1e-12)
+
+
+def test_draws_of_which_a_sample_has_no_query_are_left_out_of_its_mean():
+    rng = np.random.default_rng(7)
+    person = np.repeat(np.arange(6), 4)
+    values = 1 + rng.random((3, 2, 24))
+    valid = np.zeros((3, 24), dtype=bool)
+    for draw, first in enumerate((0, 8, 16)):  # each draw has two of the six identities
+        valid[draw, first : first + 8] = True
+    found = bootstrap_intervals(values, valid, person, 150, 5)
+    np.testing.assert_allclose(found, naive(values, valid, person, 150, 5), atol=1e-12)
+    assert found.min() > 1
 
 
 def test_equal_values_have_no_spread_and_spread_ones_have_the_textbook_error():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.redress.wardrobes import OWN, deal_outfits, number_clothes, number_tracklets, wardrobes
+from pipeline.redress.wardrobes import OWN, Worn, deal_outfits, number_clothes, number_tracklets, wardrobes
 
 
 def _ids(persons: int = 12, cameras: int = 3, takes: int = 6, tracklets: bool = False) -> SimpleNamespace:
@@ -80,6 +80,17 @@ def test_all_wears_every_image_in_every_outfit() -> None:
     assert len(owners) == 2 + 1 + 2 * 2  # own clothes that the labels tell apart, and two outfits of each
     tracklets = number_tracklets(ids, worn, every=True)
     assert len(set(tracklets)) == 6
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_nobody_gets_no_outfits_and_nobody_else_notices(every: bool) -> None:
+    ids = _ids(persons=6)
+    rows = np.arange(len(ids.person_id))
+    nobody = ids.person_id == 0
+    worn = deal_outfits(ids, rows, 3, 8, seed=1, every=every, nobody=(-1, 0))
+    assert [item for item in worn if nobody[item.row]] == [Worn(int(row), OWN) for row in rows[nobody]]
+    assert [item for item in worn if not nobody[item.row]] == deal_outfits(ids, rows[~nobody], 3, 8, 1, every)
+    assert any(item.outfit != OWN for item in deal_outfits(ids, rows, 3, 8, seed=1) if nobody[item.row])
 
 
 def test_a_pool_that_is_too_small_is_refused() -> None:

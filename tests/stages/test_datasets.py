@@ -57,7 +57,15 @@ def test_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert by_name["prcc"]["missing"] == ["rgb/val", "rgb/test/A", "rgb/test/B", "rgb/test/C"]
     assert by_name["ltcc"]["found"] is None
     assert by_name["deepchange"]["roles"]["val"] == ["val_query", "val_gallery"]
+    assert "COCAS+" in [entry["title"] for entry in value["not_included"]]
     assert output.err == ""
+
+
+def test_what_is_not_included_is_told_with_its_reason(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["datasets", "--root", str(root)]) == 0
+    assert "not included (DLCR, COCAS, COCAS+, SYSU-30k, " in capsys.readouterr().err
+    assert run(["datasets", "--dataset", "cocas"]) == 2
+    assert "COCAS has no data set file: there is no download" in capsys.readouterr().err
 
 
 def test_one_data_set_in_detail(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,6 +125,19 @@ def test_two_files_keep_the_splits_of_prcc(tmp_path, capsys):
     assert result["protocols"]["prcc:cc:single-shot"]["draws"] == 10
 
 
+def test_the_pairs_of_chirla_are_scored_apart_from_one_file_or_two(tmp_path, capsys):
+    query = [rows("query_1", [1, 2], 1, clothes=False), rows("query_2", [1, 3], 1, 1, clothes=False)]
+    gallery = [rows("gallery_1", [1, 2], 1, 2, clothes=False), rows("gallery_2", [2, 3], 1, 3, clothes=False)]
+    one = write(tmp_path / "f", *query, *gallery)
+    both = [str(write(tmp_path / name, *tables)) for name, tables in (("q", query), ("g", gallery))]
+    result, said = evaluated(capsys, "--features", one, "--dataset", "chirla_long_term")
+    entry = result["protocols"]["chirla"]
+    assert (entry["pairs"], entry["n_query"], entry["n_skipped"], entry["rank1"]) == (2, 4, 1, 100.0)
+    assert "warning" not in said
+    sides = ("--query", both[0], "--gallery", both[1], "--out", tmp_path / "m.json")
+    assert evaluated(capsys, *sides, "--dataset", "chirla_long_term")[0] == result
+
+
 def test_the_file_says_its_data_set_and_checkpoint(tmp_path, capsys):
     path = write(tmp_path / "f", QUERY, GALLERY, dataset="ltcc", checkpoint_sha256="abc")
     result, _ = evaluated(capsys, "--features", path)

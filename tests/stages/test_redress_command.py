@@ -57,6 +57,29 @@ def test_an_image_in_own_clothes_is_itself_and_others_differ_in_their_clothes_on
     assert redressed > 20
 
 
+@pytest.mark.parametrize("options", [[], ["--all"]])
+def test_images_of_nobody_are_no_person_in_outfits(figures, tmp_path, capsys, options):
+    facts = yaml.safe_load(figures.facts.read_text()) | {"no_person_ids": [-1, 7]}
+    described = tmp_path / "figures.yaml"
+    described.write_text(yaml.safe_dump(facts))
+    command = ["redress", "--shards", str(figures.shards), "--dataset", str(described), "--images", "50", *options]
+    assert run([*command, "--out", str(tmp_path / "people"), "--json", "--quiet"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    rows = _rows(tmp_path / "people")
+    nobody = [row for row in rows if row["person_id"] == "7"]
+    assert len(nobody) == 8  # every image once: two outfits, cameras and takes
+    assert {row["outfit"] for row in nobody} == {"-1"}
+    assert {row["outfit"] for row in rows if row["person_id"] == "6"} > {"-1"}
+    assert value["identities"] == 6
+    assert value["clothes"] == len({row["clothes_id"] for row in rows if row["person_id"] != "7"})
+    assert (tmp_path / "people/sheet.html").read_text().count('alt="its label map"') == 6
+    made = ["--dataset", str(tmp_path / "people/dataset.yaml"), "--root", str(tmp_path)]
+    assert run(["manifest", *made, "--strict", "--out", str(tmp_path / "manifest.parquet")]) == 0
+    described.write_text(yaml.safe_dump(facts | {"no_person_ids": list(range(1, 8))}))
+    assert run([*command, "--out", str(tmp_path / "none"), "--quiet"]) == 2
+    assert "all have ids that stand for nobody" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("root", ["folder", "above"])
 def test_the_manifest_is_strictly_right_and_all_protocols_can_be_scored(made, tmp_path, root, capsys):
     given = ["--dataset", str(made / "dataset.yaml"), "--root", str(made if root == "folder" else made.parent)]

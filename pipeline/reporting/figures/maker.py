@@ -111,7 +111,7 @@ class FigureMaker:
     def ranked(self) -> Section | Absent:
         """Figure 8."""
         if self.protocol is None:
-            return Absent("Every protocol of the data set draws its gallery at random.", _OTHER_PROTOCOL)
+            return Absent("Every protocol of the data set ranks several galleries.", _OTHER_PROTOCOL)
         settings = self.groups.figures
         results = [rank_queries(subject.features, self.protocol, settings.ranked_depth) for subject in self.subjects]
         if not results[0]:
@@ -129,7 +129,7 @@ class FigureMaker:
     def maps(self) -> Section | Absent:
         """Attention and gradient maps."""
         if self.protocol is None:
-            return Absent("Every protocol of the data set draws its gallery at random.", _OTHER_PROTOCOL)
+            return Absent("Every protocol of the data set ranks several galleries.", _OTHER_PROTOCOL)
         settings, seed = self.groups.figures, self.groups.seed
         kinds = choose_maps([subject.chosen.encoder for subject in self.subjects], settings.maps)
         protocol = replace(self.protocol, average_tracklets=False)  # maps are of images
