@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.parsing.detectron2.painting import Instances, confidence, label_semantic, paint_instances
-from pipeline.parsing.detectron2.person import central_box, central_group, keep_group, most_central
+from pipeline.parsing.detectron2.painting import label_semantic
+from pipeline.parsing.instances import Instances, confidence, paint_instances
+from pipeline.parsing.person import central_box, central_group, keep_group, most_central
 
 
 def instances(masks, scores, classes):
