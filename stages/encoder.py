@@ -20,6 +20,7 @@ from pipeline.models.clip import Clip, load_clip
 from pipeline.models.compiling import compile_encoder
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.recompute import recompute_activations
+from pipeline.redress.regions import say_unchanged
 from pipeline.training.batches import EncoderData
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder_task import EncoderTask
@@ -218,6 +219,8 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     )
     if data.store.note:
         console.say(data.store.note)
+    if parameters.encoder.redress and (warning := say_unchanged(data.reader.metadata.clothes_labels)):
+        console.say(warning)
     check_learned_prompts(prompts, data.reader, clip)
     weights = _term_weights(parameters, prompts, console)
     _check_identity_images(parameters, prompts, weights)

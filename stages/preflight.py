@@ -1,13 +1,17 @@
 """The preflight: whether the labels of a data set allow what the parameters ask of the whole pipeline."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetFacts
+from pipeline.errors import InputError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.redress.regions import region_table
 from pipeline.shards.dataset import open_shards
+from pipeline.shards.reader import ShardReader
 from pipeline.training.preflight import Obstacles, find_obstacles, labels_of_manifest, labels_of_shards
 
 
@@ -49,4 +53,18 @@ def check_shards(parameters: Parameters, shards: Path, workers: int = 1) -> Obst
     """
     reader, facts = open_shards(shards, parameters.data.dataset)
     drop = parameters.prompts.without_clothes == "drop"
-    return _find(parameters, labels_of_shards(reader, facts, drop), facts, workers)
+    found = _find(parameters, labels_of_shards(reader, facts, drop), facts, workers)
+    if not facts.roles.get("train"):
+        return found
+    return replace(found, training=(*found.training, *_of_shards(parameters, reader)))
+
+
+def _of_shards(parameters: Parameters, reader: ShardReader) -> list[str]:
+    """What only the shards tell: whether their labels know the garments that redressed views change."""
+    if not parameters.encoder.redress:
+        return []
+    try:
+        region_table(reader.metadata.labels, parameters.encoder.redress_regions)
+    except InputError as error:
+        return [f"encoder.redress: {error}"]
+    return []
