@@ -17,13 +17,13 @@ import numpy as np
 
 from pipeline.datasets.walkers.rows import render_all
 from pipeline.datasets.walkers.settings import SynthSettings
+from pipeline.garments import CLOTHES
 from pipeline.images import LabelMap, RgbImage, decode_image, decode_label_map, resize_image
 from pipeline.labels import LIP
 from pipeline.redress.donors import measure_outfit
 from pipeline.redress.outfits import Outfit, draw_outfit
 from pipeline.redress.redress import redress
 from pipeline.redress.regions import RegionTable, region_table
-from pipeline.redress.settings import CLOTHES
 from pipeline.shards.reader import ShardReader
 
 SIZE = (256, 128)

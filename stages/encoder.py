@@ -20,7 +20,9 @@ from pipeline.models.clip import Clip, load_clip
 from pipeline.models.compiling import compile_encoder
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.recompute import recompute_activations
+from pipeline.redress.regions import say_unchanged
 from pipeline.training.batches import EncoderData
+from pipeline.training.captions import Captions, find_captions
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
 from pipeline.training.encoder_task import EncoderTask
 from pipeline.training.learned_prompts import check_learned_prompts, read_learned_prompts
@@ -101,14 +103,8 @@ def _targets(
     )
 
 
-def _make_task(
-    parameters: Parameters,
-    clip: Clip,
-    data: TrainingData,
-    prompts: Checkpoint,
-    weights: dict[str, float],
-    targets: Tensor | None,
-) -> EncoderTask:
+def _make_task(parameters: Parameters, inputs: "Inputs", targets: Tensor | None) -> EncoderTask:
+    clip, data, prompts = inputs.clip, inputs.data, inputs.prompts
     settings = parameters.encoder
     classes = prompts.tensors["image_clothes_classes"].numpy()
     if parameters.model.camera_embedding:
@@ -124,7 +120,7 @@ def _make_task(
     has_clothes = bool((classes != NO_CLASS).any())
     return EncoderTask(
         clip.image_encoder,
-        weights,
+        inputs.weights,
         identities=len(data.identities),
         seed=parameters.seed,
         settings=settings,
@@ -135,6 +131,7 @@ def _make_task(
         if has_clothes
         else None,
         targets=targets,
+        captions=None if inputs.captions is None else inputs.captions.texts,
     )
 
 
@@ -188,6 +185,7 @@ class Inputs:
         clip: The CLIP to start from.
         weights: Weight of each term of the method.
         made_of: Everything that decides the result.
+        captions: Texts of the training images, where a term needs them.
     """
 
     prompts: Checkpoint
@@ -195,6 +193,7 @@ class Inputs:
     clip: Clip
     weights: dict[str, float]
     made_of: dict[str, Any]
+    captions: Captions | None = None
 
 
 def read_inputs(parameters: Parameters, console: Console, places: Places, device: str) -> Inputs:
@@ -218,6 +217,8 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     )
     if data.store.note:
         console.say(data.store.note)
+    if parameters.encoder.redress and (warning := say_unchanged(data.reader.metadata.clothes_labels)):
+        console.say(warning)
     check_learned_prompts(prompts, data.reader, clip)
     weights = _term_weights(parameters, prompts, console)
     _check_identity_images(parameters, prompts, weights)
@@ -229,7 +230,10 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
         "terms": weights,
         **deciding_training("encoder", parameters, device),
     }
-    return Inputs(prompts, data, clip, weights, made_of)
+    captions = find_captions(parameters.encoder, data.reader.ids.image_id[data.rows].tolist())
+    if captions is not None:
+        made_of["captions_sha256"] = captions.sha256
+    return Inputs(prompts, data, clip, weights, made_of, captions)
 
 
 def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool) -> EncoderTask:
@@ -245,7 +249,7 @@ def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool) 
             "set it to false, or those to false and 1"
         )
     targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, quiet)
-    task = _make_task(parameters, inputs.clip, inputs.data, inputs.prompts, inputs.weights, targets).to(device)
+    task = _make_task(parameters, inputs, targets).to(device)
     if training.recompute_activations:
         for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
             recompute_activations(encoder)

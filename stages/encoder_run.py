@@ -36,7 +36,7 @@ from stages.device_use import fitting_encoder, settled, training_arithmetic
 from stages.encoder import Inputs, Places, make_data, make_task, read_inputs
 
 BEST_FOLDER = "best"
-MINIMISE_CLOTHES = {"disentangle", "clothes_uniform", "clothes_uniform_own"}
+MINIMISE_CLOTHES = {"disentangle", "clothes_uniform", "clothes_uniform_own", "caption_orthogonal"}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """The parser's score: how good a parser is on images whose labels people drew."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
@@ -18,7 +18,7 @@ from pipeline.parsing.lite.training.ccp_labels import ccp_target, read_label_tab
 from pipeline.parsing.lite.training.scoring import target_scheme
 from pipeline.parsing.parser import Parser, create_parser
 from pipeline.parsing.scoring.crops import Example
-from pipeline.parsing.scoring.evaluation import Scores, score
+from pipeline.parsing.scoring.evaluation import Scores, TwoScores, score, score_two
 from pipeline.parsing.scoring.ground_truth import (
     LabelledImage,
     TruthScheme,
@@ -85,6 +85,43 @@ class Asked:
     limit: int | None = None
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """A parser, the labels of its clothes mask, and its name."""
+
+    parser: Parser
+    clothes: frozenset[int]
+    name: str
+
+    def as_dict(self) -> dict[str, Any]:
+        scheme = self.parser.scheme.name
+        return {"parser": self.name, "weights_sha256": self.parser.weights_sha256, "label_scheme": scheme}
+
+
+def _build(parameters: Parameters) -> _Chosen:
+    parse = parameters.parse
+    load_backends(parse.parser)
+    parser = create_parser(parse.parser, device=choose_device(parameters.device), **parse.settings)
+    return _Chosen(parser, parser.scheme.clothes_labels(parse.clothes_labels), parse.parser)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one or two parsers are scored on."""
+
+    truth: _Truth
+    items: Sequence[LabelledImage]
+    size: tuple[int, int] | None
+    batch_size: int
+    skipped: "_Skipped"
+
+
+def _prepare(parameters: Parameters, asked: Asked, chosen: _Chosen, size: tuple[int, int] | None) -> _Work:
+    truth = _read_truth(chosen.parser, chosen.clothes, asked)
+    items = _choose(find_labelled(asked.images, asked.labels), asked.held_out, asked.limit)
+    return _Work(truth, items, size, parameters.parse.batch_size, _Skipped())
+
+
 def run(
     parameters: Parameters, console: Console, asked: Asked, out: Path | None = None
 ) -> tuple[Scores, dict[str, Any]]:
@@ -99,50 +136,94 @@ def run(
     Raises:
         InputError: The parser, the folders or the label scheme are wrong, or no image can be scored.
     """
-    if out is not None:
-        check_output(out, "json", ["parser", "truth_scheme"])
-    parse = parameters.parse
-    size = None if asked.view is None else parse_size(asked.view)
+    size = _check(asked, out, "parser")
     set_threads(parameters.threads)
-    load_backends(parse.parser)
-    scored = create_parser(parse.parser, device=choose_device(parameters.device), **parse.settings)
-    clothes = scored.scheme.clothes_labels(parse.clothes_labels)
-    truth = _read_truth(scored, clothes, asked)
-    items = _choose(find_labelled(asked.images, asked.labels), asked.held_out, asked.limit)
-    skipped = _Skipped()
-    scores = _score(scored, clothes, truth, items, size, parse.batch_size, skipped, asked, console.quiet)
-    skipped.say(console)
-    _say_scope(scores, scored, truth.scheme, console)
-    value = {
-        "parser": parse.parser,
-        "weights_sha256": scored.weights_sha256,
-        "label_scheme": scored.scheme.name,
-        "truth_scheme": truth.scheme.name,
-        "view": asked.view,
-        "skipped": dict(skipped.counts),
-        **scores.as_dict(),
-    }
-    if out is not None:
-        write_json(out, value)
-        console.say(f"scores -> {out}")
+    chosen = _build(parameters)
+    work = _prepare(parameters, asked, chosen, size)
+
+    def count(examples: Iterator[Example], advance: Callable[[int], None]) -> Scores:
+        return score(chosen.parser, examples, work.truth.scheme, chosen.clothes, work.batch_size, advance)
+
+    scores = _score(work, asked, console.quiet, count)
+    work.skipped.say(console)
+    _say_scope(scores, chosen.parser, work.truth.scheme, console)
+    value = {**chosen.as_dict(), **_scope(work, asked), **scores.as_dict()}
+    _write(out, value, console)
     return scores, value
 
 
+def compare(
+    parameters: tuple[Parameters, Parameters], console: Console, asked: Asked, out: Path | None = None
+) -> tuple[TwoScores, dict[str, Any]]:
+    """Score two parsers on the same images; returns the scores, and all that is known of them for programs.
+
+    Where the label maps' scheme is not named it is the first parser's, for both.
+
+    Args:
+        parameters: Of the first and the second parser: ``parse`` says which it is, with which settings and clothes
+            labels; the rest is read from the first.
+        console: For remarks.
+        asked: What is scored.
+        out: JSON file to write as well.
+
+    Raises:
+        InputError: A parser, the folders or the label scheme are wrong, or no image can be scored.
+    """
+    size = _check(asked, out, "difference")
+    set_threads(parameters[0].threads)
+    first, second = _build(parameters[0]), _build(parameters[1])
+    work = _prepare(parameters[0], asked, first, size)
+    parsers, clothes = (first.parser, second.parser), (first.clothes, second.clothes)
+
+    def count(examples: Iterator[Example], advance: Callable[[int], None]) -> TwoScores:
+        return score_two(parsers, examples, work.truth.scheme, clothes, work.batch_size, advance)
+
+    scores = _score(work, asked, console.quiet, count)
+    work.skipped.say(console)
+    _say_scope(scores.first, first.parser, work.truth.scheme, console)
+    _say_scope(scores.second, second.parser, work.truth.scheme, console)
+    value = {
+        **_scope(work, asked),
+        "first": {**first.as_dict(), **scores.first.as_dict()},
+        "second": {**second.as_dict(), **scores.second.as_dict()},
+        "difference": scores.difference(),
+        "first_better": scores.first_better,
+        "second_better": scores.second_better,
+    }
+    _write(out, value, console)
+    return scores, value
+
+
+def _check(asked: Asked, out: Path | None, first_key: str) -> tuple[int, int] | None:
+    if out is not None:
+        check_output(out, "json", [first_key, "truth_scheme"])
+    return None if asked.view is None else parse_size(asked.view)
+
+
+def _scope(work: _Work, asked: Asked) -> dict[str, Any]:
+    return {"truth_scheme": work.truth.scheme.name, "view": asked.view, "skipped": dict(work.skipped.counts)}
+
+
+def _write(out: Path | None, value: dict[str, Any], console: Console) -> None:
+    if out is not None:
+        write_json(out, value)
+        console.say(f"scores -> {out}")
+
+
+Counted = TypeVar("Counted")
+
+
 def _score(
-    parser: Parser,
-    clothes: frozenset[int],
-    truth: _Truth,
-    items: Sequence[LabelledImage],
-    size: tuple[int, int] | None,
-    batch_size: int,
-    skipped: "_Skipped",
+    work: _Work,
     asked: Asked,
     quiet: bool,
-) -> Scores:
+    count: Callable[[Iterator[Example], Callable[[int], None]], Counted],
+) -> Counted:
     def read(item: LabelledImage) -> Example:
-        example = read_labelled(item, truth.scheme, truth.translate)
-        return example if size is None else cut_to_person(example, truth.scheme, size)
+        example = read_labelled(item, work.truth.scheme, work.truth.translate)
+        return example if work.size is None else cut_to_person(example, work.truth.scheme, work.size)
 
+    items, skipped = work.items, work.skipped
     with Progress(len(items), "score", "image", quiet=quiet) as progress:
 
         def skip(item: LabelledImage, error: BadImageError) -> None:
@@ -150,7 +231,7 @@ def _score(
             progress.advance()
 
         try:
-            return score(parser, read_examples(items, read, skip), truth.scheme, clothes, batch_size, progress.advance)
+            return count(read_examples(items, read, skip), progress.advance)
         except ValueError as error:
             if skipped.counts.total() < len(items):
                 raise

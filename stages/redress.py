@@ -27,7 +27,7 @@ from pipeline.redress.dataset import (
 )
 from pipeline.redress.outfits import Outfit
 from pipeline.redress.pool import make_pool
-from pipeline.redress.regions import RegionTable, region_table
+from pipeline.redress.regions import RegionTable, region_table, say_unchanged
 from pipeline.redress.wardrobes import OWN, check_wardrobe, deal_outfits, persons_only, wardrobes
 from pipeline.reporting.page import write_page
 from pipeline.reporting.redressed import RedressedPage, redressed_sheet
@@ -66,6 +66,8 @@ def run(
         check_place(out)
         reader, source = open_shards(shards, dataset or read_record(shards).dataset)
         table = region_table(reader.metadata.labels, plan.regions)
+        if warning := say_unchanged(reader.metadata.clothes_labels):
+            console.say(warning)
         rows = useful_rows(reader, source)
         nobody = source.no_person_ids
         worn = deal_outfits(reader.ids, rows, plan.outfits, plan.pool, plan.seed, plan.every, nobody)

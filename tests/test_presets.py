@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import open_clip
 import pytest
 
 from pipeline.config import load_parameters
@@ -32,6 +33,16 @@ def test_a_data_sets_preset_is_the_papers_recipe(name):
     assert (encoder.lambda_con, encoder.lambda_dis, encoder.triplet_margin) == (0.1, 1.0, 0.3)
     without_labels = {"celeb_reid": "cluster", "celeb_reid_light": "image"}
     assert prompts.clothes_classes == without_labels.get(name, "labels")
+
+
+def test_the_baseline_on_eva_is_that_of_its_source():
+    parameters = load_parameters(Path("preset:eva02-l"))
+    model, encoder = parameters.model, parameters.encoder
+    assert (model.name, model.pretrained, model.image_size) == ("EVA02-L-14", "merged2b_s4b_b131k", (224, 224))
+    assert model.pretrained in {tag for name, tag in open_clip.list_pretrained() if name == model.name}
+    assert (encoder.method, encoder.epochs, encoder.learning_rate) == ("baseline", 60, 2e-6)
+    assert (encoder.identities_per_batch, encoder.images_per_identity) == (8, 4)
+    assert encoder.warmup_fraction * encoder.epochs == pytest.approx(20)
 
 
 def test_options_win_over_a_preset():

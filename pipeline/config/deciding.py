@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 
 from pipeline.arithmetic import uses_cuda
 from pipeline.config.parameters import Parameters
+from pipeline.losses.captions import CaptionSettings
+from pipeline.losses.terms import settings_as
 from pipeline.precision import resolve_precision
 from pipeline.redress.settings import RedressSettings
 from pipeline.trainer.settings import CHANGE_NO_RESULT, OF_CUDA
@@ -109,6 +111,8 @@ def _values(kind: Kind, section: str, parameters: Parameters) -> dict[str, Any]:
     wanted = _COUNTING[kind][section]
     if section == "training":
         wanted = wanted - (OF_CUDA - set(unusual_on_cuda(parameters)))
+    if section == "encoder" and settings_as(parameters.encoder, CaptionSettings).captions is None:
+        wanted = wanted - CaptionSettings.model_fields.keys()
     if section == "encoder" and not parameters.encoder.redress:
         wanted = wanted - RedressSettings.model_fields.keys()  # so that states of earlier versions stay valid
     return {name: value for name, value in values.items() if name in wanted}
@@ -172,7 +176,9 @@ def deciding_training(
     on_cpu = set() if uses_cuda(device) else OF_CUDA
     training = {name: value for name, value in decided["training"].items() if name not in on_cpu}
     training["precision"] = resolve_precision(training["precision"], device)
-    value = {"parameters": decided[kind], "training": training, "seed": decided["seed"]}
+    # where a file lies is no part of what is in it, which its hash says
+    own = {name: value for name, value in decided[kind].items() if name != "captions"}
+    value = {"parameters": own, "training": training, "seed": decided["seed"]}
     if kind == "prompts":
         return {**value, "identity_images": decided["identity_images"]}
     checked = {f"evaluate_{name}": decided[name] for name in ("feature", "flip") if decided.get(name) is not None}

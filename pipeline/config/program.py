@@ -40,6 +40,7 @@ READS: Mapping[str, tuple[str, ...]] = {
     "pipeline.models.clip": ("pipeline/models/configs",),
     "pipeline.parsing.lite.checkpoint": ("pipeline/parsing/lite/weights/lite.safetensors",),
     "pipeline.parsing.detectron2.classes": ("pipeline/parsing/detectron2/presets",),
+    "pipeline.parsing.sam3.phrases": ("pipeline/parsing/sam3/phrases.yaml",),
     "pipeline.parsing.transformers.named": ("pipeline/parsing/transformers/presets",),
     "pipeline.reporting.page": ("pipeline/reporting/templates",),
 }

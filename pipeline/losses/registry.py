@@ -16,6 +16,7 @@ LOSSES = (
     "cal",
     "target_alignment",
     "clothes_uniform",
+    "captions",
 )
 """Files of this folder, in the order of the sum."""
 

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from pipeline.settings import SettingsGroup
 
-Need = Literal["shielding", "target", "identity_texts", "clothes_texts", "clothes_classes"]
-"""What a term needs beside E_v: E_v^s, features of the frozen encoder, prompts, or only the classes of clothes."""
+Need = Literal[
+    "shielding", "target", "identity_texts", "clothes_texts", "clothes_classes", "identity_captions", "clothes_captions"
+]
+"""What a term needs beside E_v: E_v^s, features of the frozen encoder, prompts, only the classes of clothes, or texts
+of single images."""
 
 
 SettingsT = TypeVar("SettingsT", bound=SettingsGroup)
@@ -42,6 +45,9 @@ class EncoderFeatures:
         shielding_earlier: As earlier, of E_v^s(x_s).
         target: Hidden and projected features of x_s by the frozen encoder side by side, without gradients, (B, C + D);
             None where no term needs them.
+        identity_caption: Features of a text about the person in each image, without gradients, (B, T); None where no
+            term needs them.
+        clothes_caption: As that, of a text about the clothes.
     """
 
     projected: Tensor
@@ -51,6 +57,8 @@ class EncoderFeatures:
     shielding_hidden: Tensor | None = None
     shielding_earlier: Tensor | None = None
     target: Tensor | None = None
+    identity_caption: Tensor | None = None
+    clothes_caption: Tensor | None = None
 
     @property
     def raw(self) -> "StreamFeatures":
@@ -116,6 +124,8 @@ class Dimensions:
         identities: K.
         clothes_classes: K_c; 0 where there are none.
         settings: All groups of the losses in one.
+        identity_captions: T of texts about the person in each image; 0 where there are none.
+        clothes_captions: T of texts about the clothes in each image; 0 where there are none.
     """
 
     hidden: int
@@ -123,6 +133,8 @@ class Dimensions:
     identities: int
     clothes_classes: int
     settings: SettingsGroup
+    identity_captions: int = 0
+    clothes_captions: int = 0
 
     def settings_as(self, kind: type[SettingsT]) -> SettingsT:
         """The settings as the group of one loss."""

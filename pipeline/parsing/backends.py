@@ -10,6 +10,7 @@ BACKENDS: Final = {
     "detectron2": "pipeline.parsing.detectron2",
     "lite": "pipeline.parsing.lite",
     "precomputed": "pipeline.parsing.precomputed",
+    "sam3": "pipeline.parsing.sam3",
     "schp": "pipeline.parsing.schp",
     "transformers": "pipeline.parsing.transformers",
 }

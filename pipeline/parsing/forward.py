@@ -108,8 +108,8 @@ def parse_in_batches(
     return [parsings[place] for place in range(len(inputs))]
 
 
-class NetworkParser(ABC):
-    """A parser whose network makes an image's logits from one input tensor.
+class DeviceParser:
+    """A parser on a device: how many images are in one forward there, and how precise it is.
 
     Args:
         scheme: Of its label maps.
@@ -149,6 +149,10 @@ class NetworkParser(ABC):
     def weights_sha256(self) -> str:
         """Hash of the weights' file; empty for a network that was not read from one."""
         return self._weights_sha256
+
+
+class NetworkParser(DeviceParser, ABC):
+    """A parser whose network makes an image's logits from one input tensor; see :class:`DeviceParser`."""
 
     def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
         """Parse RGB uint8 images of any sizes.

@@ -18,13 +18,14 @@ from pipeline.artifacts import Artifact, Sha256, Word, read_json_artifact
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.files import write_json
+from pipeline.garments import Region
 from pipeline.images import RgbImage
 from pipeline.overlap import map_ahead
 from pipeline.ownership import refuse_foreign
 from pipeline.redress.outfits import Outfit
 from pipeline.redress.redress import redress
 from pipeline.redress.regions import RegionTable
-from pipeline.redress.settings import Kind, Region
+from pipeline.redress.settings import Kind
 from pipeline.redress.wardrobes import OWN, Worn, number_clothes, number_tracklets, persons_only
 from pipeline.shards.reader import NO_ID, ShardReader
 

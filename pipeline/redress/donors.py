@@ -5,10 +5,10 @@ from typing import Final
 import cv2
 import numpy as np
 
+from pipeline.garments import Region
 from pipeline.images import LabelMap, RgbImage
 from pipeline.redress.outfits import AnyGarment, DonorGarment, Outfit
 from pipeline.redress.regions import NUMBERS, RegionTable, merge_slips
-from pipeline.redress.settings import Region
 
 LEAST_PIXELS: Final = 40
 """A smaller garment says too little about its colours."""

@@ -7,7 +7,8 @@ from typing import Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.redress.settings import REGIONS, Kind, Region
+from pipeline.garments import REGIONS, Region
+from pipeline.redress.settings import Kind
 
 Colour = tuple[float, float, float]
 """CIELAB: lightness 0 to 100, a and b."""

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.garments import REGIONS
 from pipeline.images import LabelMap, RgbImage
 from pipeline.redress.outfits import AnyGarment, Garment, Outfit, garment_of
 from pipeline.redress.patterns import pattern_field
 from pipeline.redress.regions import NUMBERS, RegionTable, merge_slips
-from pipeline.redress.settings import REGIONS
 from pipeline.redress.shading import BLENDS, LEVELS, blends_of, colour_tables, median_level
 
 Map = NDArray[np.uint8]

@@ -8,18 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.redress.settings import REGIONS, Region
+from pipeline.garments import REGIONS, Region, region_of
 
-_LABELS: Final[Mapping[Region, frozenset[str]]] = {
-    "upper": frozenset(
-        {"upper-clothes", "upper-body", "upper", "top", "shirt", "t-shirt", "blouse", "sweater", "vest"}
-    ),
-    "lower": frozenset({"pants", "trousers", "jeans", "leggings", "skirt", "shorts", "lower-clothes", "lower-body"}),
-    "dress": frozenset({"dress", "jumpsuits", "jumpsuit", "romper"}),
-    "coat": frozenset({"coat", "jacket", "blazer", "cardigan", "outerwear"}),
-    "shoes": frozenset({"left-shoe", "right-shoe", "shoes", "shoe", "boots"}),
-    "hat": frozenset({"hat", "cap"}),
-}
 NUMBERS: Final[Mapping[Region, int]] = {name: number for number, name in enumerate(REGIONS, start=1)}
 """Number of each region in a map of regions; 0 is everything else."""
 TOPS: Final = (NUMBERS["upper"], NUMBERS["coat"], NUMBERS["dress"])
@@ -52,10 +42,9 @@ def region_table(labels: Sequence[str], regions: Collection[Region]) -> RegionTa
     """
     numbers = np.zeros(256, dtype=np.uint8)
     for number, label in enumerate(labels[:256]):
-        name = label.lower().replace("_", "-").replace(" ", "-")
-        for region in regions:
-            if number and name in _LABELS[region]:
-                numbers[number] = NUMBERS[region]
+        region = region_of(label)
+        if number and region is not None and region in regions:
+            numbers[number] = NUMBERS[region]
     if not numbers.any():
         raise InputError(
             f"clothes cannot be changed: the label scheme has no garment among {', '.join(regions)}; its labels are "
@@ -64,6 +53,24 @@ def region_table(labels: Sequence[str], regions: Collection[Region]) -> RegionTa
     background = np.zeros(256, dtype=np.bool_)
     background[0] = True
     return RegionTable(numbers, background)
+
+
+def say_unchanged(clothes: Sequence[str]) -> str | None:
+    """A warning about labels of the clothes mask that keep their colours, as it is not known where they are worn.
+
+    Args:
+        clothes: Labels that the mask covers.
+
+    Returns:
+        The warning; None if there are no such labels.
+    """
+    left = [name for name in clothes if region_of(name) is None]
+    if not left:
+        return None
+    return (
+        f"warning: {', '.join(left)} will keep the old colours where clothes are changed: the name does not tell on "
+        f"which part of the body it is worn"
+    )
 
 
 def merge_slips(counts: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -4,17 +4,13 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from pipeline.garments import CLOTHES, Region
 from pipeline.settings import SettingsGroup
 
 Kind = Literal["colour", "texture", "donor"]
 """colour: plain garments of another colour; texture: some have stripes, checks, plaid or a print; donor: the colours
 of what somebody else of the data set wears."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-Region = Literal["upper", "lower", "dress", "coat", "shoes", "hat"]
-REGIONS: tuple[Region, ...] = get_args(Region)
-CLOTHES: tuple[Region, ...] = ("upper", "lower", "dress", "coat")
-"""The regions that are changed where nobody says more."""
 
 
 class RedressSettings(SettingsGroup):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.garments import REGIONS
 from pipeline.redress.outfits import Outfit
 from pipeline.redress.pool import make_outfit
 from pipeline.redress.redress import redress
 from pipeline.redress.regions import RegionTable, region_table
-from pipeline.redress.settings import REGIONS, Kind
+from pipeline.redress.settings import Kind
 from pipeline.reporting.cards import image_card
 from pipeline.reporting.pictures import label_overlay, label_palette, photo, shrink_image, shrink_labels
 from pipeline.reporting.sheets import SHEET_BOX, LegendEntry, SheetImage, make_legend

@@ -6,6 +6,9 @@ PROMPT_CURVES = {
     "t2i": "identity prompt to image, (6)",
     "i2t_clothes": "clothes image to clothes prompt, (12)",
     "t2i_clothes": "clothes prompt to clothes image, (13)",
+    "caption_align": "image to the texts about its person",
+    "caption_examine": "projected feature to the text about the clothes, 1 - cosine",
+    "caption_orthogonal": "squared cosine of feature and text about the clothes",
     "learning_rate": "at the last step of the epoch",
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -41,6 +42,8 @@ class EncoderTask(nn.Module):
         targets: Hidden and projected features of the shielding images of all training images by the frozen encoder,
             (N, C + D), looked up by the batch's ``rows``; None computes them for each view by a frozen copy of E_v,
             where a term needs them.
+        captions: Features of texts about each training image, (N, T), by what they are about (``identity``,
+            ``clothes``), looked up by the batch's ``rows``; those that no term needs are not kept.
 
     Raises:
         InputError: A term is not known, or ``settings.alternate`` is given and no term examines.
@@ -52,6 +55,8 @@ class EncoderTask(nn.Module):
     clothes_texts: Tensor | None
     identity_clothes: Tensor | None
     targets: Tensor | None
+    identity_captions: Tensor | None
+    clothes_captions: Tensor | None
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class EncoderTask(nn.Module):
         clothes_texts: Tensor | None = None,
         identity_clothes: Tensor | None = None,
         targets: Tensor | None = None,
+        captions: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self._terms = find_terms(weights)
@@ -75,7 +81,15 @@ class EncoderTask(nn.Module):
         if settings.alternate is not None and not any(term.examines for term in self._terms.values()):
             raise InputError("encoder.alternate is set, but no term of the method examines: nothing to take turns with")
         needs = {need for term in self._terms.values() for need in term.needs}
-        self._check(needs, identity_texts, clothes_texts, identity_clothes)
+        about_identity, about_clothes = ((captions or {}).get(name) for name in ("identity", "clothes"))
+        given = {
+            "identity_texts": identity_texts,
+            "clothes_texts": clothes_texts,
+            "clothes_classes": identity_clothes,
+            "identity_captions": about_identity,
+            "clothes_captions": about_clothes,
+        }
+        self._check(needs, given)
         self.image_encoder = image_encoder
         self.shielding_encoder = deepcopy(image_encoder) if "shielding" in needs else None
         self._targets_by_copy = "target" in needs and targets is None
@@ -87,19 +101,25 @@ class EncoderTask(nn.Module):
             ("clothes_texts", clothes_texts, "clothes_texts" in needs),
             ("identity_clothes", identity_clothes, bool(needs & {"clothes_texts", "clothes_classes"})),
             ("targets", targets, "target" in needs),
+            ("identity_captions", about_identity, "identity_captions" in needs),
+            ("clothes_captions", about_clothes, "clothes_captions" in needs),
         ):
             self.register_buffer(name, value if wanted else None, persistent=False)
         clothes_classes = 0 if identity_clothes is None else int(identity_clothes.max()) + 1
         self.parts = self._make_parts(
             Dimensions(
-                image_encoder.hidden_dim, image_encoder.projected_dim, identities, clothes_classes, self._settings
+                image_encoder.hidden_dim,
+                image_encoder.projected_dim,
+                identities,
+                clothes_classes,
+                self._settings,
+                *(0 if texts is None else texts.shape[1] for texts in (about_identity, about_clothes)),
             ),
             seed,
         )
 
     @staticmethod
-    def _check(needs: set[Need], identity: Tensor | None, clothes: Tensor | None, classes: Tensor | None) -> None:
-        given = {"identity_texts": identity, "clothes_texts": clothes, "clothes_classes": classes}
+    def _check(needs: set[Need], given: Mapping[str, Tensor | None]) -> None:
         missing = [name for name, value in given.items() if name in needs and value is None]
         if missing:
             raise ValueError(f"the terms need {', '.join(missing)}")
@@ -170,10 +190,16 @@ class EncoderTask(nn.Module):
         """
         cameras = batch.cameras
         raw: ImageFeatures = self.image_encoder(batch.raw, cameras)
+        found = EncoderFeatures(
+            *raw,
+            target=self._targets(batch),
+            identity_caption=_at(self.identity_captions, batch),
+            clothes_caption=_at(self.clothes_captions, batch),
+        )
         if self.shielding_encoder is None:
-            return EncoderFeatures(*raw, target=self._targets(batch))
-        shielding: ImageFeatures = self.shielding_encoder(present(batch.shielding), cameras)
-        return EncoderFeatures(*raw, *shielding, self._targets(batch))
+            return found
+        projected, hidden, earlier = self.shielding_encoder(present(batch.shielding), cameras)
+        return replace(found, shielding_projected=projected, shielding_hidden=hidden, shielding_earlier=earlier)
 
     def labels(self, batch: EncoderBatch) -> EncoderLabels:
         """The labels of a batch, without its images."""
@@ -202,6 +228,11 @@ class EncoderTask(nn.Module):
     def forward(self, batch: EncoderBatch) -> dict[str, Tensor]:
         """The terms by name; the sum is the loop's."""
         return self.losses(self.encode(batch), self.labels(batch))
+
+
+def _at(texts: Tensor | None, batch: EncoderBatch) -> Tensor | None:
+    """The texts of a batch's images; None if there are none."""
+    return None if texts is None else texts[present(batch.rows)]
 
 
 def use_fast_layout(task: nn.Module) -> None:

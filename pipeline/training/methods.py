@@ -49,6 +49,10 @@ METHODS: Mapping[str, Method] = {
         "one-hot clothes labels, without either I2T (Table 4, row 4)", _without(_ONE_HOT, "i2t_shielding", "i2t")
     ),
     "cal": Method("CAL on the baseline", (*_BASELINE, "cal_classifier", "cal_adversarial")),
+    "captions": Method(
+        "baseline with texts of single images, after DIFFER",
+        (*_BASELINE, "caption_align", "caption_examine", "caption_orthogonal"),
+    ),
     "ccaf-plus": Method(
         "I2T, alignment to the frozen encoder's shielding features, posteriors over a person's own clothes to uniform",
         (*_I2T, "target_alignment", "clothes_uniform_own"),

@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from stages.cli.options import Context, shared_options
 
 if TYPE_CHECKING:
+    from pipeline.reporting.comparison import Comparison
     from pipeline.reporting.inspection import Inspection
 
 
@@ -18,12 +19,25 @@ def command(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[SHARDS]", help="The same as --shards.", show_default=False)
     ] = None,
+    other: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[OTHER]",
+            help="Shards of the same images by another parser: the page then compares the two.",
+            show_default=False,
+        ),
+    ] = None,
     shards: Annotated[
         Path | None, typer.Option("--shards", help="Shards of parse. Default: artifacts/<data set>/shards.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="The page. Default: inspect.html beside the shards, or here if they are remote."),
+        typer.Option(
+            "--out",
+            help="The page. Default: inspect.html (of two parsers compare.html) beside the shards, or here if they are "
+            "remote.",
+            show_default=False,
+        ),
     ] = None,
     images: Annotated[
         int, typer.Option("--images", min=1, max=500, help="Images on each of the two sheets: worst first, random.")
@@ -46,8 +60,14 @@ def command(
 ) -> None:
     """Write one HTML page about parsed images: what made the masks, distributions, flags, and sheets to look at.
 
-    The page loads nothing from elsewhere. Mind that it shows images of the data set.
+    With two folders, of the same images by two parsers, the page compares them instead: how far they agree, and side by
+    side where they agree least. The page loads nothing from elsewhere. Mind that it shows images of the data set.
     """
+    if other is not None:
+        if shards is not None or context.dataset is not None:
+            raise InputError("to compare two parsers give their two shard folders, without --shards and --dataset")
+        if redress:
+            raise InputError("--redress goes with one shard folder")
     if folder is not None and shards is not None:
         raise InputError(f"give the shards once: {folder} or --shards {shards}")
     shards = shards or folder
@@ -56,11 +76,19 @@ def command(
     from pipeline.reporting.inspection import Selection
     from stages import inspect
 
+    chosen = Selection(tuple(split or ()), tuple(camera or ()), tuple(flag or ()))
+    if folder is not None and other is not None:
+        compared = inspect.compare(
+            context.console, (folder, other), out, selection=chosen, images=images, seed=context.parameters.seed
+        )
+        context.console.say("open it in a browser")
+        context.console.result(compared.summary, _compared(compared.page))
+        return
     inspected = inspect.run(
         context.console,
         shards or context.workspace.shards,
         out or (context.workspace.inspection if shards is None else None),
-        selection=Selection(tuple(split or ()), tuple(camera or ()), tuple(flag or ())),
+        selection=chosen,
         images=images,
         redressed=redress,
         seed=context.parameters.seed,
@@ -79,3 +107,16 @@ def _as_text(page: "Inspection") -> str:
         )
     ]  # fmt: skip
     return "\n".join([f"{whole.images:,} images, {whole.flagged:,} flagged ({flags or 'none'})", *figures])
+
+
+def _compared(page: "Comparison") -> str:
+    found = page.summary
+    labels = [f"{label.name:<16} {'-' if label.iou != label.iou else f'{label.iou:.3f}'}" for label in page.labels]
+    return "\n".join(
+        [
+            f"{'label':<16} IoU of the two", *labels,
+            f"{'clothes mask':<16} {found['clothes_iou'] or 0:.3f} (median of the images: "
+            f"{found['median_image_iou']:.3f})",
+            f"{found['images']:,} images, {found['images_below_half']:,} with a clothes IoU below 0.5",
+        ]
+    )  # fmt: skip

@@ -6,7 +6,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from pipeline.errors import InputError
-from pipeline.redress.settings import CLOTHES, KINDS, REGIONS
+from pipeline.garments import CLOTHES, REGIONS
+from pipeline.redress.settings import KINDS
 from stages.cli.options import Context, shared_options
 
 WordT = TypeVar("WordT", bound=str)

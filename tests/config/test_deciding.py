@@ -114,7 +114,11 @@ def test_trainings_name_what_they_named_before():
         "seed": 3,
         "identity_images": "shielding",
     }
-    before = {name: value for name, value in sections["encoder"].items() if not name.startswith("redress")}
+    before = {
+        name: value
+        for name, value in sections["encoder"].items()
+        if not name.startswith("redress") and "caption" not in name
+    }
     assert deciding_training("encoder", parameters, "cpu") == {
         "parameters": before,
         "training": {
@@ -129,6 +133,15 @@ def test_trainings_name_what_they_named_before():
         "camera_embedding": 1.0,
         "evaluate_feature": "concat",
     }
+
+
+def test_texts_of_images_decide_only_where_there_are_any_and_by_what_is_in_them():
+    assert deciding("encoder", changed(encoder={"caption_scale": 3.0})) == deciding("encoder", changed())
+    given = changed(encoder={"captions": "a/texts.parquet", "caption_scale": 3.0, "method": "captions"})
+    assert deciding("encoder", given)["encoder"]["captions"] == "a/texts.parquet"  # of DVC and studies
+    named = deciding_training("encoder", given, "cpu")["parameters"]
+    assert (named["caption_scale"], named["lambda_caption_align"]) == (3.0, 1.0)
+    assert "captions" not in named
 
 
 def test_redressed_views_decide_only_where_there_are_any():

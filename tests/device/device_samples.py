@@ -18,7 +18,13 @@ from pipeline.shards.making import job
 from stages.cli import run
 
 TESTS = Path(__file__).parent.parent
-for package in ("shards", "parsing/schp", "parsing/transformers", "parsing/detectron2"):  # samples of these tests
+for package in (
+    "shards",
+    "parsing/sam3",
+    "parsing/schp",
+    "parsing/transformers",
+    "parsing/detectron2",
+):  # samples of these tests
     sys.path.append(str(TESTS / package))
 
 from shard_jobs import InlinePool  # noqa: E402

@@ -34,6 +34,13 @@ def _transformers(folder: Path) -> dict[str, object]:
     return {"model": str(transformers_samples.save_model(folder / "transformers"))}
 
 
+def _sam3(folder: Path) -> dict[str, object]:
+    import sam3_samples
+
+    path = folder / "sam3"
+    return {"model": str(path if path.is_dir() else sam3_samples.save_sam3(path)), "score_threshold": 0.3}
+
+
 def _schp(folder: Path) -> dict[str, object]:
     import schp_samples
 
@@ -59,6 +66,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, object]]] = {
     "lite": _lite,
     "precomputed": _precomputed,
     "transformers": _transformers,
+    "sam3": _sam3,
     "schp": _schp,
     "detectron2": _detectron2,
 }

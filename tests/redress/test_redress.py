@@ -6,13 +6,13 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.garments import CLOTHES, REGIONS
 from pipeline.labels import LIP, PASCAL
 from pipeline.redress.donors import measure_outfit
 from pipeline.redress.outfits import PATTERNS, Garment, Outfit, draw_outfit, garment_of
 from pipeline.redress.patterns import pattern_field
 from pipeline.redress.redress import redress
-from pipeline.redress.regions import NUMBERS, merge_slips, region_table
-from pipeline.redress.settings import CLOTHES, REGIONS
+from pipeline.redress.regions import NUMBERS, merge_slips, region_table, say_unchanged
 
 TABLE = region_table(LIP.labels, CLOTHES)
 GARMENTS = {5: "upper", 6: "dress", 7: "coat", 9: "lower", 10: "dress", 12: "lower"}
@@ -176,3 +176,15 @@ def test_outfits_are_drawn_for_all_regions_and_differ() -> None:
     assert all(draw_outfit("colour", seed)["upper"].pattern == "plain" for seed in range(9))
     with pytest.raises(ValueError, match="measured"):
         draw_outfit("donor", 0)
+
+
+def test_garments_that_are_known_elsewhere_change_and_others_are_named() -> None:
+    labels = ("background", "Hoodie", "lower-clothing", "short sleeve top", "apparel", "belt", "hair")
+    assert region_table(labels, CLOTHES).numbers[:7].tolist() == [
+        0, NUMBERS["upper"], NUMBERS["lower"], NUMBERS["upper"], 0, 0, 0
+    ]  # fmt: skip
+    assert say_unchanged(("Hoodie", "apparel", "belt")) == (
+        "warning: apparel, belt will keep the old colours where clothes are changed: the name does not tell on which "
+        "part of the body it is worn"
+    )
+    assert say_unchanged(("Hoodie", "lower-clothing")) is None

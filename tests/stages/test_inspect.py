@@ -1,7 +1,16 @@
 """The command inspect: where the page goes, what it says, what it refuses."""
 
 import json
+from dataclasses import replace
 
+import pytest
+
+from pipeline.datasets.manifest import ManifestRow
+from pipeline.labels import LIP
+from pipeline.parsing.masks import clothes_mask
+from pipeline.parsing.quality import Quality
+from pipeline.shards.making.rows import make_row, write_rows
+from pipeline.shards.reader import ShardReader
 from stages.cli import run
 
 
@@ -66,3 +75,60 @@ def test_the_page_reads_whole_at_the_widths_of_screens(figures, tmp_path, cut_pa
     assert run(["inspect", str(figures.shards), "--out", str(page), "--images", "3", "--quiet"]) == 0
     for width in (1000, 1600):
         assert cut_parts(page, width) == []
+
+
+@pytest.fixture(scope="module")
+def parsed_again(figures, tmp_path_factory):
+    """The same images by a parser that takes the face for clothes, too."""
+    reader = ShardReader(figures.shards, copy=False)
+    rows = []
+    for index, (path, split) in enumerate(zip(reader.ids.path, reader.ids.split, strict=True)):
+        labels, ids = reader.label_map(index), reader.ids
+        labels[labels == 13] = 5
+        row = ManifestRow(path, split, int(ids.person_id[index]), int(ids.camera_id[index]), int(ids.clothes_id[index]))
+        mask = clothes_mask(labels, LIP.clothes)
+        made = make_row(row, reader.image(index), labels, mask, Quality(0.4, float(mask.mean()), 0.9, ()))
+        rows.append(replace(made, image=reader.encoded(index)))
+    folder = tmp_path_factory.mktemp("again") / "shards"
+    write_rows(folder, "figures", rows, [], parser="faceless", row_group_rows=16)
+    return folder
+
+
+def test_two_folders_are_compared(figures, parsed_again, tmp_path, capsys, cut_parts):
+    page = tmp_path / "two.html"
+    words = ["inspect", str(figures.shards), str(parsed_again), "--out", str(page), "--images", "3"]
+    assert run([*words, "--json", "--split", "query"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["first"]["parser"], value["second"]["parser"]) == ("truth", "faceless")
+    assert value["images"] == 12
+    face = 14 * 10  # pixels
+    reader, other = ShardReader(figures.shards, copy=False), ShardReader(parsed_again, copy=False)
+    rows = reader.select("query")
+    inside = sum(int(reader.mask(row).sum()) for row in rows)
+    assert value["clothes_iou"] == pytest.approx(inside / sum(int(other.mask(row).sum()) for row in rows), abs=1e-4)
+    assert value["clothes_differ"] == pytest.approx(face / (64 * 32), abs=1e-4)
+    assert value["confusions"] == [
+        {"first": "face", "second": "upper-clothes", "share": pytest.approx(face / (64 * 32), abs=1e-4)}
+    ]
+    assert len(value["worst"]) == len(value["random"]) == 3
+    assert value["bytes"] == page.stat().st_size
+    for width in (1000, 1600):
+        assert cut_parts(page, width) == []
+    assert run([*words, "--quiet"]) == 0, "its own page is written over"
+    assert "clothes mask" in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared_is_one_line(figures, plain_figures, parsed_again, tmp_path, capsys):
+    first, again = str(figures.shards), str(parsed_again)
+    for arguments, message in (
+        ([first, str(plain_figures.shards)], "of the data sets figures and figures-plain"),
+        ([first, str(tmp_path)], "no finished shards"),
+        ([first, again, "--redress", "3"], "--redress goes with one"),
+        ([first, again, "--dataset", "prcc"], "without --shards and --dataset"),
+        ([first, again, "--out", str(figures.facts)], "is not what this command writes"),
+    ):
+        assert run(["inspect", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        assert message in error

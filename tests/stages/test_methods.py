@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from pipeline.models.checkpoint import read_checkpoint
+from pipeline.shards.reader import ShardReader
 from pipeline.studies.reading import load_study
 from pipeline.training.methods import METHODS
 from stages.cli import run
@@ -41,12 +43,25 @@ def train_encoder(figures, prompts, folder, *settings: str):
     return read_checkpoint(folder / "encoder", "encoder", "")
 
 
+def write_captions(figures, folder):
+    """Texts about each image: of its person, and of its outfit."""
+    ids = ShardReader(figures.shards, copy=False).ids
+    texts = {
+        about: [np.random.default_rng(int(number)).standard_normal(6).tolist() for number in numbers]
+        for about, numbers in (("identity", ids.person_id), ("clothes", ids.clothes_id))
+    }
+    pq.write_table(pa.table({"image_id": ids.image_id.tolist(), **texts}), folder / "texts.parquet")
+    return folder / "texts.parquet"
+
+
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "clip-reid"])
 def test_one_prompts_checkpoint_serves_the_methods_and_the_record_says_what_was_trained(
     figures, prompts, tmp_path, method
 ):
-    checkpoint = train_encoder(figures, prompts, tmp_path, f"encoder.method={method}")
+    more = [f"encoder.captions={write_captions(figures, tmp_path)}"] if method == "captions" else []
+    checkpoint = train_encoder(figures, prompts, tmp_path, f"encoder.method={method}", *more)
     assert checkpoint.config["method"] == method
+    assert ("captions_sha256" in checkpoint.config) == (method == "captions")
     assert set(checkpoint.config["terms"]) == set(METHODS[method].terms)
     assert checkpoint.config["parameters"]["method"] == method
     header = (tmp_path / "encoder" / "curves.csv").read_text().splitlines()[0].split(",")

@@ -9,7 +9,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.errors import InputError
+from pipeline.errors import BadImageError, InputError
 from pipeline.files import sha256_of_file
 from pipeline.images import encode_image, encode_label_map
 from pipeline.labels import ATR, LIP, PASCAL
@@ -220,3 +220,64 @@ def test_label_maps_of_another_numbering_are_told_how_to_name_it(folders, tmp_pa
         path.write_bytes(encode_label_map(np.full((40, 20), 59, np.uint8)))
     with pytest.raises(InputError, match=r"59.*lip has 0 to 19.*name it by --labels-scheme"):
         raise run(*folders, "--parser", "red").exception or AssertionError("accepted")
+
+
+class HalfRed(RedIsShirt):
+    """As red, but it misses the left half of the image, and cannot parse images without red in row 17."""
+
+    name = "half"
+
+    def parse(self, images, paths=None):
+        found = []
+        for image, parsing in zip(images, super().parse(images), strict=True):
+            parsing.label_map[:, :10] = 0
+            found.append(parsing if image[17].any() else BadImageError("odd", "no red there"))
+        return found
+
+
+@pytest.mark.usefixtures("red")
+def test_two_parsers_are_scored_on_the_images_that_both_can_parse(folders, tmp_path):
+    registry.register_parser("half", NoSettings)(lambda device: HalfRed(LIP, 5))
+    out = tmp_path / "two.json"
+    words = [*folders, "--parser", "red", "--against", "half", "--set", "parse.batch_size=1", "--out", str(out)]
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert value == json.loads(out.read_text())
+    # of the two images only the first is parsed by both: 100 true pixels, 100 found by the one, 50 by the other
+    assert (value["first"]["parser"], value["second"]["parser"]) == ("red", "half")
+    assert value["first"]["images"] == value["second"]["images"] == 1
+    assert value["second"]["unparsed"] == {"odd": 1}
+    assert (value["first"]["clothes_iou"], value["second"]["clothes_iou"]) == (1.0, 0.5)
+    assert value["difference"]["clothes_iou"] == value["difference"]["class_iou"]["upper-clothes"] == -0.5
+    assert value["difference"]["pixel_accuracy"] == pytest.approx(-50 / 800)
+    assert (value["first_better"], value["second_better"]) == (1, 0)
+    text = run(*words).stdout
+    assert "upper-clothes       1.000    0.500     -0.500" in text
+    assert "nearer to the truth by the first in 1, by the second in 0, equally near in 0" in text
+
+
+@pytest.mark.usefixtures("red")
+def test_a_parser_scored_beside_itself_differs_in_nothing(folders):
+    single = json.loads(run(*folders, "--parser", "red-atr", "--labels-scheme", "lip", "--json").stdout)
+    words = [*folders, "--parser", "red", "--labels-scheme", "lip", "--against", "red-atr", "--json"]
+    value = json.loads(run(*words).stdout)
+    times = {"ms_per_image"}
+    assert {name: value["second"][name] for name in value["second"] if name not in times} == {
+        name: single[name] for name in value["second"] if name not in times
+    }
+    assert value["difference"]["clothes_iou"] == value["difference"]["mean_image_iou"] == 0
+    assert (value["first_better"], value["second_better"]) == (0, 0)
+
+
+@pytest.mark.usefixtures("red")
+def test_settings_of_the_second_parser_are_its_own(folders):
+    named = [*folders, "--parser", "red", "--against", "red-atr"]
+    for words, message in (
+        ([*named, "--against-set", "parse.settings.odd=1"], "odd is not one of its settings"),
+        ([*named, "--set", "parse.settings.odd=1"], "settings of the parser red: odd"),
+        ([*folders, "--parser", "red", "--against", "nobody"], "unknown parser 'nobody'"),
+        ([*folders, "--parser", "red", "--against-set", "parse.batch_size=2"], "goes with --against"),
+    ):
+        with pytest.raises(InputError, match=message):
+            raise run(*words).exception or AssertionError("accepted")

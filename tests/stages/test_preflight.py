@@ -4,10 +4,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from pipeline.datasets.catalog import load_facts
+from pipeline.datasets.manifest import ManifestRow
+from pipeline.labels import LabelScheme
+from pipeline.parsing.quality import Quality
+from pipeline.shards.making.rows import make_row, write_rows
 from pipeline.shards.reader import ShardReader
 from pipeline.training.preflight import labels_of_shards
 from stages.cli import run
@@ -156,6 +161,27 @@ def test_train_refuses_before_stage_one(figures, tmp_path, capsys, monkeypatch, 
     assert message in error
     assert len(error.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_redressing_without_garments_is_refused_before_stage_one(figures, tmp_path, capsys, monkeypatch):
+    """The shards of a parser that knows body parts and a plain clothes label."""
+    monkeypatch.setattr("stages.prompts.run", lambda *_, **__: pytest.fail("stage 1 began"))
+    reader = ShardReader(figures.shards, copy=False)
+    scheme = LabelScheme("plain", ("background", "clothes", "skin"), frozenset({1}))
+    rows = []
+    for index, path in enumerate(reader.ids.path):
+        ids, mask = reader.ids, reader.mask(index)
+        row = ManifestRow(path, ids.split[index], int(ids.person_id[index]), int(ids.camera_id[index]), None)
+        labels = np.where(mask, 1, 2).astype(np.uint8)
+        rows.append(make_row(row, reader.image(index), labels, mask, Quality(1.0, float(mask.mean()), 0.9, ())))
+    shards = tmp_path / "shards"
+    write_rows(shards, "figures", rows, [], parser="truth", scheme=scheme)
+    command = ["train", "--params", str(figures.params), "--shards", str(shards), "--out", str(tmp_path / "e")]
+    command += ["--prompts", str(tmp_path / "p")]
+    assert run([*command, "--set", "encoder.redress=0.5"]) == 2
+    error = capsys.readouterr().err
+    assert "encoder.redress: clothes cannot be changed: the label scheme has no garment among upper, lower" in error
+    assert error.count("\n") == 1
 
 
 def test_training_images_that_will_be_dropped_do_not_count(bare_figures):

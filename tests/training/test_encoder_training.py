@@ -43,6 +43,10 @@ def make_task(config, method: str = "ccaf", **settings) -> EncoderTask:
         "identity_texts": texts[:4],
         "clothes_texts": texts[4:],
         "identity_clothes": torch.from_numpy(clothes_of_identities(IDENTITIES, CLOTHES)),
+        "captions": {
+            about: torch.randn(16, width, generator=torch.Generator().manual_seed(2))
+            for about, width in (("identity", 7), ("clothes", 5))
+        },
     }
     return EncoderTask(clip.image_encoder, weights, **(given | settings))
 
@@ -83,6 +87,9 @@ MOVED = {
     "target_alignment": {"image_encoder"},
     "clothes_uniform": {"image_encoder"},
     "clothes_uniform_own": {"image_encoder"},
+    "caption_align": {"image_encoder", "identity_caption_projection"},
+    "caption_examine": {"clothes_caption_projection"},
+    "caption_orthogonal": {"image_encoder"},
 }
 
 
@@ -102,6 +109,11 @@ PAPER = ("identity", "i2t", "identity_shielding", "i2t_shielding", "centre")
 
 @pytest.mark.parametrize(("method", "terms", "parts"), [
     ("baseline", ("identity",), ("raw_heads",)),
+    (
+        "captions",
+        ("identity", "caption_align", "caption_examine", "caption_orthogonal"),
+        ("raw_heads", "identity_caption_projection", "clothes_caption_projection"),
+    ),
     ("clip-reid", ("identity", "i2t"), ("raw_heads",)),
     ("i2t", ("identity", "i2t"), ("raw_heads",)),
     ("i2t+i2i", PAPER, ("raw_heads", "shielding_heads")),
@@ -356,7 +368,7 @@ def test_features_of_parts_of_a_batch_give_the_losses_of_the_whole_batch(tiny_cl
     batch = make_batch()
     expected = task(batch)
     parts = [
-        task.encode(replace(batch, raw=batch.raw[rows], shielding=batch.shielding[rows]))
+        task.encode(replace(batch, raw=batch.raw[rows], shielding=batch.shielding[rows], rows=batch.rows[rows]))
         for rows in (slice(0, 5), slice(5, 16))
     ]
     whole = EncoderFeatures(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(EncoderFeatures)))

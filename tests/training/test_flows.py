@@ -80,6 +80,7 @@ def test_stage_2_leaves_prompts_and_text_encoder_alone_and_never_sees_clothes_im
         identity_texts=texts[0],
         clothes_texts=texts[1],
         identity_clothes=torch.from_numpy(clothes_of_identities(IDENTITIES, CLOTHES)),
+        captions=dict.fromkeys(("identity", "clothes"), torch.randn(len(ROWS), 6)),
     )
     start = {name: value.clone() for name, value in task.state_dict().items()}
     copies = [None if buffer is None else buffer.clone() for buffer in (task.identity_texts, task.clothes_texts)]

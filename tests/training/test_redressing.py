@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.garments import CLOTHES
 from pipeline.labels import LIP
 from pipeline.losses.cal import clothes_adversarial_loss, positive_clothes
 from pipeline.redress.regions import region_table
-from pipeline.redress.settings import CLOTHES, RedressSettings
+from pipeline.redress.settings import RedressSettings
 from pipeline.shards.settings import LoadingSettings
 from pipeline.shards.store import ImageStore
 from pipeline.training.batches import EncoderBatch, EncoderData

@@ -11,17 +11,15 @@ from pipeline.images import RgbImage
 from pipeline.labels import LabelScheme
 from pipeline.parsing.detectron2.classes import PRESETS, ClassMap, load_preset, map_classes
 from pipeline.parsing.detectron2.compat import require_library
-from pipeline.parsing.detectron2.painting import Painting, confidence, label_semantic, paint_instances
-from pipeline.parsing.detectron2.person import keep_group, most_central
+from pipeline.parsing.detectron2.painting import label_semantic
 from pipeline.parsing.forward import check_images
+from pipeline.parsing.instances import PersonMode, parse_instances, restricted
 from pipeline.parsing.parser import Parsing, register_parser
-from pipeline.parsing.quality import NO_CENTRAL_PERSON
 from pipeline.settings import SettingsGroup
 
 if TYPE_CHECKING:
     from pipeline.parsing.detectron2.network import Detectron2Network
 
-PersonMode = Literal["union", "central"]
 SMALLEST_SIZE: Final = 32
 
 
@@ -82,30 +80,18 @@ class Detectron2Parser:
         for group in groups_of_one_size(images, self._batch_size):
             for image, logits in zip(group, self._network.logits(group, self._batch_size), strict=True):
                 painting = label_semantic(logits, self._classes.targets, (image.shape[0], image.shape[1]))
-                parsings.append(self._restricted(painting))
+                parsings.append(restricted(painting, self._person_mode))
         return parsings
 
     def _parse_instances(self, image: RgbImage) -> Parsing:
-        found, shape = self._network.instances(image), (image.shape[0], image.shape[1])
-        if self._person_mode == "union" or self._person_class is None:
-            return self._restricted(paint_instances(found, self._classes.targets, shape, self._score_threshold))
-        people = [
-            found.paste(index)[0]
-            for index, (number, score) in enumerate(zip(found.classes, found.scores, strict=True))
-            if number == self._person_class and score > self._score_threshold
-        ]
-        person = most_central(people)
-        painting = paint_instances(found, self._classes.targets, shape, self._score_threshold, person)
-        return _as_parsing(painting, () if person is not None else (NO_CENTRAL_PERSON,))
-
-    def _restricted(self, painting: Painting) -> Parsing:
-        if self._person_mode == "union" or keep_group(*painting):
-            return _as_parsing(painting)
-        return _as_parsing(painting, (NO_CENTRAL_PERSON,))
-
-
-def _as_parsing(painting: Painting, notes: tuple[str, ...] = ()) -> Parsing:
-    return Parsing(painting[0], confidence(*painting), notes)
+        return parse_instances(
+            self._network.instances(image),
+            self._classes.targets,
+            (image.shape[0], image.shape[1]),
+            self._score_threshold,
+            self._person_mode,
+            self._person_class,
+        )
 
 
 def groups_of_one_size(images: Sequence[RgbImage], limit: int) -> Iterator[list[RgbImage]]:

@@ -18,8 +18,8 @@ from pipeline.images import Mask, RgbImage
 from pipeline.parsing.detectron2.classes import ClassMap, HeadKind
 from pipeline.parsing.detectron2.compat import has_compiled_operators
 from pipeline.parsing.detectron2.configuration import Configured, read_config
-from pipeline.parsing.detectron2.painting import Instances
 from pipeline.parsing.detectron2.weights import load_weights
+from pipeline.parsing.instances import Instances
 
 COMPILED_ONLY: Final = {
     "DeformConv": "deformable convolutions",

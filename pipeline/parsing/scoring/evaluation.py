@@ -17,10 +17,17 @@ import torch
 from pipeline.errors import BadImageError, InputError
 from pipeline.images import RgbImage
 from pipeline.parsing.masks import clothes_mask
-from pipeline.parsing.parser import Parser
+from pipeline.parsing.parser import Parser, Parsing
 from pipeline.parsing.scoring.crops import Example
 from pipeline.parsing.scoring.ground_truth import TruthScheme
-from pipeline.parsing.scoring.scores import MaskTally, class_iou, confusion_matrix, mean_over_present, pixel_accuracy
+from pipeline.parsing.scoring.scores import (
+    MaskTally,
+    class_iou,
+    confusion_matrix,
+    match_labels,
+    mean_over_present,
+    pixel_accuracy,
+)
 
 VIEWS: Final[dict[str, tuple[int, int]]] = {
     "256x128": (256, 128),
@@ -84,18 +91,73 @@ def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 4)
 
 
-def _normalised(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+class _Counter:
+    """Counts one parser's label maps against the truth."""
 
+    def __init__(self, parser: Parser, truth: TruthScheme, clothes: frozenset[int] | None) -> None:
+        self.parser = parser
+        self.names = parser.scheme.labels
+        self.tally = MaskTally()
+        self._truth = truth
+        self._clothes = parser.scheme.clothes_labels(None) if clothes is None else clothes
+        self._confusion = np.zeros((len(truth.labels), len(self.names)), dtype=np.int64)
+        self._unparsed: dict[str, BadImageError] = {}
+        self._reasons: Counter[str] = Counter()
+        self._seconds = 0.0
+        self.parsed = 0
 
-def match_labels(truth: Sequence[str], predicted: Sequence[str]) -> list[tuple[int, int]]:
-    """Numbers, in the truth and in the prediction, of labels that have one name but for case, blanks and signs.
+    def parse(self, group: Sequence[Example]) -> list[Parsing | BadImageError]:
+        """Parse a batch; what cannot be parsed is counted."""
+        begin = time.perf_counter()
+        parsings = self.parser.parse([example.image for example in group], [example.name for example in group])
+        self._seconds += time.perf_counter() - begin
+        self.parsed += len(group)
+        for parsing in parsings:
+            if isinstance(parsing, BadImageError):
+                self._unparsed.setdefault(parsing.reason, parsing)
+                self._reasons[parsing.reason] += 1
+        return parsings
 
-    Number 0 is the background in every scheme, whatever it is called.
-    """
-    numbers = {_normalised(name): number for number, name in reversed(list(enumerate(predicted))) if number}
-    named = [(number, numbers.get(_normalised(name))) for number, name in enumerate(truth) if number]
-    return [(0, 0), *((number, other) for number, other in named if other is not None)]
+    def add(self, example: Example, parsing: Parsing) -> None:
+        """Count one image."""
+        names = len(self.names)
+        self._confusion += confusion_matrix(example.target, parsing.label_map, names, len(self._truth.labels))
+        found = clothes_mask(parsing.label_map, self._clothes)
+        self.tally.add(clothes_mask(example.target, self._truth.clothes), found)
+
+    def scores(self) -> Scores:
+        """Of all images that were counted.
+
+        Raises:
+            InputError: No image could be parsed.
+            ValueError: There was none.
+        """
+        if not self.tally.images:
+            if not self._unparsed:
+                raise ValueError("no examples to score")
+            raise InputError(
+                f"the parser {self.parser.name} could parse no image: {next(iter(self._unparsed.values()))}"
+            )
+        truth = self._truth.labels
+        pairs = match_labels(truth, self.names)
+        by_class = class_iou(self._confusion, pairs)
+        compared = [truth[number] for number, _ in pairs]
+        named = {name: float(iou) for name, iou in zip(compared, by_class, strict=True) if not np.isnan(iou)}
+        return Scores(
+            images=self.tally.images,
+            clothes_iou=self.tally.iou,
+            mean_image_iou=self.tally.mean_image_iou,
+            pixel_accuracy=pixel_accuracy(self._confusion, pairs),
+            mean_iou=mean_over_present(by_class),
+            class_iou=named,
+            ms_per_image=1000 * self._seconds / self.parsed,
+            compared=tuple(compared),
+            truth_only=tuple(name for name in truth if name not in compared),
+            parser_only=tuple(
+                name for number, name in enumerate(self.names) if number not in {pair[1] for pair in pairs}
+            ),
+            unparsed=dict(self._reasons),
+        )
 
 
 def score(
@@ -123,45 +185,84 @@ def score(
         InputError: The parser's scheme has no clothes and none were named; or no image could be parsed.
         ValueError: There are no examples.
     """
-    names = parser.scheme.labels
-    clothes = parser.scheme.clothes_labels(None) if clothes is None else clothes
-    confusion = np.zeros((len(truth.labels), len(names)), dtype=np.int64)
-    tally = MaskTally()
-    unparsed: dict[str, BadImageError] = {}
-    counts: Counter[str] = Counter()
-    seconds = 0.0
+    counter = _Counter(parser, truth, clothes)
     for group in _batches(examples, batch_size):
-        begin = time.perf_counter()
-        parsings = parser.parse([example.image for example in group], [example.name for example in group])
-        seconds += time.perf_counter() - begin
-        for example, parsing in zip(group, parsings, strict=True):
-            if isinstance(parsing, BadImageError):
-                unparsed.setdefault(parsing.reason, parsing)
-                counts[parsing.reason] += 1
-                continue
-            confusion += confusion_matrix(example.target, parsing.label_map, len(names), len(truth.labels))
-            tally.add(clothes_mask(example.target, truth.clothes), clothes_mask(parsing.label_map, clothes))
+        for example, parsing in zip(group, counter.parse(group), strict=True):
+            if not isinstance(parsing, BadImageError):
+                counter.add(example, parsing)
         advance(len(group))
-    if not tally.images:
-        if not unparsed:
-            raise ValueError("no examples to score")
-        raise InputError(f"the parser {parser.name} could parse no image: {next(iter(unparsed.values()))}")
-    pairs = match_labels(truth.labels, names)
-    by_class = class_iou(confusion, pairs)
-    compared = [truth.labels[number] for number, _ in pairs]
-    return Scores(
-        images=tally.images,
-        clothes_iou=tally.iou,
-        mean_image_iou=tally.mean_image_iou,
-        pixel_accuracy=pixel_accuracy(confusion, pairs),
-        mean_iou=mean_over_present(by_class),
-        class_iou={name: float(value) for name, value in zip(compared, by_class, strict=True) if not np.isnan(value)},
-        ms_per_image=1000 * seconds / (tally.images + counts.total()),
-        compared=tuple(compared),
-        truth_only=tuple(name for name in truth.labels if name not in compared),
-        parser_only=tuple(name for number, name in enumerate(names) if number not in {pair[1] for pair in pairs}),
-        unparsed=dict(counts),
+    return counter.scores()
+
+
+@dataclass(frozen=True)
+class TwoScores:
+    """Scores of two parsers on the images that both could parse.
+
+    Attributes:
+        first: Of the first.
+        second: Of the second.
+        first_better: Images whose clothes mask is nearer to the truth by the first parser.
+        second_better: By the second; both are equally near in the others.
+    """
+
+    first: Scores
+    second: Scores
+    first_better: int
+    second_better: int
+
+    def difference(self) -> dict[str, Any]:
+        """The second's scores less the first's, as plain JSON values; null where either has none."""
+        first, second = self.first.as_dict(), self.second.as_dict()
+        names = ("clothes_iou", "mean_image_iou", "pixel_accuracy", "mean_iou", "ms_per_image")
+        classes = [name for name in self.first.class_iou if name in self.second.class_iou]
+        return {
+            **{name: _less(second[name], first[name]) for name in names},
+            "class_iou": {name: _less(second["class_iou"][name], first["class_iou"][name]) for name in classes},
+        }
+
+
+def score_two(
+    parsers: tuple[Parser, Parser],
+    examples: Iterable[Example],
+    truth: TruthScheme,
+    clothes: tuple[frozenset[int], frozenset[int]],
+    batch_size: int = 16,
+    advance: Callable[[int], None] = lambda _: None,
+) -> TwoScores:
+    """Score two parsers on the same examples; one that either cannot parse counts for neither.
+
+    Args:
+        parsers: Any two.
+        examples: As for :func:`score`, which counts in the same way.
+        truth: Meaning of the targets.
+        clothes: Label numbers of either parser's clothes mask.
+        batch_size: Images given to a parser at once.
+        advance: Called with the number of images of each batch that is done.
+
+    Raises:
+        InputError: No image could be parsed by both.
+        ValueError: There are no examples.
+    """
+    first, second = (_Counter(parser, truth, numbers) for parser, numbers in zip(parsers, clothes, strict=True))
+    for group in _batches(examples, batch_size):
+        for example, one, other in zip(group, first.parse(group), second.parse(group), strict=True):
+            if not isinstance(one, BadImageError) and not isinstance(other, BadImageError):
+                first.add(example, one)
+                second.add(example, other)
+        advance(len(group))
+    if first.parsed and not first.tally.images:
+        raise InputError(f"no image could be parsed by both {parsers[0].name} and {parsers[1].name}")
+    pairs = list(zip(first.tally.per_image, second.tally.per_image, strict=True))
+    return TwoScores(
+        first.scores(),
+        second.scores(),
+        sum(one > other for one, other in pairs),
+        sum(one < other for one, other in pairs),
     )
+
+
+def _less(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else round(value - other, 4)
 
 
 def _batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:

@@ -8,6 +8,20 @@ from numpy.typing import NDArray
 from pipeline.images import LabelMap, Mask
 
 
+def _normalised(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def match_labels(truth: Sequence[str], predicted: Sequence[str]) -> list[tuple[int, int]]:
+    """Numbers, in the truth and in the prediction, of labels that have one name but for case, blanks and signs.
+
+    Number 0 is the background in every scheme, whatever it is called.
+    """
+    numbers = {_normalised(name): number for number, name in reversed(list(enumerate(predicted))) if number}
+    named = [(number, numbers.get(_normalised(name))) for number, name in enumerate(truth) if number]
+    return [(0, 0), *((number, other) for number, other in named if other is not None)]
+
+
 def confusion_matrix(
     truth: LabelMap, predicted: LabelMap, classes: int, true_classes: int | None = None
 ) -> NDArray[np.int64]:

@@ -1,32 +1,15 @@
 """From a model's own class names to a label scheme."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.errors import InputError
+from pipeline.garments import is_garment, normalise_name
 from pipeline.labels import SCHEMES, LabelScheme
 
 BACKGROUNDS: Final = frozenset({"background", "none", "nothing", "unlabeled", "unlabelled", "void"})
 """Normalised names of the class that means nobody."""
-
-GARMENTS: Final = frozenset(
-    {
-        "apparel", "belt", "blazer", "blouse", "cape", "cardigan", "clothes", "coat", "dress", "hoodie", "jacket",
-        "jeans", "jumper", "jumpsuit", "jumpsuits", "leggings", "lower-clothes", "lower-clothing", "outer",
-        "outerwear", "outwear", "pants", "pullover", "robe", "romper", "shirt", "shorts", "skirt", "sling",
-        "sling-dress", "suit", "sweater", "sweatshirt", "t-shirt", "tank-top", "top", "trousers", "tshirt", "upper",
-        "upper-clothes", "upper-clothing", "vest", "vest-dress",
-        # parts of a garment that some data sets (Fashionpedia) have as classes of their own
-        "collar", "epaulette", "hood", "lapel", "neckline", "pocket", "sleeve",
-    }
-)  # fmt: skip
-"""Normalised names of what is covered by default: garments of body and legs with the belt, as in ATR; no shoes, hats,
-bags, scarfs or socks."""
-
-_SLEEVES: Final = re.compile(r"^(short|long)-sleeved?-")
-"""How DeepFashion2 begins its names."""
 
 MOST_CLASSES: Final = 256
 """A label map has 8 bits."""
@@ -43,17 +26,6 @@ class ModelLabels:
 
     scheme: LabelScheme
     numbers: tuple[int, ...]
-
-
-def normalise_name(name: str) -> str:
-    """A label name as this project writes them: lower case, words joined by hyphens."""
-    return re.sub(r"[\W_]+", "-", name.casefold()).strip("-")
-
-
-def is_garment(name: str) -> bool:
-    """Whether a class, such as ``Upper-clothes`` or ``shirt, blouse``, holds garments and nothing else."""
-    parts = [_SLEEVES.sub("", normalise_name(part)) for part in re.split(r"[,/]", name)]
-    return all(part in GARMENTS for part in parts)
 
 
 def own_labels(name: str, classes: Sequence[str], adds_background: bool = False) -> ModelLabels:

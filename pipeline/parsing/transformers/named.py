@@ -8,8 +8,9 @@ from typing import Any, Final
 from pydantic import Field
 
 from pipeline.errors import InputError
+from pipeline.garments import normalise_name
 from pipeline.labels import find_scheme
-from pipeline.parsing.transformers.labels import ModelLabels, mapped_labels, normalise_name
+from pipeline.parsing.transformers.labels import ModelLabels, mapped_labels
 from pipeline.settings import SettingsGroup
 from pipeline.yaml_files import read_yaml
 

@@ -1,29 +1,50 @@
 """Semantic segmentation by models of ``transformers``, such as SegFormer: one score a class and pixel."""
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
-from pipeline.parsing.forward import NetworkParser
+from pipeline.parsing.forward import DeviceParser, NetworkParser
 from pipeline.parsing.labelling import Labelled, Taps, label_map, scaling_taps
 from pipeline.parsing.parser import Parsing
 from pipeline.parsing.transformers.labels import ModelLabels
 from pipeline.precision import PrecisionName
 
 
-class TransformersParser(NetworkParser):
-    """Parses images of any size; the model's own image processor scales and normalises each.
+@dataclass(frozen=True)
+class Run:
+    """A saved model, and how it is run.
 
-    Args:
+    Attributes:
         network: In evaluation mode; called with ``pixel_values``.
-        processor: The model's image processor.
+        processor: The model's image processor, which scales and normalises each image.
         labels: What its classes mean.
         device: Torch device string.
         batch_size: Images in one forward on a device that is no CPU.
         precision: The network's; label maps are always computed from fp32 logits.
         weights_sha256: Hash of the weights.
+    """
+
+    network: nn.Module
+    processor: Any
+    labels: ModelLabels
+    device: str = "cpu"
+    batch_size: int = 16
+    precision: PrecisionName = "fp32"
+    weights_sha256: str = ""
+
+
+class TransformersParser(DeviceParser):
+    """Parses images of any size by a saved model.
+
+    Args:
+        run: The model.
 
     Raises:
         InputError: The device cannot do this precision.
@@ -31,20 +52,15 @@ class TransformersParser(NetworkParser):
 
     name = "transformers"
 
-    def __init__(
-        self,
-        network: nn.Module,
-        processor: Any,
-        labels: ModelLabels,
-        device: str = "cpu",
-        batch_size: int = 16,
-        precision: PrecisionName = "fp32",
-        weights_sha256: str = "",
-    ) -> None:
-        super().__init__(labels.scheme, device, batch_size, precision, weights_sha256)
-        self._network = network.to(self._device)
-        self._processor = processor
-        self._numbers = torch.tensor(labels.numbers, device=self._device)
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.labels.scheme, run.device, run.batch_size, run.precision, run.weights_sha256)
+        self._network = run.network.to(self._device)
+        self._processor = run.processor
+        self._numbers = torch.tensor(run.labels.numbers, device=self._device)
+
+    @abstractmethod
+    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
+        """See :class:`pipeline.parsing.parser.Parser`."""
 
     def _input(self, image: RgbImage) -> Tensor:
         """Float32 (3, height, width). A processor may leave images their own sizes: only equal inputs make a batch."""
@@ -53,8 +69,10 @@ class TransformersParser(NetworkParser):
         return pixels
 
 
-class SemanticParser(TransformersParser):
-    """A parser whose network returns ``logits``; its arguments are those of :class:`TransformersParser`."""
+class SemanticParser(TransformersParser, NetworkParser):
+    """A parser whose network returns ``logits``; see :class:`TransformersParser`."""
+
+    parse = NetworkParser.parse
 
     @torch.inference_mode()
     def _logits(self, batch: Tensor) -> Tensor:

@@ -6,20 +6,18 @@ answer in the same form.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
 from pipeline.parsing.forward import check_images, parse_in_batches
-from pipeline.parsing.labelling import Labelled, Taps, label_map, taps_at
+from pipeline.parsing.labelling import Taps, label_map, taps_at
 from pipeline.parsing.parser import Parsing
-from pipeline.parsing.transformers.labels import ModelLabels
-from pipeline.parsing.transformers.semantic import TransformersParser
-from pipeline.precision import PrecisionName
+from pipeline.parsing.transformers.semantic import Run, TransformersParser
 
 Mode = Literal["semantic", "panoptic"]
 
@@ -47,14 +45,8 @@ class UniversalParser(TransformersParser):
     """A parser whose network answers in queries.
 
     Args:
-        network: In evaluation mode; called with ``pixel_values``, it returns ``class_queries_logits`` and
-            ``masks_queries_logits``.
-        processor: The model's image processor; it must not pad.
-        labels: What its classes mean.
-        device: Torch device string.
-        batch_size: Images in one forward on a device that is no CPU.
-        precision: The network's; label maps are always computed from fp32 logits.
-        weights_sha256: Hash of the weights.
+        run: The model, whose network returns ``class_queries_logits`` and ``masks_queries_logits``; its processor must
+            not pad.
         mode: ``semantic``: a pixel's class is the one with the most probability, summed over all queries.
             ``panoptic``: it is that of the surest query with a mask there, and none where no query is sure.
         threshold: With ``panoptic``: queries whose class is not surer than this are left out.
@@ -68,19 +60,13 @@ class UniversalParser(TransformersParser):
 
     def __init__(
         self,
-        network: nn.Module,
-        processor: Any,
-        labels: ModelLabels,
-        device: str = "cpu",
-        batch_size: int = 16,
-        precision: PrecisionName = "fp32",
-        weights_sha256: str = "",
+        run: Run,
         mode: Mode = "semantic",
         threshold: float = 0.8,
         canvas: tuple[int, int] | None = None,
         inputs: Mapping[str, Tensor] | None = None,
     ) -> None:
-        super().__init__(network, processor, labels, device, batch_size, precision, weights_sha256)
+        super().__init__(run)
         self._mode = mode
         self._threshold = threshold
         self._canvas = canvas
@@ -128,18 +114,6 @@ class UniversalParser(TransformersParser):
         if self._mode == "panoptic":
             return paint_panoptic(queries, rows, columns, self._numbers, self._threshold)
         return paint_semantic(queries, rows, columns, self._numbers)
-
-    def _logits(self, batch: Tensor) -> Tensor:
-        raise NotImplementedError("queries are no logits of classes")
-
-    def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
-        raise NotImplementedError("queries are no logits of classes")
-
-    def _taps(self, shape: tuple[int, int], height: int, width: int) -> tuple[Taps, Taps]:
-        raise NotImplementedError("queries are no logits of classes")
-
-    def _labelled(self) -> Labelled:
-        raise NotImplementedError("queries are no logits of classes")
 
 
 def _taps(inputs: int, share: float, outputs: int) -> Taps:

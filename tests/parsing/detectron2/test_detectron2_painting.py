@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.parsing.detectron2.painting import Instances, confidence, label_semantic, paint_instances
-from pipeline.parsing.detectron2.person import central_box, central_group, keep_group, most_central
+from pipeline.parsing.detectron2.painting import label_semantic
+from pipeline.parsing.instances import Instances, confidence, paint_instances
+from pipeline.parsing.person import central_box, central_group, keep_group, most_central
 
 
 def instances(masks, scores, classes):
@@ -33,6 +34,14 @@ def test_each_pixel_has_the_label_of_its_best_instance(data):
         assert probability[row, column] == pytest.approx(0.5 * best)
     painted = probability[label_map > 0]
     assert confidence(label_map, probability) == pytest.approx(painted.mean() if painted.size else 0.0)
+
+
+def test_what_is_beneath_is_painted_first_whatever_its_score():
+    masks = [np.zeros((1, 3), np.bool_) for _ in range(3)]
+    masks[0][0, :], masks[1][0, 1:], masks[2][0, 2] = True, True, True
+    found = instances(masks, [0.9, 0.6, 0.8], [0, 1, 2])
+    assert paint_instances(found, (1, 5, 6), (1, 3), 0.5, beneath=(0,))[0].tolist() == [[1, 5, 6]]
+    assert paint_instances(found, (1, 5, 6), (1, 3), 0.5)[0].tolist() == [[1, 1, 1]]
 
 
 def test_only_what_lies_in_the_person_by_half_is_painted():

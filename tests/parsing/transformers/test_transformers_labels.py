@@ -6,15 +6,9 @@ from hypothesis import strategies as st
 from transformers_samples import ATR_LIKE, FASHN
 
 from pipeline.errors import InputError
+from pipeline.garments import is_garment, normalise_name
 from pipeline.labels import ATR, LIP, PASCAL, LabelScheme
-from pipeline.parsing.transformers.labels import (
-    ModelLabels,
-    class_names,
-    is_garment,
-    mapped_labels,
-    normalise_name,
-    own_labels,
-)
+from pipeline.parsing.transformers.labels import ModelLabels, class_names, mapped_labels, own_labels
 
 
 def test_the_public_clothes_model_has_atr_itself():
