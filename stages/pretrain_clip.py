@@ -12,10 +12,12 @@ from pipeline.files import sha256_of_file
 from pipeline.locks import hold
 from pipeline.models.checkpoint import WEIGHTS_NAME, check_replaceable, save_checkpoint
 from pipeline.models.clip import clip_state, load_clip
+from pipeline.models.image_encoder import use_fast_layout
 from pipeline.outputs import check_writable
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.epochs import check_progress, forget_progress
 from pipeline.training.pretrain_data import PretrainBatches, read_captioned_images
+from pipeline.training.pretrain_start import imagenet_file, start_from_imagenet
 from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy, zero_unseen_words
 from pipeline.training.run_record import state_folder, state_settings
 from stages.console import Console
@@ -52,14 +54,22 @@ def _run(
 ) -> dict[str, Any]:
     settings, model = parameters.pretrain, parameters.model
     clip = load_clip(model.model_copy(update={"pretrained": None}), parameters.seed).to(device)
+    start = {}
+    if settings.image_start == "imagenet":
+        path = imagenet_file()
+        start_from_imagenet(clip.image_encoder, path)
+        start = {"image_start_sha256": sha256_of_file(path)}
     images = read_captioned_images(data, model.image_size)
     held_out = max(int(len(images) * HELD_OUT_SHARE), 1)
     made_of = {
         "data_sha256": sha256_of_file(data / PRETRAIN_NAME),
         "model": clip.spec.to_dict(),
+        **start,
         **deciding_training("clip", parameters, device),
     }
     task = PretrainTask(clip, images.factors, parameters.seed).to(device)
+    if start:
+        use_fast_layout(task)
     batches = PretrainBatches(
         images.part(slice(held_out, None)),
         settings,

@@ -25,6 +25,14 @@ class PretrainSettings(SettingsGroup):
         le=1,
         description="Chance of grey boxes on an image, so that shielding images are nothing new to the network.",
     )
+    image_start: Literal["random", "imagenet"] = Field(
+        "random",
+        description="Weights that the image tower starts from: random ones, or EfficientNet-Lite0's from ImageNet "
+        "(model.name: walker-lite0, extra train-parser).",
+    )
+    image_factor: float = Field(
+        1.0, gt=0, description="Learning rate of the image tower, but for its projection, as a multiple of the others'."
+    )
 
 
 class PromptSettings(SettingsGroup):

