@@ -153,5 +153,6 @@ def write_tokenizer(folder: Path, padding: str = "<pad>") -> Path:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=padding, eos_token="</s>", unk_token="<unk>", padding_side="right"
     )
+    folder.mkdir(exist_ok=True)
     fast.save_pretrained(folder)
     return folder

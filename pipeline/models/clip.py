@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.models.checkpoint_fields import NetworkFields
-from pipeline.models.clip_weights import ClipWeights, fit_weights, fits_input, read_clip_weights
+from pipeline.models.clip_weights import ClipWeights, fit_weights, fits_input, for_grid, read_clip_weights
 from pipeline.models.grids import Grid, native_grid, set_grid
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.settings import ModelSettings
@@ -162,6 +162,8 @@ def _loaded_model(settings: ModelSettings, seed: int, text: bool) -> tuple[Any, 
     name = _registered_name(settings.name)
     model, encoder, source = _random_model(name, settings.stem, seed)
     weights = None if settings.pretrained is None else read_clip_weights(settings, name, text)
+    if weights is not None:
+        weights = for_grid(model, weights, source)
     late = weights is not None and fits_input(model, weights)
     if weights is not None and not late:
         fit_weights(model, weights, source)

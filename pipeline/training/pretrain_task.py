@@ -240,7 +240,7 @@ def zero_shot_accuracy(
 
 
 @torch.no_grad()
-def zero_unseen_words(clip: Clip, data: CaptionedImages) -> int:
+def zero_unseen_words(clip: Clip, *parts: CaptionedImages) -> int:
     """Set the embedding of every token to zero that no phrase and no caption of the images has.
 
     No gradient ever reached those rows: they are the random numbers that training began with, scaled down by weight
@@ -249,8 +249,8 @@ def zero_unseen_words(clip: Clip, data: CaptionedImages) -> int:
     Returns:
         The number of tokens that were seen.
     """
-    sentences = {text for texts in data.captions.values() for text in texts}
-    sentences |= {phrase for factor in data.factors for phrase in factor.phrases}
+    sentences = {text for data in parts for texts in data.captions.values() for text in texts}
+    sentences |= {phrase for data in parts for factor in data.factors for phrase in factor.phrases}
     seen = torch.unique(clip.tokenizer(sorted(sentences)))
     weight = clip.text_encoder.tower.token_embedding.weight
     kept = weight[seen].clone()

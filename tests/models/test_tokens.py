@@ -93,7 +93,7 @@ def test_prompts_of_such_a_tower_learn(siglip):
 
 
 def test_a_tokenizer_that_is_not_here_is_asked_for_in_one_line(tmp_path, monkeypatch, tiny_clip_config):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     config = write_config(tmp_path, "siglip")
     cases = {
         None: r"tokenizer of small-siglip cannot be had \(.*fetch tokenizer.json and tokenizer_config.json of the "
