@@ -67,9 +67,8 @@ class TextEncoder(nn.Module):
 
     def _ends(self, tokens: Tensor) -> Tensor:
         """Where the end-of-text token stands, which has the largest number of CLIP's vocabulary."""
-        if self.tower.pool_type == "eos":
-            return (tokens == self.tower.eos_id).int().argmax(dim=-1)
-        return tokens.argmax(dim=-1)
+        marks = (tokens == self.tower.eos_id).int() if self.tower.pool_type == "eos" else tokens
+        return marks.argmax(dim=-1)
 
     def encode_embeddings(self, embeddings: Tensor, end: Tensor) -> Tensor:
         """Token embeddings (B, L, width) with end-of-text positions (B,) -> text features (B, D).

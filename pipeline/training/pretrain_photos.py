@@ -47,9 +47,7 @@ class _Photo:
 def _label_names(folder: Path) -> list[str]:
     path = folder / LABELS_NAME
     if not path.is_file():
-        raise InputError(
-            f"--photos {folder}: no {LABELS_NAME} there; expected photos/*.jpg, labels/*.png and that file"
-        )
+        raise InputError(f"--photos {folder}: no {LABELS_NAME} there; expected it beside photos/*.jpg and labels/*.png")
     found = {"names": read_json(path, "list of labels")}
     return _Labels.check(found, f"list of labels {path}", "it is a list of names, the background's first").names
 
@@ -66,7 +64,7 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _crop(labels: NDArray[np.int64], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the person with a margin, in the proportions of ``size`` where the photograph is large enough.
+    """Rows and columns of the person with a margin, in the proportions of ``size`` as far as the photograph reaches.
 
     Raises:
         ValueError: There is no person.
@@ -141,10 +139,9 @@ def read_labelled_photos(folder: Path, size: tuple[int, int]) -> CaptionedImages
     if not frequent:
         raise InputError(f"--photos {folder}: no garment is labelled in them")
     values = np.array([[int(name in photo.garments) for name in frequent] for photo in photos], dtype=np.int64)
+    person = "a photo of a person"
     factors = tuple(
-        FactorPhrases(
-            f"photo: {name}", True, (f"a photo of a person without {name}.", f"a photo of a person in {name}.")
-        )
+        FactorPhrases(f"photo: {name}", True, (f"{person} without {name}.", f"{person} in {name}."))
         for name in frequent
     )
     images = torch.from_numpy(np.stack([photo.image for photo in photos]))

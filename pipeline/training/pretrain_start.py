@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.models.image_encoder import ImageEncoder
-from pipeline.parsing.lite.training.pretrained import find_imagenet_weights, read_imagenet_weights
+from pipeline.models.imagenet import find_imagenet_weights, read_imagenet_weights
 
 BACKBONE: Final = "efficientnet-lite0"
 _OUTSIDE: Final = {"_conv_stem.": "conv_stem.", "_bn0.": "bn1.", "_conv_head.": "conv_head.", "_bn1.": "bn2."}

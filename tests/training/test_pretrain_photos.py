@@ -20,7 +20,7 @@ def add_photo(folder, name, regions, shape=(80, 120)):
     image, labels = np.full((*shape, 3), 40, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
     for label, place in regions.items():
         labels[place] = label
-        image[place] = 50 * label
+        image[place] = 60 + 45 * label
     cv2.imwrite(str(folder / "photos" / f"{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
     cv2.imwrite(str(folder / "labels" / f"{name}.png"), labels)
 
@@ -64,10 +64,8 @@ def test_a_person_fills_the_image_and_keeps_its_proportions(folder):
 def test_factors_of_one_kind_do_not_apply_to_the_other(folder):
     photos = read_labelled_photos(folder, SIZE)
     captions = {kind: ["a", "b", "c"] for kind in photos.captions}
-    own = CaptionedImages(
-        torch.zeros(3, *SIZE, 3, dtype=torch.uint8), (FactorPhrases("hair", False, ("x", "y")),), torch.ones(3, 1).long(),
-        captions,
-    )  # fmt: skip
+    hair = FactorPhrases("hair", False, ("x", "y"))
+    own = CaptionedImages(torch.zeros(3, *SIZE, 3, dtype=torch.uint8), (hair,), torch.ones(3, 1).long(), captions)
     both = join(own, photos)
     assert [factor.name for factor in both.factors] == ["hair", "photo: coat", "photo: jeans"]
     assert both.values.tolist() == [[1, -1, -1]] * 3 + [[-1, 1, 1], [-1, 1, 0]]

@@ -51,7 +51,7 @@ def test_other_towers_are_refused(path, tmp_path, tiny_clip_config):
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setattr("pipeline.parsing.lite.training.pretrained.find_spec", lambda _: None)
+    monkeypatch.setattr("pipeline.models.imagenet.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"ccaf-pipeline\[train-parser\].*pretrain.image_start=random"):
         imagenet_file()
 
