@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.features.extraction import encode_images
 from pipeline.losses.terms import Known
 from pipeline.models.clip import Clip, load_clip
-from pipeline.models.image_encoder import ImageEncoder
+from pipeline.models.image_encoder import ImageEncoder, use_fast_layout
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.settings import ModelSettings
 from pipeline.precision import Precision, PrecisionName, autocast
@@ -25,7 +25,7 @@ from pipeline.trainer.loop import train
 from pipeline.trainer.record import hardware, peak_memory
 from pipeline.trainer.task import BatchT, Epoch, FeaturesT, LabelsT, Plan, Task
 from pipeline.training.batches import EncoderBatch
-from pipeline.training.encoder_task import EncoderTask, make_optimizer, use_fast_layout
+from pipeline.training.encoder_task import EncoderTask, make_optimizer
 from pipeline.training.methods import METHODS, term_weights
 from pipeline.training.prompt_task import PromptBatch, PromptTask
 from pipeline.training.settings import AllEncoderSettings

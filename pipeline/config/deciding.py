@@ -13,6 +13,7 @@ from pipeline.precision import resolve_precision
 from pipeline.redress.settings import RedressSettings
 from pipeline.trainer.settings import CHANGE_NO_RESULT, OF_CUDA
 from pipeline.training.methods import identity_images
+from pipeline.training.settings import PretrainStartSettings
 
 Kind = Literal[
     "population",
@@ -44,7 +45,7 @@ ONLY_HOW: Final[Mapping[str, frozenset[str]]] = {
 
 _OF_TEST = {"train_identities", "test_identities", "outfits", "images_per_outfit", "cameras"}
 _OF_POPULATION = {"pretrain_images"}
-_OF_TRAINING_CLIP = {"name", "stem", "image_size", "stride", "pixel_mean", "pixel_std"}
+_OF_TRAINING_CLIP = {"name", "tokenizer", "stem", "image_size", "stride", "pixel_mean", "pixel_std"}
 _OF_PROMPTS = {"precision", "clip_gradients", *OF_CUDA}
 _OF_FEATURES = {"feature", "flip", "precision"}
 
@@ -105,10 +106,13 @@ def unusual_on_cuda(parameters: Parameters) -> tuple[str, ...]:
 
 def _values(kind: Kind, section: str, parameters: Parameters) -> dict[str, Any]:
     """A section's parameters that count; those of CUDA's arithmetic only where they are not as usual, and those of
-    redressed views only where there are any.
+    redressed views, and of the start of the pre-training, only where there are any.
     """
     values: dict[str, Any] = getattr(parameters, section).model_dump(mode="json")
     wanted = _COUNTING[kind][section]
+    if section == "pretrain":
+        usual = PretrainStartSettings().model_dump(mode="json")
+        wanted = wanted - {name for name, value in usual.items() if values[name] == value}  # for the same reason
     if section == "training":
         wanted = wanted - (OF_CUDA - set(unusual_on_cuda(parameters)))
     if section == "encoder" and settings_as(parameters.encoder, CaptionSettings).captions is None:
@@ -122,6 +126,8 @@ def _model(kind: Kind, parameters: Parameters, given_clip: str | None) -> dict[s
     """The model's parameters; where its weights come from outside, what they are in the place of where they lie."""
     model = _values(kind, "model", parameters)
     model.pop("pretrained", None)
+    if model.get("tokenizer") is None:
+        model.pop("tokenizer", None)  # so that what was made by earlier versions stays valid
     return model if given_clip is None else {**model, "weights": given_clip}
 
 
@@ -171,8 +177,9 @@ def deciding_training(
         device: On a CPU, the parameters of CUDA's arithmetic decide nothing, and ``training.precision: auto`` is fp32.
     """
     decided = deciding(kind, parameters)
+    read = {} if parameters.model.tokenizer is None else {"tokenizer": parameters.model.tokenizer}
     if kind == "clip":
-        return {"parameters": decided["pretrain"], "seed": decided["seed"]}
+        return {"parameters": decided["pretrain"], "seed": decided["seed"], **read}
     on_cpu = set() if uses_cuda(device) else OF_CUDA
     training = {name: value for name, value in decided["training"].items() if name not in on_cpu}
     training["precision"] = resolve_precision(training["precision"], device)
@@ -180,7 +187,7 @@ def deciding_training(
     own = {name: value for name, value in decided[kind].items() if name != "captions"}
     value = {"parameters": own, "training": training, "seed": decided["seed"]}
     if kind == "prompts":
-        return {**value, "identity_images": decided["identity_images"]}
+        return {**value, "identity_images": decided["identity_images"], **read}
     checked = {f"evaluate_{name}": decided[name] for name in ("feature", "flip") if decided.get(name) is not None}
     if "precision" in decided and (became := resolve_precision(decided["precision"], device)) != "fp32":
         checked["evaluate_precision"] = became

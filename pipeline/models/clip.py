@@ -1,7 +1,7 @@
 """Any open_clip model by name, with a non-square grid: the one way in which the project builds a CLIP."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.models.checkpoint_fields import NetworkFields
-from pipeline.models.clip_weights import ClipWeights, fit_weights, fits_input, read_clip_weights
+from pipeline.models.clip_weights import ClipWeights, fit_weights, fits_input, for_grid, read_clip_weights
 from pipeline.models.grids import Grid, native_grid, set_grid
-from pipeline.models.image_encoder import ImageEncoder, wrap_image_tower
+from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.settings import ModelSettings
 from pipeline.models.stem import ConvStem
 from pipeline.models.text_encoder import TextEncoder
+from pipeline.models.tokens import Tokenizer, load_tokenizer
+from pipeline.models.towers import wrap_image_tower
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
-
-Tokenizer = Callable[[list[str]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ClipSpec:
     @classmethod
     def of(cls, settings: ModelSettings, grid: Grid) -> "ClipSpec":
         """The architecture that settings make, with the grid that comes of them."""
-        values = settings.model_dump(exclude={"pretrained", "camera_embedding"})
+        values = settings.model_dump(exclude={"pretrained", "tokenizer", "camera_embedding"})
         return cls(grid=grid, **values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +83,7 @@ class Clip:
         spec: The architecture.
         weights_sha256: Hash of the weights' file; empty for random weights.
         note: What the user should know about how the file was read; empty: nothing.
+        logit_bias: SigLIP's, a scalar parameter; the same for all pairs, it changes no softmax over them.
     """
 
     image_encoder: ImageEncoder
@@ -92,10 +93,13 @@ class Clip:
     spec: ClipSpec
     weights_sha256: str
     note: str = ""
+    logit_bias: nn.Parameter | None = None
 
     def freeze(self) -> "Clip":
         """Take all weights out of training: no gradients, evaluation mode."""
         self.logit_scale.requires_grad_(False)
+        if self.logit_bias is not None:
+            self.logit_bias.requires_grad_(False)
         for encoder in (self.image_encoder, self.text_encoder):
             encoder.requires_grad_(False).eval()
         return self
@@ -158,6 +162,8 @@ def _loaded_model(settings: ModelSettings, seed: int, text: bool) -> tuple[Any, 
     name = _registered_name(settings.name)
     model, encoder, source = _random_model(name, settings.stem, seed)
     weights = None if settings.pretrained is None else read_clip_weights(settings, name, text)
+    if weights is not None:
+        weights = for_grid(model, weights, source)
     late = weights is not None and fits_input(model, weights)
     if weights is not None and not late:
         fit_weights(model, weights, source)
@@ -184,10 +190,11 @@ def load_clip(settings: ModelSettings, seed: int = 0) -> Clip:
         image_encoder=encoder,
         text_encoder=TextEncoder(model.text),
         logit_scale=model.logit_scale,
-        tokenizer=open_clip.get_tokenizer(_registered_name(settings.name)),
+        tokenizer=load_tokenizer(_registered_name(settings.name), settings.tokenizer),
         spec=ClipSpec.of(settings, grid),
         weights_sha256=weights.sha256 if weights else "",
         note=weights.note if weights else "",
+        logit_bias=model.logit_bias,
     )
 
 
@@ -241,4 +248,6 @@ def clip_state(clip: Clip) -> dict[str, Tensor]:
     state = {f"visual.{key}": value for key, value in clip.image_encoder.tower.state_dict().items()}
     state |= {f"text.{key}": value for key, value in clip.text_encoder.tower.state_dict().items()}
     state["logit_scale"] = clip.logit_scale.detach()
+    if clip.logit_bias is not None:
+        state["logit_bias"] = clip.logit_bias.detach()
     return {key: value.detach().cpu().contiguous() for key, value in state.items()}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
@@ -18,6 +19,7 @@ from pipeline.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, check_floats, 
 from pipeline.models.foreign_weights import OWN_IMAGE_PREFIX, arrange
 from pipeline.models.grids import Grid
 from pipeline.models.settings import ModelSettings
+from pipeline.models.timm_encoders import is_staged
 from pipeline.models.weight_files import read_weight_file
 
 LISTED_KEYS: Final = 6
@@ -260,6 +262,17 @@ def _misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[s
 
 def _own_tensors(model: nn.Module, whole: bool) -> dict[str, Tensor]:
     return {key: value for key, value in model.state_dict().items() if whole or key.startswith("visual.")}
+
+
+def for_grid(model: Any, weights: ClipWeights, native: Grid) -> ClipWeights:
+    """Weights with what their recorded grid means for a model.
+
+    A network of stages has no positions, and no grid counts. A transformer of timm has its own size in its name, so
+    that those pre-trained on images of another size have positions of these.
+    """
+    if weights.of_input or not isinstance(model.visual, TimmModel) or weights.grid in (None, native):
+        return weights
+    return replace(weights, grid=None) if is_staged(model.visual) else replace(weights, of_input=True)
 
 
 def fits_input(model: nn.Module, weights: ClipWeights) -> bool:

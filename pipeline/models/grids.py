@@ -4,12 +4,14 @@ from typing import Any
 
 import torch
 from open_clip.modified_resnet import ModifiedResNet
+from timm.layers import HybridEmbed, resample_abs_pos_embed
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.models.image_encoder import is_eva
 from pipeline.models.positions import resize_positions
 from pipeline.models.stem import ConvStem
+from pipeline.models.timm_encoders import is_eva, is_staged, is_timm_transformer
 
 RESNET_STRIDE = 32
 DENSE_RESNET_STRIDE = 16
@@ -22,10 +24,12 @@ def native_grid(tower: Any, square_size: int | None = None) -> Grid:
 
     Args:
         tower: An open_clip image tower.
-        square_size: Input size of a ResNet, which keeps no grid.
+        square_size: Input size of a ResNet or another network of stages, which keeps no grid.
     """
-    if is_eva(tower):
+    if is_timm_transformer(tower):
         height, width = tower.trunk.patch_embed.grid_size
+    elif is_staged(tower):
+        height = width = -(-(square_size or 0) // _total_stride(tower.trunk))
     elif isinstance(tower, ModifiedResNet):
         height = width = (square_size or 0) // RESNET_STRIDE
     else:
@@ -65,16 +69,53 @@ def _resized(positions: Tensor, source: Grid, grid: Grid) -> nn.Parameter:
         return nn.Parameter(resize_positions(positions.detach(), source, grid).clone())
 
 
-def _set_eva(tower: Any, source: Grid, image_size: tuple[int, int], stride: int | None) -> Grid:
+def _total_stride(trunk: Any) -> int:
+    """Pixels of an image from one cell of the last feature map to the next, of a network of stages."""
+    return int(trunk.feature_info[-1]["reduction"])
+
+
+def _set_stages(trunk: Any, image_size: tuple[int, int], stride: int | None) -> Grid:
+    """A network of stages has no positions; as in a ResNet, the last halving can be left out of an EfficientNet."""
+    total = _total_stride(trunk)
+    halved = total // 2
+    mobile = isinstance(trunk, EfficientNet)
+    if stride not in (None, total, *([halved] if mobile else [])):
+        also = f" or {halved}" if mobile else ""
+        raise InputError(f"model.stride {stride}: {type(trunk).__name__} has a stride of {total}{also}")
+    if stride == halved:
+        strided = [layer for layer in trunk.modules() if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
+        strided[-1].stride = (1, 1)
+    return _whole_strides(image_size, stride or total)
+
+
+def _resample(tower: Any, source: Grid, grid: Grid) -> None:
+    """Fit a timm transformer's positions to a grid: as timm does, but EVA's bilinearly, as those of open_clip's own."""
+    trunk = tower.trunk
+    if is_eva(tower):
+        resized = _resized(trunk.pos_embed[0], source, grid)[None].detach().clone()
+    else:
+        tokens = 0 if trunk.no_embed_class else trunk.num_prefix_tokens
+        resized = resample_abs_pos_embed(trunk.pos_embed.detach(), list(grid), list(source), tokens).clone()
+    trunk.pos_embed = nn.Parameter(resized)
+
+
+def _set_timm_transformer(tower: Any, source: Grid, image_size: tuple[int, int], stride: int | None) -> Grid:
     trunk = tower.trunk
     embed = trunk.patch_embed
-    grid = _patches(image_size, tuple(embed.patch_size), stride)
+    if isinstance(embed, HybridEmbed):
+        total = embed.img_size[0] // embed.grid_size[0]
+        if stride not in (None, total):
+            raise InputError(f"model.stride {stride}: convolutions make this tower's patches, in steps of {total}")
+        grid = _whole_strides(image_size, total)
+        embed.feature_size = grid
+    else:
+        grid = _patches(image_size, tuple(embed.patch_size), stride)
+        if stride:
+            embed.proj.stride = (stride, stride)
     if trunk.pos_embed is not None:
-        trunk.pos_embed = nn.Parameter(_resized(trunk.pos_embed[0], source, grid)[None].detach().clone())
-    if trunk.rope is not None:
+        _resample(tower, source, grid)
+    if getattr(trunk, "rope", None) is not None:
         trunk.rope.update_feat_shape(list(grid))  # coordinates stay those of the grid that was trained on
-    if stride:
-        embed.proj.stride = (stride, stride)
     embed.img_size, embed.grid_size, embed.num_patches = image_size, grid, grid[0] * grid[1]
     return grid
 
@@ -86,13 +127,16 @@ def set_grid(tower: Any, source: Grid, image_size: tuple[int, int], stride: int 
         tower: An open_clip image tower.
         source: Grid of its position embedding.
         image_size: Height and width in pixels.
-        stride: Pixels between two patches; None: the patch size. For a ResNet its total stride, 32 or 16.
+        stride: Pixels between two patches; None: the patch size. For networks of stages their total stride: 32,
+            or 16 of a ResNet or an EfficientNet.
 
     Raises:
         InputError: The size or the stride does not fit the tower.
     """
-    if is_eva(tower):
-        grid = _set_eva(tower, source, image_size, stride)
+    if is_timm_transformer(tower):
+        grid = _set_timm_transformer(tower, source, image_size, stride)
+    elif is_staged(tower):
+        grid = _set_stages(tower.trunk, image_size, stride)
     elif isinstance(tower, ModifiedResNet):
         grid = _resnet_patches(tower, image_size, stride)
         tower.attnpool.positional_embedding = _resized(tower.attnpool.positional_embedding, source, grid)

@@ -5,18 +5,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.errors import InputError
-from pipeline.models.clip import Tokenizer
 from pipeline.models.text_encoder import TextEncoder
+from pipeline.models.tokens import Tokenizer, split_sentence
 
 IDENTITY_TEMPLATE = "A photo of a {} person."
 CLOTHES_TEMPLATE = "A photo of {} clothes."
 TOKEN_STD = 0.02  # CLIP-ReID's initialisation of the learnable tokens
-
-
-def _sentence_tokens(tokenizer: Tokenizer, text: str) -> Tensor:
-    """Token numbers of one text from start-of-text to end-of-text, without padding."""
-    tokens = tokenizer([text])[0]
-    return tokens[: int(tokens.argmax()) + 1]
 
 
 class PromptLearner(nn.Module):
@@ -26,7 +20,7 @@ class PromptLearner(nn.Module):
         template: The sentence; ``{}`` marks the place of the learnable tokens.
         classes: Number of classes K.
         tokens: M.
-        tokenizer: CLIP's.
+        tokenizer: The CLIP's.
         encoder: Gives the embeddings of the sentence's fixed words; it is not kept.
         context_length: Positions that the text encoder has.
         generator: For the initial tokens, N(0, 0.02).
@@ -51,21 +45,23 @@ class PromptLearner(nn.Module):
     ) -> None:
         super().__init__()
         before, after = (part.strip() for part in template.split("{}"))
-        prefix = _sentence_tokens(tokenizer, before)[:-1]  # without the end-of-text token
-        suffix = _sentence_tokens(tokenizer, after)[1:]  # without the start-of-text token
+        sentence = split_sentence(tokenizer, before, after)
+        prefix, suffix = sentence.before, sentence.after
         self.length = len(prefix) + tokens + len(suffix)
         if self.length > context_length:
             raise InputError(
                 f"prompts.tokens = {tokens} makes a prompt of {self.length} tokens, "
                 f"but the text encoder takes {context_length}"
             )
+        if not encoder.ignores_padding:  # the padding is seen, and is a part of the prompt
+            suffix = torch.cat([suffix, suffix.new_full((context_length - self.length,), sentence.padding)])
         with torch.no_grad():
             self.register_buffer("prefix", encoder.embed(prefix.to(encoder.device)), persistent=False)
             self.register_buffer("suffix", encoder.embed(suffix.to(encoder.device)), persistent=False)
         self.context = nn.Parameter(torch.randn(classes, tokens, encoder.width, generator=generator) * TOKEN_STD)
 
     def forward(self, labels: Tensor) -> Tensor:
-        """Class numbers (B,) -> token embeddings (B, L, width); the last position is the end-of-text token."""
+        """Class numbers (B,) -> token embeddings (B, L, width); the end-of-text token is the last but for padding."""
         context = self.context[labels]
         count = len(labels)
         return torch.cat(

@@ -20,6 +20,10 @@ def _blocks(encoder: ImageEncoder) -> nn.Module | None:
     return None
 
 
+def _kind(encoder: ImageEncoder) -> str:
+    return type(getattr(encoder.tower, "trunk", encoder.tower)).__name__
+
+
 def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
@@ -33,9 +37,7 @@ def recompute_activations(encoder: ImageEncoder) -> None:
         InputError: The encoder has no transformer blocks (a ResNet's batch norms would count every batch twice).
     """
     blocks = _blocks(encoder)
-    if blocks is None:
-        raise InputError(
-            f"training.recompute_activations works with transformers only, not with {type(encoder.tower).__name__}"
-        )
+    if blocks is None or any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in blocks.modules()):
+        raise InputError(f"training.recompute_activations works with transformers only, not with {_kind(encoder)}")
     for block in blocks.children():
         block.forward = partial(_recomputed, block.forward)

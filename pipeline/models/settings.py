@@ -23,6 +23,11 @@ class ModelSettings(SettingsGroup):
         "openai",
         description="Weights: an open_clip tag, a file, an encoder checkpoint, or builtin:walker-clip; null: random.",
     )
+    tokenizer: str | None = Field(
+        None,
+        description="Folder with the files of the model's Hugging Face tokenizer (SigLIP's); null: the hub, or its "
+        "cache. CLIP's own tokenizer needs none.",
+    )
     stem: Literal["patch", "conv"] = Field(
         "patch", description="Patch embedding: one convolution (patch), or a stack of 3x3 convolutions (conv)."
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.errors import InputError
 from pipeline.losses.registry import find_terms
 from pipeline.losses.terms import Dimensions, EncoderFeatures, EncoderLabels, LossInputs, Need, present
-from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
+from pipeline.models.image_encoder import ImageEncoder, ImageFeatures, use_fast_layout
 from pipeline.trainer.distributed import join_batch_norms
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import weighted_sum
@@ -233,13 +233,6 @@ class EncoderTask(nn.Module):
 def _at(texts: Tensor | None, batch: EncoderBatch) -> Tensor | None:
     """The texts of a batch's images; None if there are none."""
     return None if texts is None else texts[present(batch.rows)]
-
-
-def use_fast_layout(task: nn.Module) -> None:
-    """Keep the weights of image encoders with several convolutions channels-last: a tenth faster for the conv stem."""
-    for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
-        if sum(isinstance(module, nn.Conv2d) for module in encoder.modules()) > 1:
-            encoder.to(memory_format=torch.channels_last)
 
 
 def make_optimizer(task: EncoderTask, settings: ScheduleSettings) -> torch.optim.Adam:

@@ -21,6 +21,8 @@ from pipeline.training.settings import PretrainSettings
 WARMUP_SHARE = 0.05
 LOSS_WEIGHTS = {"guide_person": 3.0, "caption": 0.1}
 """Others have 1. What tells people apart is small in the image beside their clothes: guides must point at it."""
+_PRETRAINED = "image_encoder.tower.trunk."
+"""Start of the names of what ``pretrain.image_start`` gives weights to."""
 SPREAD_STEPS = 25
 SPREAD_RATE = 1e-3
 SPREAD_SHARPNESS = 5.0
@@ -138,11 +140,15 @@ class PretrainTask(nn.Module):
         return self.losses(self.encode(batch), batch)
 
 
-def _parameter_groups(task: PretrainTask, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay is for matrices; biases, norms and the logit scale have none."""
-    matrices = [parameter for parameter in task.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in task.parameters() if parameter.ndim < 2]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _parameter_groups(task: PretrainTask, settings: PretrainSettings) -> list[dict[str, object]]:
+    """Weight decay is for matrices, not for biases, norms and the logit scale; a pretrained tower has its own rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in task.named_parameters():
+        factor = settings.image_factor if name.startswith(_PRETRAINED) else 1.0
+        decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    order = sorted(groups, key=lambda group: (-group[1], group[0]))
+    return [{"params": groups[group], "rate_factor": group[0], "weight_decay": group[1]} for group in order]
 
 
 def spread_phrases(task: PretrainTask, steps: int = SPREAD_STEPS) -> None:
@@ -185,7 +191,7 @@ def pretrain(
     spread_phrases(task)
     rows = run_epochs(
         task,
-        torch.optim.AdamW(_parameter_groups(task, settings.weight_decay), lr=rate, fused=True),
+        torch.optim.AdamW(_parameter_groups(task, settings), lr=rate, fused=True),
         epochs,
         batches.epoch,
         lambda position: cosine_rate(position, epochs, rate, warmup=WARMUP_SHARE * epochs),
@@ -234,7 +240,7 @@ def zero_shot_accuracy(
 
 
 @torch.no_grad()
-def zero_unseen_words(clip: Clip, data: CaptionedImages) -> int:
+def zero_unseen_words(clip: Clip, *parts: CaptionedImages) -> int:
     """Set the embedding of every token to zero that no phrase and no caption of the images has.
 
     No gradient ever reached those rows: they are the random numbers that training began with, scaled down by weight
@@ -243,8 +249,8 @@ def zero_unseen_words(clip: Clip, data: CaptionedImages) -> int:
     Returns:
         The number of tokens that were seen.
     """
-    sentences = {text for texts in data.captions.values() for text in texts}
-    sentences |= {phrase for factor in data.factors for phrase in factor.phrases}
+    sentences = {text for data in parts for texts in data.captions.values() for text in texts}
+    sentences |= {phrase for data in parts for factor in data.factors for phrase in factor.phrases}
     seen = torch.unique(clip.tokenizer(sorted(sentences)))
     weight = clip.text_encoder.tower.token_embedding.weight
     kept = weight[seen].clone()

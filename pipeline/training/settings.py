@@ -11,7 +11,22 @@ from pipeline.trainer.settings import TrainerSettings
 from pipeline.training.methods import find_method
 
 
-class PretrainSettings(SettingsGroup):
+class PretrainStartSettings(SettingsGroup):
+    """Where the image tower of the pre-training starts."""
+
+    image_start: Literal["random", "imagenet"] = Field(
+        "random",
+        description="Weights that the image tower starts from: random ones, or EfficientNet-Lite0's from ImageNet "
+        "(model.name: walker-lite0, extra train-parser).",
+    )
+    image_factor: float = Field(
+        1.0,
+        gt=0,
+        description="Learning rate of a timm image tower, but for its projection, as a multiple of the others'.",
+    )
+
+
+class PretrainSettings(PretrainStartSettings):
     """Contrastive pre-training of a small CLIP on captioned walkers."""
 
     epochs: int = Field(6, ge=1, description="Passes over the captioned images.")

@@ -20,6 +20,14 @@ def command(
             show_default=False,
         ),
     ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--photos",
+            help="Folder of labelled photographs to learn from as well: photos/*.jpg, labels/*.png, label_list.json.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Checkpoint folder to write.")] = ARTIFACTS / "clip",
     zero_unseen: Annotated[
         bool,
@@ -29,7 +37,9 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Train the CLIP that model.name describes from random weights on captioned walkers; model.pretrained is not read.
+    """Train the CLIP that model.name describes on captioned walkers; model.pretrained is not read.
+
+    It starts from random weights, or with pretrain.image_start: imagenet its image tower from ImageNet's.
 
     Interrupted training goes on from its last state when the same command is run again.
     """
@@ -37,7 +47,7 @@ def command(
     from stages.synth import default_root
 
     data = data or default_root(context.parameters) / RenderedPart.PRETRAIN
-    result = pretrain_clip.run(context.parameters, context.console, data, out, zero_unseen)
+    result = pretrain_clip.run(context.parameters, context.console, data, out, zero_unseen, photos)
     lines = [
         f"{name}: {score['accuracy']:.1f} % of phrases right (most frequent value: {score['chance']:.1f} %)"
         for name, score in result["zero_shot"].items()

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from clips import make_clip
+from towers import FAMILIES, write_tokenizer
 
 from pipeline.errors import InputError, WorkError
 from pipeline.export.choices import Cameras, ImageInput
@@ -33,6 +34,7 @@ TOWERS = {
     },
     "eva": {"embed_dim": 24, "vision_cfg": EVA, "text_cfg": TEXT, "custom_text": True},
     "walker-clip": None,
+    **{family: FAMILIES[family] for family in ("siglip", "pe-core", "mobile-s", "efficientnet")},
 }
 SIZES = {"eva": (70, 42)}
 
@@ -48,6 +50,8 @@ def build(tmp_path_factory):
             name = folder / f"small-{kind}.json"
             name.write_text(json.dumps(TOWERS[kind]))
         stem = {"stem": "conv"} if kind == "walker-clip" else {}
+        if kind == "siglip":
+            stem = {"tokenizer": str(write_tokenizer(folder / "tokenizer"))}
         clip = make_clip(name, image_size=SIZES.get(kind, (64, 32)), seed=5, **stem, **settings).freeze()
         if kind == "eva":  # two of its twelve blocks are enough, and quicker
             trunk = clip.image_encoder.tower.trunk
@@ -84,6 +88,10 @@ def export(encoder, spec, form, path, half=False):
         ("resnet", ExportForm(ImageInput.UINT8), True),
         ("walker-clip", ExportForm(), True),
         ("eva", ExportForm(), False),
+        ("siglip", ExportForm(ImageInput.UINT8), False),
+        ("pe-core", ExportForm(), False),
+        ("mobile-s", ExportForm(feature="projected"), False),
+        ("efficientnet", ExportForm(), False),
     ],
 )
 def test_a_file_gives_the_encoders_features_for_any_batch(build, tmp_path, kind, form, lossy):

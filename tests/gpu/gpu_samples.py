@@ -12,12 +12,13 @@ from clips import make_clip
 from torch import Tensor, nn
 
 from pipeline.models.clip import Clip
+from pipeline.models.image_encoder import use_fast_layout
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.recompute import recompute_activations
 from pipeline.precision import Precision
 from pipeline.trainer.gradients import GradientMaker, weighted_sum
 from pipeline.training.batches import EncoderBatch
-from pipeline.training.encoder_task import EncoderTask, use_fast_layout
+from pipeline.training.encoder_task import EncoderTask
 from pipeline.training.methods import term_weights
 from pipeline.training.prompt_task import PromptBatch, PromptTask
 from pipeline.training.settings import AllEncoderSettings

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from pipeline.config import load_parameters
+from pipeline.config.deciding import deciding_training
 from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import render_pretraining
 from pipeline.errors import InputError
@@ -43,7 +44,7 @@ def test_the_record_is_of_these_weights_and_of_the_demos_parameters(parameters):
     checkpoint = read_checkpoint(folder, "clip", "")  # compares the hash of the weights with the recorded one
     clip = load(parameters, NAME)
     assert checkpoint.config["model"] == json.loads(json.dumps(clip.spec.to_dict()))
-    assert checkpoint.config["parameters"] == parameters.pretrain.model_dump(mode="json")
+    assert checkpoint.config["parameters"] == deciding_training("clip", parameters, "cpu")["parameters"]
     assert checkpoint.config["seed"] == parameters.seed
     made = checkpoint.config["images"] + checkpoint.config["images_held_out"]
     assert made == parameters.synth.pretrain_images

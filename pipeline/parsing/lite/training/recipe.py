@@ -11,6 +11,7 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, sha256_of_file, sha256_of_value, write_json
+from pipeline.models.imagenet import find_imagenet_weights
 from pipeline.outputs import check_writable
 from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.checkpoint import LiteDescription, load_lite, save_lite
@@ -21,7 +22,7 @@ from pipeline.parsing.lite.training.batches import BatchMaker
 from pipeline.parsing.lite.training.card import model_card
 from pipeline.parsing.lite.training.crops import Example, detector_view, shrink
 from pipeline.parsing.lite.training.examples import read_photos, read_walkers
-from pipeline.parsing.lite.training.pretrained import find_imagenet_weights, load_imagenet_weights
+from pipeline.parsing.lite.training.pretrained import load_imagenet_weights
 from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule, train_lite
 from pipeline.parsing.parser import Parser
