@@ -111,6 +111,8 @@ def _values(kind: Kind, section: str, parameters: Parameters) -> dict[str, Any]:
         wanted = wanted - (OF_CUDA - set(unusual_on_cuda(parameters)))
     if section == "encoder" and not parameters.encoder.redress:
         wanted = wanted - RedressSettings.model_fields.keys()  # so that states of earlier versions stay valid
+    if section == "encoder" and not parameters.encoder.batch_per_worker:
+        wanted = wanted - {"batch_per_worker"}  # likewise
     return {name: value for name, value in values.items() if name in wanted}
 
 
