@@ -3,10 +3,11 @@
     python benchmarks/encoding.py --shards data/walkers-shards
     python benchmarks/encoding.py --shards data/walkers-shards --images 64 --rounds 7
 
-The pictures are those of the shards. Every way is lossless, which is checked for each picture; ways whose package is not
-installed are left out and named (``pip install imagecodecs fpng`` brings all). The ways take turns, picture by picture,
-and the median over the rounds is shown, in processor time of this thread, so that other work on the machine counts for
-little. ``mask alone`` stores nothing: the image is made from the original and the mask, both of which every shard has.
+The pictures are those of the shards. Every way is lossless, which is checked for each picture; ways whose package is
+not installed are left out and named (``pip install imagecodecs fpng`` brings all). The ways take turns, picture by
+picture, and the median over the rounds is shown, in processor time of this thread, so that other work on the machine
+counts for little. ``mask alone`` stores nothing: the image is made from the original and the mask, which every shard
+has.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ class Way:
 
 def _opencv(extension: str, options: list[int]) -> Callable[[Sample], bytes]:
     def encode(sample: Sample) -> bytes:
-        return cv2.imencode(extension, cv2.cvtColor(sample.shielded, cv2.COLOR_RGB2BGR), options)[1].tobytes()  # type: ignore[no-any-return]
+        return cv2.imencode(extension, cv2.cvtColor(sample.shielded, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
     return encode
 
@@ -81,6 +83,10 @@ def _pillow(kind: str, **options: Any) -> Callable[[Sample], bytes]:
         return stream.getvalue()
 
     return encode
+
+
+def _by_imagecodecs(encode: Callable[..., bytes], sample: Sample) -> bytes:
+    return encode(sample.shielded, level=1)
 
 
 def _read(stored: bytes, _: Sample) -> RgbImage:
@@ -116,8 +122,8 @@ def ways(fill: Fill) -> tuple[dict[str, Way], list[str]]:
 
     if (codecs := optional("imagecodecs")) is not None:
         encoders |= {
-            "PNG, imagecodecs (libpng): level 1": lambda sample: codecs.png_encode(sample.shielded, level=1),
-            "PNG, imagecodecs (libspng): level 1": lambda sample: codecs.spng_encode(sample.shielded, level=1),
+            f"PNG, imagecodecs ({library}): level 1": partial(_by_imagecodecs, getattr(codecs, f"{name}_encode"))
+            for name, library in (("png", "libpng"), ("spng", "libspng"))
         }
     if (fpng := optional("fpng")) is not None:
         encoders["PNG, fpng"] = lambda sample: fpng.from_ndarray(sample.shielded)
@@ -148,8 +154,8 @@ def measure(samples: Sequence[Sample], chosen: dict[str, Way], rounds: int) -> d
         spent = {name: [0.0, 0.0] for name in chosen}
         for sample in samples:
             for name, way in chosen.items():
-                stored, encoding = _timed(lambda way=way, sample=sample: way.encode(sample))
-                made, decoding = _timed(lambda way=way, stored=stored, sample=sample: way.decode(stored, sample))
+                stored, encoding = _timed(partial(way.encode, sample))
+                made, decoding = _timed(partial(way.decode, stored, sample))
                 assert np.array_equal(made, sample.shielded), f"{name} is not lossless"
                 spent[name][0] += encoding
                 spent[name][1] += decoding
@@ -190,7 +196,8 @@ def main() -> None:
     found = measure(samples, chosen, options.rounds)
     sizes = sorted({sample.image.shape[:2] for sample in samples})
     height, width = sizes[len(sizes) // 2]
-    print(f"{len(samples)} pictures of about {height} x {width}, processor time of one thread, OpenCV {cv2.__version__}")
+    about = f"{len(samples)} pictures of about {height} x {width}"
+    print(f"{about}, processor time of one thread, OpenCV {cv2.__version__}")
     print("\n| way | bytes an image | encode, ms | decode, ms |\n|---|---|---|---|")
     for name, (size, encode, decode) in found.items():
         print(f"| {name} | {size:,.0f} | {encode:.2f} | {decode:.2f} |")

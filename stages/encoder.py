@@ -244,9 +244,7 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     return Inputs(prompts, data, clip, weights, made_of)
 
 
-def make_task(
-    parameters: Parameters, inputs: Inputs, device: str, quiet: bool, ranks: Ranks = ALONE
-) -> EncoderTask:
+def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool, ranks: Ranks = ALONE) -> EncoderTask:
     """Model and losses, on the device; ``ranks`` make together what is computed of all images.
 
     Raises:

@@ -107,7 +107,12 @@ def test_the_benchmark_measures_everything_that_it_is_for(figures):
     assert all(row["images_per_second"] > 0 for row in found["extraction"])
     (stage,) = found["parse"]
     assert (stage["parser"], stage["workers"], stage["images"] > 8) == ("lite", 1, True)
-    for part in ("card", "step", "prompts", "extraction", "parse"):
+    assert stage["shielded"] == "made"
+    assert [(row["workers"], row["batch"], row["pairs"]) for row in found["ranks"]] == [
+        (2, "shared", 8), (2, "per worker", 16), (1, "shared", 8),
+    ]  # fmt: skip
+    assert all(row["pairs_per_second"] == pytest.approx(1000 * row["pairs"] / row["step_ms"]) for row in found["ranks"])
+    for part in ("card", "step", "prompts", "extraction", "ranks", "parse"):
         assert f"\n## {part}\n" in text
         rows = [row for row in found[part] if part != "card" or "tflops" in row]
         section = text.split(f"\n## {part}\n")[1].split("\n## ")[0]

@@ -139,7 +139,10 @@ def deciding(kind: Kind, parameters: Parameters, given_clip: str | None = None) 
     decided: dict[str, Any] = {} if kind in _WITHOUT_SEED else {"seed": parameters.seed}
     if kind == "shards":
         # where the images lie is no part of what they are
-        return {"parse": _values(kind, "parse", parameters), "frames_per_tracklet": parameters.data.frames_per_tracklet}
+        parse = _values(kind, "parse", parameters)
+        if parameters.parse.shielded_images == "stored":
+            del parse["shielded_images"]  # as shards name what made them
+        return {"parse": parse, "frames_per_tracklet": parameters.data.frames_per_tracklet}
     if kind in ("prompts", "encoder"):
         decided["identity_images"] = identity_images(parameters.encoder.method, parameters.prompts.identity_images)
         decided |= {section: _values(kind, section, parameters) for section in (kind, "training")}

@@ -196,7 +196,7 @@ class GradientMean:
         if ranks.world > 1:
             self._parameters = [parameter for parameter in parameters if parameter.requires_grad][::-1]
             for parameter in self._parameters:
-                parameter.register_post_accumulate_grad_hook(self._arrived)
+                parameter.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def during(self, *roots: Tensor) -> Iterator[None]:

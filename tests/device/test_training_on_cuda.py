@@ -11,7 +11,7 @@ from device_samples import World, assert_equal_weights
 from pretended import Log
 from safetensors.torch import load_file
 
-from pipeline.trainer import distributed, gradients
+from pipeline.trainer import gradients
 from pipeline.trainer.distributed import Ranks
 from pipeline.training.methods import METHODS
 from stages import encoder_run
@@ -190,39 +190,12 @@ def test_a_step_of_stage_2_waits_for_nothing_and_takes_one_copy(world, prompts, 
     assert log.blocking_host_to_device == 0
 
 
-class _Sent:
-    """What NCCL gives for a message: to wait for it is the GPU's business, not the CPU's."""
-
-    def wait(self) -> None:
-        pass
-
-
-@pytest.fixture
-def one_of_two(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """This process is the first of two ranks whose other has what this one has; the messages of both, by name."""
-    messages: list[str] = []
-
-    def all_reduce(tensor: torch.Tensor, async_op: bool = False) -> _Sent:
-        messages.append("all_reduce")
-        assert async_op, "a step waits for nobody"
-        tensor.mul_(2)
-        return _Sent()
-
-    def all_gather(parts: list[torch.Tensor], tensor: torch.Tensor) -> None:
-        messages.append("all_gather")
-        for part in parts:
-            part.copy_(tensor)
-
-    for name, function in (("all_reduce", all_reduce), ("all_gather", all_gather), ("broadcast", lambda *_, **__: None)):
-        monkeypatch.setattr(distributed.dist, name, function)
-    monkeypatch.setattr(distributed.dist, "broadcast_object_list", lambda *_, **__: None)
-    monkeypatch.setattr(encoder_run, "_train", partial(encoder_run._train, ranks=Ranks(0, 2)))
-    return messages
-
-
 @pytest.mark.parametrize("settings", [(), ("training.accumulation=2", "encoder.method=cal")])
-def test_a_step_of_a_rank_waits_for_nothing_and_takes_one_copy(world, prompts, tmp_path, one_of_two, settings):
+def test_a_step_of_a_rank_waits_for_nothing_and_takes_one_copy(
+    world, prompts, tmp_path, one_of_two, settings, monkeypatch
+):
     """As of one process: the messages to other ranks are all that several add, one for 32 MiB of gradients."""
+    monkeypatch.setattr(encoder_run, "_train", partial(encoder_run._train, ranks=Ranks(0, 2)))
     log, steps = logs_of_an_epoch(
         world, tmp_path, "training.precision=bf16", *settings, section="encoder", prompts=prompts
     )
