@@ -124,8 +124,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "pairs_per_second": "pairs/s", "gradient_megabytes": "gradients, MB",
     },
     "parse": {
-        "what": "what", "parser": "parser", "workers": "workers", "precision": "numbers", "shielded": "shielding images",
-        "images_per_second": "images/s", "startup_seconds": "start-up, s", "problem": "problem",
+        "what": "what", "parser": "parser", "workers": "workers", "precision": "numbers",
+        "shielded": "shielding images", "images_per_second": "images/s", "startup_seconds": "start-up, s",
+        "problem": "problem",
     },
 }  # fmt: skip
 

@@ -173,6 +173,22 @@ def test_the_random_weights_of_schp_are_read_as_published_ones(modules, tmp_path
     assert parse.schp_flops(473) == pytest.approx(153e9, rel=0.01)
 
 
+def test_the_table_of_several_gpus_is_what_the_program_computes(modules):
+    import gpu_ranks
+
+    text = (REPOSITORY / "docs/gpus.md").read_text()
+    table = text.split("<!-- ranks: printed by benchmarks/gpu_ranks.py -->\n")[1].split("\n<!-- ranks: end -->")[0]
+    assert table == gpu_ranks.computed_table()
+    # 8 GPUs by PCIe that share 64 pairs: products, Adam, messages in memory, and the ring beyond 2/3 of the products
+    products, gradients = 8.7e12 / 495e12 / 8, 688e6
+    memory = (7 + 6) * gradients / 3.35e12
+    ring = 2 * 7 / 8 * gradients / 51.2e9
+    expected = products + memory + ring - 2 / 3 * products
+    step, times = gpu_ranks.computed(8, False, 51.2e9)
+    assert step == pytest.approx(expected)
+    assert times == pytest.approx((8.7e12 / 495e12 + 7 * gradients / 3.35e12) / expected)
+
+
 def test_the_parts_of_the_benchmark_take_less_than_ten_minutes(modules):
     import gpu
 
