@@ -56,6 +56,8 @@ def test_what_changes_no_result_decides_nothing(kind):
         ({"prompts"}, {"prompts": {"epochs": 3}}),
         ({"clip", "prompts", "encoder", "features"}, {"model": {"stem": "conv"}}),
         ({"shards"}, {"parse": {"parser": "schp"}}),
+        ({"shards"}, {"parse": {"shielded_images": "made"}}),
+        ({"encoder"}, {"encoder": {"batch_per_worker": True}}),
         ({"shards"}, {"data": {"frames_per_tracklet": 3}}),
         ({"features"}, {"evaluate": {"flip": True}}),
         ({"metrics"}, {"evaluate": {"rerank": True}}),
@@ -115,6 +117,7 @@ def test_trainings_name_what_they_named_before():
         "identity_images": "shielding",
     }
     before = {name: value for name, value in sections["encoder"].items() if not name.startswith("redress")}
+    del before["batch_per_worker"]
     assert deciding_training("encoder", parameters, "cpu") == {
         "parameters": before,
         "training": {
