@@ -21,7 +21,7 @@ class ShardSettings(SettingsGroup):
     )
     shielded_images: Literal["stored", "made"] = Field(
         "stored",
-        description="stored: the shards hold the shielding images; made: they do not, are about half as large, and "
+        description="stored: the shards hold the shielding images; made: they do not, are about a third as large, and "
         "whoever reads them makes the same pixels from image and mask.",
     )
     dilate: int = Field(0, ge=0, description="Pixels by which the clothes mask is grown; the paper does not grow it.")
