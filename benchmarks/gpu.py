@@ -12,7 +12,10 @@ Parts, each in a process of its own that is stopped at its time limit, so that n
   the measured rate of the matrix product, which no step can beat: the roofline.
 - ``prompts``: a step of stage 1 with cached features.
 - ``extraction``: features of decoded images a second, beside the network alone.
-- ``parse``: the parse stage with SCHP by 1, 2, 4 and 8 workers that share the GPU, beside the network alone.
+- ``ranks``: a step of stage 2 by 1, 2, 4 and 8 GPUs, as many as there are, with a batch that they share and with one
+  that grows with them (``encoder.batch_per_worker``).
+- ``parse``: the parse stage with SCHP by 1, 2, 4 and 8 workers that share the GPU, with and without stored shielding
+  images, beside the network alone.
 
 The exit code is 0 if every row of the wanted parts was measured, 1 if some were not, 2 if the device is not there.
 """
@@ -31,12 +34,13 @@ from typing import Any
 
 import gpu_parse
 import gpu_parts
+import gpu_ranks
 from gpu_parts import Row
 
 from pipeline.device import choose_device
 from pipeline.errors import InputError
 
-PARTS: Mapping[str, int] = {"card": 40, "step": 240, "prompts": 50, "extraction": 50, "parse": 210}
+PARTS: Mapping[str, int] = {"card": 40, "step": 210, "prompts": 50, "extraction": 50, "ranks": 60, "parse": 180}
 """Seconds that a part may take; 590 together."""
 FORMAT = 1
 
@@ -51,6 +55,7 @@ def measure(part: str, device: str, quick: bool) -> Iterator[Row]:
         "step": gpu_parts.step,
         "prompts": gpu_parts.prompts,
         "extraction": gpu_parts.extraction,
+        "ranks": gpu_ranks.ranks,
     }[part](device, size)
 
 
@@ -114,9 +119,14 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "precision": "numbers", "images_per_second": "images/s", "bare_images_per_second": "network alone, images/s",
         "peak_gigabytes": "peak, GB",
     },
+    "ranks": {
+        "workers": "GPUs", "batch": "batch", "pairs": "pairs", "pairs_per_worker": "pairs a GPU", "step_ms": "step, ms",
+        "pairs_per_second": "pairs/s", "gradient_megabytes": "gradients, MB",
+    },
     "parse": {
         "what": "what", "parser": "parser", "workers": "workers", "precision": "numbers",
-        "images_per_second": "images/s", "startup_seconds": "start-up, s", "problem": "problem",
+        "shielded": "shielding images", "images_per_second": "images/s", "startup_seconds": "start-up, s",
+        "problem": "problem",
     },
 }  # fmt: skip
 

@@ -95,26 +95,30 @@ def parse(device: str, quick: bool) -> Iterator[Row]:
             yield {"what": "rendering", **made}
             return
         if quick:
-            yield _stage(folder, device, "lite", [], 1, "fp32")
+            yield _stage(folder, device, "lite", [], 1, "fp32", "made")
             return
         weights = save_random_schp(folder)
         for precision in reversed(PRECISIONS):
             settings = [f"parse.settings.weights={weights}", f"parse.settings.precision={precision}"]
             for workers in WORKERS if precision == "bf16" else (1,):
                 if workers <= (os.cpu_count() or 1):
-                    yield _stage(folder, device, "schp", settings, workers, precision)
+                    for shielded in ("stored", "made") if workers == WORKERS[2] else ("stored",):
+                        yield _stage(folder, device, "schp", settings, workers, precision, shielded)
 
 
-def _stage(root: Path, device: str, parser: str, settings: Sequence[str], workers: int, precision: str) -> Row:
+def _stage(
+    root: Path, device: str, parser: str, settings: Sequence[str], workers: int, precision: str, shielded: str
+) -> Row:
     """The stage itself; several workers share the one GPU."""
     more = [*settings, f"device={device}", f"data.root={root}", "threads=1", "parse.shard_rows=32"]
+    more.append(f"parse.shielded_images={shielded}")
     if is_cuda(device):
         more.append(f"parse.gpus_per_worker={1 / workers}")
     with tempfile.TemporaryDirectory() as out:
         words = ["parse", "--dataset", "walkers", "--out", f"{out}/shards", "--workers", str(workers)]
         words += ["--parser", parser, *(word for setting in more for word in ("--set", setting))]
         found = _command(words, PARSE_SECONDS)
-    row: Row = {"what": "stage", "parser": parser, "workers": workers, "precision": precision}
+    row: Row = {"what": "stage", "parser": parser, "workers": workers, "precision": precision, "shielded": shielded}
     if "problem" in found:
         return {**row, **found}
     timings = found["timings"]

@@ -14,15 +14,18 @@ def training_arithmetic(parameters: Parameters, device: str) -> AbstractContextM
     return arithmetic(device, deterministic=training.deterministic, tf32=training.tf32)
 
 
-def settled(parameters: Parameters, device: str) -> Parameters:
-    """The parameters with what ``auto`` leaves to the device: with them a training runs, and these are recorded.
+def settled(parameters: Parameters, device: str, workers: int = 1) -> Parameters:
+    """The parameters with what is left to the device and to the number of workers of stage 2.
+
+    With them a training runs, and these are recorded.
 
     Raises:
         InputError: The device cannot do the precision.
     """
     training = parameters.training
     chosen = {"precision": Precision(training.precision, device).name}
-    return parameters.model_copy(update={"training": training.model_copy(update=chosen)})
+    encoder = parameters.encoder.of_all(workers)
+    return parameters.model_copy(update={"training": training.model_copy(update=chosen), "encoder": encoder})
 
 
 def _model(parameters: Parameters) -> str:
@@ -50,9 +53,10 @@ def fitting_prompts(parameters: Parameters, device: str) -> AbstractContextManag
 
 
 def fitting_encoder(parameters: Parameters, device: str, workers: int = 1) -> AbstractContextManager[None]:
-    """:func:`fitting` for stage 2."""
+    """:func:`fitting` for stage 2, with the encoder's settings as they were given."""
     settings, training = parameters.encoder, parameters.training
-    images = settings.identities_per_batch * settings.images_per_identity // workers
+    shared = 1 if settings.batch_per_worker else workers
+    images = settings.identities_per_batch * settings.images_per_identity // shared
     tried = (
         f"stage 2, a step of {images} images of {settings.method} with {_model(parameters)} in {training.precision}, "
         f"training.accumulation={training.accumulation}"
@@ -62,7 +66,11 @@ def fitting_encoder(parameters: Parameters, device: str, workers: int = 1) -> Ab
         *([] if training.recompute_activations else ["training.recompute_activations=true"]),
         *_short(parameters),
         *half("encoder.identities_per_batch", settings.identities_per_batch, least=2),
-        *([] if settings.identities_per_batch % (2 * workers) else [f"--workers {2 * workers}"]),
+        *(
+            []
+            if settings.batch_per_worker or settings.identities_per_batch % (2 * workers)
+            else [f"--workers {2 * workers}"]
+        ),
     ]
     return fitting(tried, device, lower)
 

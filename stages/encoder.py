@@ -21,6 +21,7 @@ from pipeline.models.compiling import compile_encoder
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.recompute import recompute_activations
 from pipeline.redress.regions import say_unchanged
+from pipeline.trainer.distributed import ALONE, Ranks, join_shares, share_of
 from pipeline.training.batches import EncoderData
 from pipeline.training.captions import Captions, find_captions
 from pipeline.training.classes import NO_CLASS, clothes_of_identities
@@ -84,16 +85,26 @@ def _check_identity_images(parameters: Parameters, prompts: Checkpoint, weights:
 
 
 def _targets(
-    parameters: Parameters, clip: Clip, data: TrainingData, weights: dict[str, float], device: str, quiet: bool
+    parameters: Parameters,
+    clip: Clip,
+    data: TrainingData,
+    weights: dict[str, float],
+    device: str,
+    quiet: bool,
+    ranks: Ranks,
 ) -> Tensor | None:
-    """Features of all shielding images by the encoder as it is before training, if a term wants them cached."""
+    """Features of all shielding images by the encoder as it is before training, if a term wants them cached.
+
+    Each rank makes those of its own share of the images.
+    """
     needed = any("target" in term.needs for term in find_terms(weights).values())
     if not needed or settings_as(parameters.encoder, TargetSettings).target == "computed":
         return None
-    return encode_images(
+    own = data.rows[share_of(len(data.rows), ranks)]
+    found = encode_images(
         clip.image_encoder.to(device),
         data.store.shielding,
-        data.rows.tolist(),
+        own.tolist(),
         lambda features: features.joined,
         mean=clip.spec.pixel_mean,
         std=clip.spec.pixel_std,
@@ -101,6 +112,7 @@ def _targets(
         what="frozen shielding features",
         quiet=quiet,
     )
+    return found if ranks.world == 1 else join_shares(found.to(device), len(data.rows), ranks)
 
 
 def _make_task(parameters: Parameters, inputs: "Inputs", targets: Tensor | None) -> EncoderTask:
@@ -236,8 +248,8 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     return Inputs(prompts, data, clip, weights, made_of, captions)
 
 
-def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool) -> EncoderTask:
-    """Model and losses, on the device.
+def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool, ranks: Ranks = ALONE) -> EncoderTask:
+    """Model and losses, on the device; ``ranks`` make together what is computed of all images.
 
     Raises:
         InputError: See :func:`recompute_activations`; or settings cannot be combined.
@@ -248,7 +260,7 @@ def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool) 
             "training.compile works neither with training.recompute_activations nor with training.accumulation: "
             "set it to false, or those to false and 1"
         )
-    targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, quiet)
+    targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, quiet, ranks)
     task = _make_task(parameters, inputs, targets).to(device)
     if training.recompute_activations:
         for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):

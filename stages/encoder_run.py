@@ -63,7 +63,7 @@ def _train(
 ) -> dict[str, Any]:
     """Train in this process, which is one of ``ranks``; the first one writes the checkpoint. Returns a summary."""
     settings, training = parameters.encoder, parameters.training
-    task = make_task(parameters, inputs, device, console.quiet)
+    task = make_task(parameters, inputs, device, console.quiet, ranks)
     validation, chosen_by = make_validation(
         training,
         parameters.evaluate,
@@ -149,9 +149,11 @@ def _worker(config: Mapping[str, Any], ranks: Ranks, device: str, report: Worker
     """Stage 2 in one of several workers."""
     with suppress(OSError):  # paths in the parameters may be relative to where the command was given
         os.chdir(config["folder"])
-    parameters = settled(Parameters.model_validate(config["parameters"]), device)
+    given = Parameters.model_validate(config["parameters"])
+    parameters = settled(given, device, ranks.world)
+    advised = parameters.model_copy(update={"encoder": given.encoder})
     places = Places(*(Path(config[name]) for name in ("shards", "prompts", "out")))
-    with training_arithmetic(parameters, device), fitting_encoder(parameters, device, ranks.world):
+    with training_arithmetic(parameters, device), fitting_encoder(advised, device, ranks.world):
         inputs = read_inputs(parameters, Console(quiet=True), places, device)
         report.result(_train(parameters, Console(quiet=True), places, inputs, device, ranks, report))
 
@@ -187,10 +189,10 @@ def _train_with_workers(
     parameters: Parameters, console: Console, places: Places, inputs: Inputs, cluster: Cluster
 ) -> dict[str, Any]:
     """Train in several workers, which read the same inputs once more."""
-    if parameters.encoder.identities_per_batch % cluster.workers:
+    identities = parameters.encoder.of_all(cluster.workers).identities_per_batch
+    if identities % cluster.workers:
         raise InputError(
-            f"encoder.identities_per_batch = {parameters.encoder.identities_per_batch} cannot be divided among "
-            f"--workers {cluster.workers}"
+            f"encoder.identities_per_batch = {identities} cannot be divided among --workers {cluster.workers}"
         )
     absolute = {name: str(getattr(places, name).resolve()) for name in ("shards", "prompts", "out")}
     # the workers alone know their device
@@ -222,11 +224,12 @@ def run(
         device = choose_device(parameters.device) if cluster is None else "cpu"
         if cluster is None:
             parameters = settled(parameters, device)
-        inputs = read_inputs(parameters, console, places, device)
-        if cluster is None:
+            inputs = read_inputs(parameters, console, places, device)
             with fitting_encoder(parameters, device):
                 summary = _train(parameters, console, places, inputs, device)
         else:
+            batch = {"encoder": parameters.encoder.of_all(cluster.workers)}
+            inputs = read_inputs(parameters.model_copy(update=batch), console, places, device)
             summary = _train_with_workers(parameters, console, places, inputs, cluster)
     forget_progress(state_folder(out))
     console.say(f"encoder trained for {summary['epochs']} epochs, loss {summary['loss']:.3f} -> {out}")

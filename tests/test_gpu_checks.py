@@ -107,7 +107,12 @@ def test_the_benchmark_measures_everything_that_it_is_for(figures):
     assert all(row["images_per_second"] > 0 for row in found["extraction"])
     (stage,) = found["parse"]
     assert (stage["parser"], stage["workers"], stage["images"] > 8) == ("lite", 1, True)
-    for part in ("card", "step", "prompts", "extraction", "parse"):
+    assert stage["shielded"] == "made"
+    assert [(row["workers"], row["batch"], row["pairs"]) for row in found["ranks"]] == [
+        (2, "shared", 8), (2, "per worker", 16), (1, "shared", 8),
+    ]  # fmt: skip
+    assert all(row["pairs_per_second"] == pytest.approx(1000 * row["pairs"] / row["step_ms"]) for row in found["ranks"])
+    for part in ("card", "step", "prompts", "extraction", "ranks", "parse"):
         assert f"\n## {part}\n" in text
         rows = [row for row in found[part] if part != "card" or "tflops" in row]
         section = text.split(f"\n## {part}\n")[1].split("\n## ")[0]
@@ -166,6 +171,22 @@ def test_the_random_weights_of_schp_are_read_as_published_ones(modules, tmp_path
     network = load_schp(parse.save_random_schp(tmp_path), VARIANTS["lip"])
     assert sum(parameter.numel() for parameter in network.parameters()) > 60e6
     assert parse.schp_flops(473) == pytest.approx(153e9, rel=0.01)
+
+
+def test_the_table_of_several_gpus_is_what_the_program_computes(modules):
+    import gpu_ranks
+
+    text = (REPOSITORY / "docs/gpus.md").read_text()
+    table = text.split("<!-- ranks: printed by benchmarks/gpu_ranks.py -->\n")[1].split("\n<!-- ranks: end -->")[0]
+    assert table == gpu_ranks.computed_table()
+    # 8 GPUs by PCIe that share 64 pairs: products, Adam, messages in memory, and the ring beyond 2/3 of the products
+    products, gradients = 8.7e12 / 495e12 / 8, 688e6
+    memory = (7 + 6) * gradients / 3.35e12
+    ring = 2 * 7 / 8 * gradients / 51.2e9
+    expected = products + memory + ring - 2 / 3 * products
+    step, times = gpu_ranks.computed(8, False, 51.2e9)
+    assert step == pytest.approx(expected)
+    assert times == pytest.approx((8.7e12 / 495e12 + 7 * gradients / 3.35e12) / expected)
 
 
 def test_the_parts_of_the_benchmark_take_less_than_ten_minutes(modules):

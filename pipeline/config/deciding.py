@@ -119,6 +119,8 @@ def _values(kind: Kind, section: str, parameters: Parameters) -> dict[str, Any]:
         wanted = wanted - CaptionSettings.model_fields.keys()
     if section == "encoder" and not parameters.encoder.redress:
         wanted = wanted - RedressSettings.model_fields.keys()  # so that states of earlier versions stay valid
+    if section == "encoder" and not parameters.encoder.batch_per_worker:
+        wanted = wanted - {"batch_per_worker"}  # likewise
     return {name: value for name, value in values.items() if name in wanted}
 
 
@@ -147,7 +149,10 @@ def deciding(kind: Kind, parameters: Parameters, given_clip: str | None = None) 
     decided: dict[str, Any] = {} if kind in _WITHOUT_SEED else {"seed": parameters.seed}
     if kind == "shards":
         # where the images lie is no part of what they are
-        return {"parse": _values(kind, "parse", parameters), "frames_per_tracklet": parameters.data.frames_per_tracklet}
+        parse = _values(kind, "parse", parameters)
+        if parameters.parse.shielded_images == "stored":
+            del parse["shielded_images"]  # as shards name what made them
+        return {"parse": parse, "frames_per_tracklet": parameters.data.frames_per_tracklet}
     if kind in ("prompts", "encoder"):
         decided["identity_images"] = identity_images(parameters.encoder.method, parameters.prompts.identity_images)
         decided |= {section: _values(kind, section, parameters) for section in (kind, "training")}

@@ -4,14 +4,10 @@ The three packages come with the extra ``export`` and are imported when they are
 """
 
 import contextlib
-import importlib
-import io
-import logging
 import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,33 +16,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, WorkError, one_line
+from pipeline.errors import WorkError, one_line
 from pipeline.export.choices import ImageInput
 from pipeline.export.graph import ExportedNetwork
 from pipeline.features.feature_set import Floats
+from pipeline.onnx_packages import load_package, quiet
 
 OPSET: Final = 18
 """Of ONNX (December 2022): what PyTorch's exporter writes of its own accord, and onnxruntime reads since 1.14."""
 INPUT_NAME: Final = "images"
 OUTPUT_NAME: Final = "features"
-EXTRA: Final = "pip install 'ccaf-pipeline[export]'"
 MOST_BYTES_WITHIN: Final = 1_800_000_000
 """Of weights inside the file; a protobuf message has at most 2 GiB, so larger ones lie beside it."""
 _QUANTISED: Final = ("MatMul", "Gemm", "Conv")
 _TRACED_IMAGES: Final = 2
 """Of the batch that is traced; a batch of one image would be taken for the only one there is."""
-
-
-def load_package(name: str) -> Any:
-    """Import a package of the extra.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f"export needs {name}, which cannot be imported ({error}): {EXTRA}") from None
 
 
 def check_packages() -> None:
@@ -57,19 +41,6 @@ def check_packages() -> None:
     """
     for name in ("onnx", "onnxscript", "onnxruntime"):
         load_package(name)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporter and quantiser print and warn of what the comparison that follows would find."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 @contextlib.contextmanager
@@ -101,7 +72,7 @@ def write_onnx(network: ExportedNetwork, shape: tuple[int, int, int], path: Path
     kind = torch.uint8 if network.form.input is ImageInput.UINT8 else torch.float32
     batch = torch.zeros(_TRACED_IMAGES, *shape, dtype=kind)
     try:
-        with _quiet(), _plain_attention(), torch.no_grad():
+        with quiet(), _plain_attention(), torch.no_grad():
             program = torch.onnx.export(
                 network,
                 (batch,),
@@ -163,7 +134,7 @@ def write_int8(source: Path, target: Path) -> None:
             model = load_package("onnx").load(str(source))
             del model.graph.value_info[:]  # shapes within, of products that the quantiser turns over
         # its temporary files go beside the target, which is on a disk with room
-        with _quiet(), tempfile.TemporaryDirectory(dir=target.parent) as folder, _temporary_files_in(Path(folder)):
+        with quiet(), tempfile.TemporaryDirectory(dir=target.parent) as folder, _temporary_files_in(Path(folder)):
             quantization.quantize_dynamic(
                 model,
                 str(target),

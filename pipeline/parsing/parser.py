@@ -69,6 +69,15 @@ class SourceDigest(Protocol):
         """
 
 
+@runtime_checkable
+class OwnLibraries(Protocol):
+    """What a parser has besides if it computes with libraries that shards do not name anyway."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Names of their packages, whose versions stand in each shard."""
+
+
 class Identity(Protocol):
     """What decides a parser's label maps besides its settings, for the fingerprint of what is made with it."""
 

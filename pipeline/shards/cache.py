@@ -8,6 +8,7 @@ made from the copy.
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from pipeline.files import atomic_file, locked, sha256_of_file, sha256_of_value
 from pipeline.location import Location, Place, locate
 from pipeline.ownership import remove_listed
 from pipeline.shards.record import Record
-from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, check_columns
+from pipeline.shards.schema import ENCODED_COLUMNS, SCHEMAS, check_columns, stored_version
 from pipeline.storage import local_copy
 
 CACHE_VARIABLE = "CCAF_CACHE"
@@ -28,9 +29,13 @@ BATCH_BYTES = 32_000_000
 READ_BYTES = 1 << 20
 """A column is read from the file so many bytes at a time, not a whole row group's at once."""
 
-CACHE_SCHEMA = pa.schema(
-    [field.with_type(pa.large_binary()) if field.name in ENCODED_COLUMNS else field for field in SHARD_SCHEMA]
-)
+
+def cache_schema(version: int) -> pa.Schema:
+    """The columns of a copy of shards of a schema version."""
+    columns = SCHEMAS[version]
+    return pa.schema(
+        [field.with_type(pa.large_binary()) if field.name in ENCODED_COLUMNS else field for field in columns]
+    )
 
 
 def default_cache_folder(shards: Place) -> Path:
@@ -85,27 +90,28 @@ def _write(shards: Location, record: Record, target: Path) -> None:
     """Copy all shards, each of which is hashed just before it is read: what is copied comes out of the page cache.
 
     Raises:
-        InputError: A shard's bytes are not those of the record, or it has other columns.
+        InputError: A shard's bytes are not those of the record, or it has other columns than the first.
     """
-    with (
-        atomic_file(target) as temporary,
-        pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_file(sink, CACHE_SCHEMA) as writer,
-    ):
+    with atomic_file(target) as temporary, pa.OSFile(str(temporary), "wb") as sink, ExitStack() as stack:
+        writer: pa.ipc.RecordBatchFileWriter | None = None
         for shard in record.shards:
             place = shards / shard.name
             with local_copy(place) as path:
                 _check_hash(path, place, shard.sha256)
-                _copy_rows(path, place, writer)
+                if writer is None:
+                    version = stored_version(pq.read_schema(path))
+                    writer = stack.enter_context(pa.ipc.new_file(sink, cache_schema(version)))
+                _copy_rows(path, place, version, writer)
 
 
-def _copy_rows(path: Path, place: Location, writer: pa.ipc.RecordBatchFileWriter) -> None:
+def _copy_rows(path: Path, place: Location, version: int, writer: pa.ipc.RecordBatchFileWriter) -> None:
+    target = cache_schema(version)
     with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
-        check_columns(parquet.schema_arrow, str(place))
+        check_columns(parquet.schema_arrow, str(place), version)
         for group in range(parquet.metadata.num_row_groups):
             rows = _rows_at_once(parquet.metadata.row_group(group))
             for batch in parquet.iter_batches(batch_size=rows, row_groups=[group]):
-                writer.write_batch(batch.select(SHARD_SCHEMA.names).cast(CACHE_SCHEMA))
+                writer.write_batch(batch.select(target.names).cast(target))
 
 
 def _rows_at_once(group: pq.RowGroupMetaData) -> int:

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.images import LabelMap, Mask, RgbImage, decode_image, decode_label_map, decode_mask
+from pipeline.images import LabelMap, Mask, RgbImage, decode_image, decode_label_map, decode_mask, encode_image
 from pipeline.location import Location, Place, locate
-from pipeline.shards.cache import CACHE_SCHEMA, default_cache_folder, open_cache
+from pipeline.parsing.masks import shielding_image
+from pipeline.shards.cache import cache_schema, default_cache_folder, open_cache
 from pipeline.shards.record import Record, check_files, read_record
-from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, Provenance, check_columns
+from pipeline.shards.schema import ENCODED_COLUMNS, SHARD_SCHEMA, Provenance, check_columns, encoded_columns
 from pipeline.storage import open_input
 
 NO_ID = -1
@@ -89,11 +90,11 @@ class _Pictures(Protocol):
 class _MappedCopy:
     """The memory-mapped local copy."""
 
-    def __init__(self, path: Path, images: int) -> None:
+    def __init__(self, path: Path, images: int, version: int) -> None:
         try:
             self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             self._table.validate(full=True)  # of pictures, only where each begins: none leads out of the file
-            fits = self._table.schema.equals(CACHE_SCHEMA)
+            fits = self._table.schema.equals(cache_schema(version))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} cannot be read ({error}): delete that file and try again") from error
         if not fits:
@@ -103,11 +104,11 @@ class _MappedCopy:
                 f"{path} has {self._table.num_rows} images, the record of its shards {images}: "
                 f"delete that file and try again"
             )
-        self._chunks = {name: self._table[name].chunks for name in ENCODED_COLUMNS}
+        self._chunks = {name: self._table[name].chunks for name in encoded_columns(version)}
         self._ends = np.cumsum([len(chunk) for chunk in self._chunks["image"]])
 
     def read_ids(self) -> pa.Table:
-        return self._table.drop_columns(list(ENCODED_COLUMNS))
+        return self._table.drop_columns(list(self._chunks))
 
     def encoded(self, index: int, column: str) -> bytes:
         chunk = int(np.searchsorted(self._ends, index, side="right"))
@@ -134,12 +135,13 @@ def _check_texts(table: pa.Table, place: Location) -> None:
 class _RowGroups:
     """The Parquet files themselves: a row group is read for one picture, the last one is kept."""
 
-    def __init__(self, paths: Sequence[Location]) -> None:
+    def __init__(self, paths: Sequence[Location], version: int) -> None:
         self._paths = paths
+        self._columns = list(encoded_columns(version))
         groups: list[tuple[Location, int, int]] = []
         for path in paths:
             with _open_shard(path) as parquet:
-                check_columns(parquet.schema_arrow, str(path))
+                check_columns(parquet.schema_arrow, str(path), version)
                 metadata = parquet.metadata
             groups += [(path, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
         self._groups = groups
@@ -161,7 +163,7 @@ class _RowGroups:
         if kept is None or kept[0] != position:
             path, group, _ = self._groups[position]
             with _open_shard(path) as parquet:
-                kept = position, parquet.read_row_group(group, columns=list(ENCODED_COLUMNS))
+                kept = position, parquet.read_row_group(group, columns=self._columns)
             self._kept = kept
         start = int(self._ends[position - 1]) if position else 0
         return bytes(kept[1][column][int(index) - start].as_buffer())
@@ -205,12 +207,14 @@ class ShardReader:
             check_columns(parquet.schema_arrow, str(paths[0]))
         _check_origin(self.record, self.metadata, paths[0])
         self._pictures: _Pictures
+        version = self.metadata.schema_version
         if copy:
             cache_folder = cache or default_cache_folder(self.folder)
             local = open_cache(self.folder, self.record, cache_folder)
-            self._pictures = _MappedCopy(local, self.record.counts["images"])
+            self._pictures = _MappedCopy(local, self.record.counts["images"], version)
         else:
-            self._pictures = _RowGroups(paths)
+            self._pictures = _RowGroups(paths, version)
+        self._stored = encoded_columns(version)
         self.ids = _read_ids(self._pictures.read_ids())
 
     def __reduce__(self) -> tuple[type["ShardReader"], tuple[Location, Path | None, bool]]:
@@ -246,11 +250,15 @@ class ShardReader:
     def encoded(self, index: int, column: str = "image") -> bytes:
         """The stored bytes of ``image``, ``label_map``, ``clothes_mask`` or ``shielded_image`` of one image.
 
+        Where the shards do without shielding images, one is made and encoded as it would have been stored.
+
         Raises:
             IndexError: There is no such index (negative ones are not taken).
         """
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
+        if column == "shielded_image" and column not in self._stored:
+            return encode_image(self.shielded(index))
         return self._pictures.encoded(int(index), column)
 
     def image(self, index: int) -> RgbImage:
@@ -266,7 +274,9 @@ class ShardReader:
         return decode_mask(self.encoded(index, "clothes_mask"))
 
     def shielded(self, index: int) -> RgbImage:
-        """The shielding image (equation 4), RGB uint8 (height, width, 3)."""
+        """The shielding image (equation 4), RGB uint8 (height, width, 3); made where it is not stored."""
+        if "shielded_image" not in self._stored:
+            return shielding_image(self.image(index), self.mask(index), self.metadata.fill)
         return decode_image(self.encoded(index, "shielded_image"), max_pixels=self._pixels(index))
 
     def _pixels(self, index: int) -> int:

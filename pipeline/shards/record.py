@@ -135,7 +135,8 @@ def build_counts(entries: Sequence[ShardEntry]) -> dict[str, Any]:
 
 def build_versions(entries: Sequence[ShardEntry]) -> dict[str, str]:
     """Versions that the shards name, by library."""
-    return {name: ", ".join(sorted({entry.versions.get(name, "unknown") for entry in entries})) for name in LIBRARIES}
+    names = dict.fromkeys([*LIBRARIES, *sorted(name for entry in entries for name in entry.versions)])
+    return {name: ", ".join(sorted({entry.versions.get(name, "unknown") for entry in entries})) for name in names}
 
 
 def write_record(

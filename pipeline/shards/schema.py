@@ -25,6 +25,8 @@ SHOWN_COLUMNS = 3
 
 SCHEMA_VERSION = 3
 """Raised whenever the same manifest and parameters would give other bytes; it is part of the fingerprint."""
+MADE_VERSION = 4
+"""Of shards without the shielding images (``parse.shielded_images: made``), which readers make."""
 
 RECORD_NAME = "_record.json"
 PLAN_NAME = "_plan.json"
@@ -53,6 +55,12 @@ SHARD_SCHEMA = pa.schema(
     ]
 )
 
+SCHEMAS: Mapping[int, pa.Schema] = {
+    SCHEMA_VERSION: SHARD_SCHEMA,
+    MADE_VERSION: SHARD_SCHEMA.remove(SHARD_SCHEMA.get_field_index("shielded_image")),
+}
+"""The columns of a shard by its schema version; these versions can be read."""
+
 QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -63,23 +71,40 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 
 
-def check_columns(schema: pa.Schema, where: str) -> None:
-    """Check that a shard has the columns of a shard; ``where`` names the file in errors.
+def encoded_columns(version: int) -> tuple[str, ...]:
+    """Those of :data:`ENCODED_COLUMNS` that shards of a schema version have."""
+    return tuple(name for name in ENCODED_COLUMNS if name in SCHEMAS[version].names)
+
+
+def stored_version(schema: pa.Schema) -> int:
+    """Schema version by a file's metadata; whether they name one at all is found when they are read."""
+    named = (schema.metadata or {}).get(f"{_PREFIX}schema_version".encode())
+    return next((version for version in SCHEMAS if str(version).encode() == named), SCHEMA_VERSION)
+
+
+def check_columns(schema: pa.Schema, where: str, version: int | None = None) -> None:
+    """Check that a shard has the columns of a shard.
+
+    Args:
+        schema: Its columns and metadata.
+        where: Names the file in errors.
+        version: Schema version that it must have; None: the one that its metadata name.
 
     Raises:
         InputError: A column is missing, has another type, or may hold nulls where none may be.
     """
-    if schema.equals(SHARD_SCHEMA):
+    wanted = SCHEMAS[stored_version(schema) if version is None else version]
+    if schema.equals(wanted):
         return
     wrong = []
-    for field in SHARD_SCHEMA:
+    for field in wanted:
         position = schema.get_field_index(field.name)  # -1 as well where the name stands twice
         found = schema.field(position) if position >= 0 else None
         if found is None:
             wrong.append(f"no column {field.name}")
         elif not found.equals(field):
             wrong.append(f"column {field.name} is {_describe(found)}, not {_describe(field)}")
-    extra = [name for name in schema.names if name not in SHARD_SCHEMA.names]
+    extra = [name for name in schema.names if name not in wanted.names]
     wrong += [f"unknown column {name}" for name in extra] or ([] if wrong else ["the columns are in another order"])
     raise InputError(
         f"shard {where} has not the columns of a shard ({'; '.join(wrong[:SHOWN_COLUMNS])}): "
@@ -108,7 +133,7 @@ class Provenance:
     """What made a shard; the same in every shard of a folder. Stored as ``ccaf.*`` keys of the schema's metadata.
 
     Attributes:
-        schema_version: :data:`SCHEMA_VERSION` at the time of writing.
+        schema_version: Key of :data:`SCHEMAS` at the time of writing.
         dataset: Name of the data set.
         parser: Name of the parser.
         parser_settings: The parser's own settings.
@@ -148,7 +173,7 @@ class Provenance:
         """Read back what :meth:`to_metadata` wrote; ``where`` names the file in errors.
 
         Raises:
-            InputError: A key is missing or of another form, or the schema version is not this program's.
+            InputError: A key is missing or of another form, or the schema version is none of this program's.
         """
         return cls(**_read_values(cls, metadata, where))
 
@@ -188,9 +213,9 @@ def _read_values(kind: type[Provenance], metadata: Mapping[bytes, bytes], where:
             raise InputError(f"{where} has no {key} in its metadata: it is no shard of ccaf-pipeline")
         read = decode_text if field.type in (str, Fill) else decode_json
         found[field.name] = read(value, f"{key} of {where}")
-        if field.name == "schema_version" and found[field.name] != SCHEMA_VERSION:
+        if field.name == "schema_version" and found[field.name] not in SCHEMAS:
             raise InputError(
-                f"{where} has schema version {found[field.name]}, this program reads {SCHEMA_VERSION}: "
+                f"{where} has schema version {found[field.name]}, this program reads {', '.join(map(str, SCHEMAS))}: "
                 f"run ccaf-pipeline parse --overwrite"
             )
     repair = "run ccaf-pipeline parse --overwrite"

@@ -16,7 +16,7 @@ from pipeline.location import Place, locate
 from pipeline.parsing.masks import clothes_mask, shielding_image
 from pipeline.shards.making.writer import ShardEntry, describe_shard
 from pipeline.shards.record import Record, ShardFile, build_counts, read_record
-from pipeline.shards.schema import QUARANTINE_NAME, QUARANTINE_SCHEMA, SHARD_PATTERN, SHARD_SCHEMA, Provenance
+from pipeline.shards.schema import QUARANTINE_NAME, QUARANTINE_SCHEMA, SCHEMAS, SHARD_PATTERN, Provenance
 from pipeline.storage import list_names, local_copy
 
 
@@ -27,18 +27,19 @@ def check_row(row: dict[str, Any], provenance: Provenance) -> str | None:
         image = decode_image(row["image"], pixels)
         label_map = decode_label_map(row["label_map"])
         mask = decode_mask(row["clothes_mask"])
-        shielded = decode_image(row["shielded_image"], pixels)
+        shielded = decode_image(row["shielded_image"], pixels) if "shielded_image" in row else None
     except BadImageError as error:
         return f"a picture cannot be decoded ({error})"
     shape = (row["height"], row["width"])
-    if not image.shape[:2] == label_map.shape == mask.shape == shielded.shape[:2] == shape:
+    pictures = [image, label_map, mask, *([] if shielded is None else [shielded])]
+    if any(picture.shape[:2] != shape for picture in pictures):
         return "its pictures differ in size"
     if int(label_map.max()) >= len(provenance.labels):
         return "the label map has a number that is not in the label scheme"
     numbers = [provenance.labels.index(name) for name in provenance.clothes_labels]
     if not np.array_equal(mask, clothes_mask(label_map, numbers, provenance.dilate, provenance.fill_holes)):
         return "the clothes mask does not follow from the label map"
-    if not np.array_equal(shielded, shielding_image(image, mask, provenance.fill)):
+    if shielded is not None and not np.array_equal(shielded, shielding_image(image, mask, provenance.fill)):
         return "the shielding image does not follow from image and mask"
     return None
 
@@ -58,7 +59,8 @@ def check_shard(folder: Place, shard: ShardFile, fingerprint: str) -> tuple[Shar
 
 def _check_content(parquet: pq.ParquetFile, name: str, fingerprint: str) -> Iterator[str]:
     provenance = Provenance.from_metadata(parquet.schema_arrow.metadata or {}, name)
-    if not parquet.schema_arrow.equals(SHARD_SCHEMA) or provenance.fingerprint != fingerprint:
+    columns = SCHEMAS[provenance.schema_version]
+    if not parquet.schema_arrow.equals(columns) or provenance.fingerprint != fingerprint:
         yield f"{name}: its columns or its fingerprint are not those of the record"
         return
     for group in range(parquet.num_row_groups):

@@ -2,12 +2,14 @@
 
 Every rank computes the same losses on the same gathered batch. A rank's gradient of an encoder comes from its own rows
 only; :func:`gather_rows` scales it by the number of ranks, so that the MEAN over ranks, which
-:func:`average_gradients` takes of every parameter alike, is the gradient of the global batch, for encoders (a sum of
+:class:`GradientMean` takes of every parameter alike, is the gradient of the global batch, for encoders (a sum of
 parts) and for heads (equal on all ranks) at once.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.trainer.task import Weights
 
-BUCKET_NUMBERS = 8 * 1024 * 1024  # gradients of 32 MiB in one message
+BUCKET_NUMBERS = 8 * 1024 * 1024
+"""Gradients in one message, 32 MiB, at the least; the last one of a step may have fewer."""
 
 RowsT = TypeVar("RowsT")
 ValueT = TypeVar("ValueT")
@@ -74,6 +77,23 @@ class _GatherRows(torch.autograd.Function):
         return gradients[0].chunk(ranks.world)[ranks.rank] * ranks.world, None
 
 
+def share_of(count: int, ranks: Ranks) -> slice:
+    """The rows that a rank makes of ``count`` that the ranks make together, as :func:`join_shares` joins them."""
+    size = -(-count // ranks.world)
+    return slice(min(ranks.rank * size, count), min((ranks.rank + 1) * size, count))
+
+
+def join_shares(rows: Tensor, count: int, ranks: Ranks) -> Tensor:
+    """The rows of all ranks, (count, ...), from those of each, see :func:`share_of`; without gradients."""
+    if ranks.world == 1:
+        return rows
+    padded = rows.new_zeros((-(-count // ranks.world), *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in range(ranks.world)]
+    dist.all_gather(parts, padded)
+    return torch.cat(parts)[:count]
+
+
 class _SumOverRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -90,7 +110,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 def tensor_fields(value: Any) -> dict[str, Tensor]:
     """The tensors of a frozen dataclass by name; fields that are None are left out."""
-    found = {field.name: getattr(value, field.name) for field in fields(value)}
+    found = {each.name: getattr(value, each.name) for each in fields(value)}
     return {name: item for name, item in found.items() if isinstance(item, Tensor)}
 
 
@@ -115,34 +135,135 @@ def gather_rows(value: RowsT, ranks: Ranks) -> RowsT:
     return replace(value, **gathered)  # type: ignore[type-var]
 
 
-def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    bucket: list[Tensor] = []
-    size = 0
-    for gradient in gradients:
-        bucket.append(gradient)
-        size += gradient.numel()
-        if size >= BUCKET_NUMBERS:
-            yield bucket
-            bucket, size = [], 0
-    if bucket:
-        yield bucket
+@dataclass
+class _Bucket:
+    """Parameters whose gradients travel in one message.
+
+    Attributes:
+        parameters: In the order of the message.
+        missing: How many of their gradients have not come yet.
+    """
+
+    parameters: list[nn.Parameter] = field(default_factory=list)
+    missing: int = 0
 
 
-def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
-    """Replace every gradient by its mean over the ranks; a parameter must have one on all ranks or on none."""
-    if ranks.world == 1:
-        return
-    sent = []
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    for bucket in _buckets(gradients):
-        flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
-        sent.append((dist.all_reduce(flat, async_op=True), flat, bucket))
-    for work, flat, bucket in sent:
-        if work is not None:
-            work.wait()
-        flat /= ranks.world
-        for gradient, part in zip(bucket, torch.split(flat, [item.numel() for item in bucket]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+@dataclass(frozen=True)
+class _Message:
+    """Gradients on their way: of which the sum over the ranks lies in ``flat`` when ``work`` is done."""
+
+    work: Any
+    flat: Tensor
+    gradients: list[Tensor]
+
+
+def _reached(roots: Iterable[Tensor]) -> set[int]:
+    """The parameters, by ``id``, that a backward pass from the roots gives gradients to."""
+    found: set[int] = set()
+    nodes = [root.grad_fn for root in roots if root.grad_fn is not None]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        leaf = getattr(node, "variable", None)  # of a node that adds to the gradient of a leaf
+        if leaf is not None:
+            found.add(id(leaf))
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                nodes.append(following)
+    return found
+
+
+class GradientMean:
+    """Replaces gradients by their mean over the ranks, in messages that travel while the backward pass goes on.
+
+    A message holds some parameters, from the last one registered to the first, which is about the order in which a
+    backward pass comes by them; it leaves as soon as the gradients of all of them are there, and after the messages
+    before it, so that all ranks send the same messages in the same order. Which parameters a pass comes by is read from
+    its graph: terms that take turns or begin later (``encoder.alternate``) cost no waiting.
+
+    Args:
+        parameters: Those of the task, in an order that is the same on all ranks.
+        ranks: The processes that train together; a single one sends nothing.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], ranks: Ranks = ALONE) -> None:
+        self._ranks = ranks
+        self._parameters: list[nn.Parameter] = []
+        self._waiting: dict[int, _Bucket] = {}
+        self._buckets: deque[_Bucket] = deque()
+        self._sent: list[_Message] = []
+        if ranks.world > 1:
+            self._parameters = [parameter for parameter in parameters if parameter.requires_grad][::-1]
+            for parameter in self._parameters:
+                parameter.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def during(self, *roots: Tensor) -> Iterator[None]:
+        """The last backward pass of a step goes on inside; afterwards every gradient is the mean over the ranks.
+
+        Args:
+            roots: What the pass starts from. Gradients that earlier passes of the step have left are averaged as well;
+                a parameter must have one on all ranks or on none.
+        """
+        if self._ranks.world == 1:
+            yield
+            return
+        self._prepare(_reached(roots))
+        try:
+            self._send_complete()
+            yield
+            while self._buckets:
+                self._send(self._buckets.popleft())  # a gradient that was promised has not come, on no rank
+            self._receive()
+        finally:
+            self._waiting.clear()
+            self._buckets.clear()
+            self._sent.clear()
+
+    def _prepare(self, reached: set[int]) -> None:
+        bucket, size = _Bucket(), 0
+        for parameter in self._parameters:
+            comes = id(parameter) in reached
+            if not comes and parameter.grad is None:
+                continue
+            bucket.parameters.append(parameter)
+            size += parameter.numel()
+            if comes:
+                bucket.missing += 1
+                self._waiting[id(parameter)] = bucket
+            if size >= BUCKET_NUMBERS:
+                self._buckets.append(bucket)
+                bucket, size = _Bucket(), 0
+        if bucket.parameters:
+            self._buckets.append(bucket)
+
+    def _arrived(self, parameter: Tensor) -> None:
+        bucket = self._waiting.pop(id(parameter), None)
+        if bucket is not None:
+            bucket.missing -= 1
+            self._send_complete()
+
+    def _send_complete(self) -> None:
+        while self._buckets and not self._buckets[0].missing:
+            self._send(self._buckets.popleft())
+
+    @torch.no_grad()
+    def _send(self, bucket: _Bucket) -> None:
+        gradients = [parameter.grad for parameter in bucket.parameters if parameter.grad is not None]
+        if gradients:
+            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            self._sent.append(_Message(dist.all_reduce(flat, async_op=True), flat, gradients))
+
+    @torch.no_grad()
+    def _receive(self) -> None:
+        for message in self._sent:
+            if message.work is not None:
+                message.work.wait()  # on a GPU only its queue waits, not the CPU
+            message.flat.div_(self._ranks.world)
+            parts = torch.split(message.flat, [gradient.numel() for gradient in message.gradients])
+            for gradient, part in zip(message.gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
 
 
 def share_weights(module: Weights, ranks: Ranks) -> None:

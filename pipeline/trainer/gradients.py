@@ -8,7 +8,7 @@ whole batch, not a mean over parts (the GradCache technique of Gao et al. 2021, 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from pipeline.errors import InputError
 from pipeline.precision import Precision
-from pipeline.trainer.distributed import ALONE, Ranks, average_gradients, gather_rows, tensor_fields
+from pipeline.trainer.distributed import ALONE, GradientMean, Ranks, gather_rows, tensor_fields
 from pipeline.trainer.task import BatchT, FeaturesT, LabelsT, Task, Weights
 
 RowsT = TypeVar("RowsT")
@@ -115,6 +115,7 @@ class GradientMaker(Generic[BatchT, FeaturesT, LabelsT]):
         self._parts = parts
         self._ranks = ranks
         self._checked = False
+        self._mean = GradientMean(task.parameters(), ranks)
         if not task.splits and (parts > 1 or ranks.world > 1):
             raise InputError("this training cannot be split: use one worker and training.accumulation 1")
 
@@ -131,12 +132,17 @@ class GradientMaker(Generic[BatchT, FeaturesT, LabelsT]):
         return self._task.losses(gather_rows(features, self._ranks), labels), cached
 
     def backward(self, total: Tensor, cached: "Cached[BatchT, FeaturesT] | None") -> None:
-        """Add the gradient of ``total`` to the parameters, averaged over ranks."""
+        """Add the gradient of ``total`` to the parameters, averaged over ranks while the backward pass goes on."""
+        if cached is None:
+            with self._mean.during(total):
+                self._pass_back(total)
+        else:
+            self._pass_back(total)
+            self._second_pass(cached)
+
+    def _pass_back(self, total: Tensor) -> None:
         if total.requires_grad:
             self._precision.backward(total)
-        if cached is not None:
-            self._second_pass(cached)
-        average_gradients(self._task.parameters(), self._ranks)
 
     def _encode_parts(self, batch: BatchT) -> tuple[list[BatchT], FeaturesT]:
         """First pass: features of all parts, without gradients but ready to receive one."""
@@ -161,10 +167,9 @@ class GradientMaker(Generic[BatchT, FeaturesT, LabelsT]):
         gradients = {
             name: tensor.grad for name, tensor in tensor_fields(cached.features).items() if tensor.grad is not None
         }
-        if not gradients:
-            return
         chunks = {name: gradient.tensor_split(self._parts) for name, gradient in gradients.items()}
-        for number, part in enumerate(cached.parts):
+        last = len(cached.parts) - 1 if gradients else -1
+        for number, part in enumerate(cached.parts[: last + 1]):
             with self._precision.autocast():
                 features = self._task.encode(part)
             pairs = [
@@ -172,7 +177,12 @@ class GradientMaker(Generic[BatchT, FeaturesT, LabelsT]):
                 for name, tensor in tensor_fields(_as_float(features)).items()
                 if name in chunks and tensor.requires_grad
             ]
-            torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
+            outputs = [tensor for tensor, _ in pairs]
+            with self._mean.during(*outputs) if number == last else nullcontext():
+                torch.autograd.backward(outputs, [gradient for _, gradient in pairs])
+        if not gradients:
+            with self._mean.during():
+                pass  # only heads have gradients, and they have them already
 
 
 class Cached(Generic[BatchT, FeaturesT]):

@@ -167,7 +167,7 @@ def find_obstacles(
     if facts.roles.get("train"):
         train = labels.with_role(*_roles_of(facts, "train"))
         train = train.take(train.person_id >= 0)
-        training += _training(train, encoder, prompts, workers)
+        training += _training(train, encoder.of_all(workers), prompts, workers)
         if model.camera_embedding and (train.camera_id == NO_ID).all():
             training.append("model.camera_embedding is set, but the training images have no camera_id")
         if validation.evaluate_every:

@@ -1,6 +1,6 @@
 """Settings of the sections ``pretrain``, ``prompts``, ``encoder`` and ``training``."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, create_model, field_validator
 
@@ -139,10 +139,20 @@ class SamplerSettings(SettingsGroup):
     """Which images come together in a batch of stage 2."""
 
     identities_per_batch: int = Field(16, ge=2, description="Identities per batch, P in the paper.")
+    batch_per_worker: bool = Field(
+        False,
+        description="identities_per_batch is that of each worker, so that the batch which the losses see grows with "
+        "--workers; false: the workers share one batch. Recorded is the number of all workers together.",
+    )
     images_per_identity: int = Field(4, ge=2, description="Images per identity in a batch, K_p in the paper.")
     spread: Literal["none", "outfits", "cameras", "both"] = Field(
         "none", description="Spread the K_p images of an identity over its outfits, its cameras, or both."
     )
+
+    def of_all(self, workers: int) -> Self:
+        """The same with the identities of all workers together, whoever shares them."""
+        identities = self.identities_per_batch * (workers if self.batch_per_worker else 1)
+        return self.model_copy(update={"identities_per_batch": identities, "batch_per_worker": False})
 
 
 class ViewSettings(SettingsGroup):

@@ -57,6 +57,8 @@ def test_what_changes_no_result_decides_nothing(kind):
         ({"prompts"}, {"prompts": {"epochs": 3}}),
         ({"clip", "prompts", "encoder", "features"}, {"model": {"stem": "conv"}}),
         ({"shards"}, {"parse": {"parser": "schp"}}),
+        ({"shards"}, {"parse": {"shielded_images": "made"}}),
+        ({"encoder"}, {"encoder": {"batch_per_worker": True}}),
         ({"shards"}, {"data": {"frames_per_tracklet": 3}}),
         ({"features"}, {"evaluate": {"flip": True}}),
         ({"metrics"}, {"evaluate": {"rerank": True}}),
@@ -123,7 +125,7 @@ def test_trainings_name_what_they_named_before():
     before = {
         name: value
         for name, value in sections["encoder"].items()
-        if not name.startswith("redress") and "caption" not in name
+        if not name.startswith("redress") and "caption" not in name and name != "batch_per_worker"
     }
     assert deciding_training("encoder", parameters, "cpu") == {
         "parameters": before,

@@ -18,6 +18,8 @@ from test_gpu_steps import (  # noqa: F401  (collected here once more)
     test_recomputed_activations_give_the_same_gradients,
 )
 
+from pipeline.trainer.distributed import Ranks
+
 pytestmark = pytest.mark.usefixtures("cuda")
 
 
@@ -47,3 +49,14 @@ def test_the_parts_of_the_benchmark_run(monkeypatch, part):
     chosen = [["baseline", "ccaf"]] if part == "step" else []
     rows = list(measure("cuda", size, *chosen))
     assert {row["precision"] for row in rows} == {"bf16", "fp16", "tf32", "fp32"}
+
+
+def test_a_rank_of_the_benchmark_runs(monkeypatch, one_of_two):
+    """The first of two; what the other would send is this one's."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    import gpu_parts
+    import gpu_ranks
+
+    row = gpu_ranks.rank_step("cuda", gpu_parts.QUICK, Ranks(0, 2))
+    assert (row["workers"], row["pairs"], row["pairs_per_worker"]) == (2, 8, 4)
+    assert one_of_two.count("all_reduce") == 2 * gpu_parts.QUICK.steps

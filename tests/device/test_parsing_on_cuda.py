@@ -104,6 +104,15 @@ def test_label_maps_are_the_cpus(world, tmp_path, parser):
     assert any(on_cuda.label_map(row).any() for row in range(IMAGES))
 
 
+def test_without_stored_shielding_images_they_are_the_cpus(world, tmp_path):
+    for device in ("cpu", "cuda"):
+        world.parse(device, tmp_path / device, "--limit", IMAGES, settings=["parse.shielded_images=made"])
+    one, other = (ShardReader(tmp_path / device) for device in ("cpu", "cuda"))
+    assert one.metadata.schema_version == other.metadata.schema_version == 4
+    for row in range(IMAGES):
+        assert np.array_equal(one.shielded(row), other.shielded(row))
+
+
 @pytest.mark.parametrize("parser", ["lite", "transformers", "schp"])
 def test_a_batch_is_two_copies_there_and_one_back_and_one_wait(cuda, world, parser):
     """Images of many sizes, warped on the GPU or, if they are large, before; labels and confidences are the CPU's."""

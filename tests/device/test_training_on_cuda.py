@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from pretended import Log
 from safetensors.torch import load_file
 
 from pipeline.trainer import gradients
+from pipeline.trainer.distributed import Ranks
 from pipeline.training.methods import METHODS
+from stages import encoder_run
 
 CONFIGURATIONS = {
     "conv": {},
@@ -185,6 +188,25 @@ def test_a_step_of_stage_2_waits_for_nothing_and_takes_one_copy(world, prompts, 
     assert 0 < waits.total() <= 2 + steps // 16
     assert log.host_to_device == steps
     assert log.blocking_host_to_device == 0
+
+
+@pytest.mark.parametrize("settings", [(), ("training.accumulation=2", "encoder.method=cal")])
+def test_a_step_of_a_rank_waits_for_nothing_and_takes_one_copy(
+    world, prompts, tmp_path, one_of_two, settings, monkeypatch
+):
+    """As of one process: the messages to other ranks are all that several add, one for 32 MiB of gradients."""
+    monkeypatch.setattr(encoder_run, "_train", partial(encoder_run._train, ranks=Ranks(0, 2)))
+    log, steps = logs_of_an_epoch(
+        world, tmp_path, "training.precision=bf16", *settings, section="encoder", prompts=prompts
+    )
+    waits = log.by_line(waits=True)
+    assert steps > 4
+    assert {line: count for line, count in waits.items() if count and not line.startswith(SETTLING)} == {}
+    assert 0 < waits.total() <= 2 + steps // 16
+    assert (log.host_to_device, log.blocking_host_to_device) == (steps, 0)
+    epochs = 3  # of both runs together
+    assert one_of_two.count("all_reduce") == epochs * steps
+    assert one_of_two.count("all_gather") == 2 * epochs * steps  # labels and features
 
 
 def test_a_step_of_stage_1_waits_for_nothing_and_takes_one_copy(world, tmp_path):

@@ -117,6 +117,18 @@ def test_training_goes_on_when_a_worker_is_killed(figures, alone, address, monke
     assert (alone / "killed-once" / weights).read_bytes() == (alone / "two" / weights).read_bytes()
 
 
+def test_a_batch_that_grows_with_the_workers_is_recorded_as_what_it_became(figures, alone, address):
+    """Two workers with two identities each are two that share four, to the last byte."""
+    words = ("--workers", "2", "--address", address, "--set", "encoder.identities_per_batch=2")
+    assert train(figures, alone, "grown", "encoder", *words, "--set", "encoder.batch_per_worker=true") == 0
+    assert_same(figures, alone / "grown", alone / "one")
+    record = json.loads((alone / "grown" / "record.json").read_text())
+    encoder = record["parameters"]["encoder"]
+    assert (record["workers"], encoder["identities_per_batch"], encoder["batch_per_worker"]) == (2, 4, False)
+    for name in ("weights.safetensors", "config.json"):
+        assert (alone / "grown" / name).read_bytes() == (alone / "two" / name).read_bytes()
+
+
 def test_workers_that_are_interrupted_keep_their_state_and_end_soon(figures, alone, monkeypatch, capsys):
     """The interrupt comes to the command alone, as from a batch system."""
     ticks = []

@@ -13,8 +13,8 @@ from pipeline.models.image_encoder import ImageEncoder
 from pipeline.trainer.distributed import (
     ALONE,
     GlobalBatchNorm2d,
+    GradientMean,
     Ranks,
-    average_gradients,
     current_ranks,
     first_rank_says,
     gather_rows,
@@ -76,8 +76,8 @@ def work(rank: int, folder: str) -> None:
     join_batch_norms(task, ranks)
     images, labels = (part.chunk(WORLD)[rank] for part in make_batch())
     loss = task.loss(images, labels, ranks)
-    loss.backward()
-    average_gradients(task.parameters(), ranks)
+    with GradientMean(task.parameters(), ranks).during(loss):
+        loss.backward()
     found = {"loss": loss.detach(), **{name: parameter.grad for name, parameter in task.named_parameters()}}
     torch.save({**found, **dict(task.named_buffers())}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()

@@ -8,7 +8,7 @@ from pipeline.files import sha256_of_value
 from pipeline.parsing.parser import Identity
 from pipeline.shards.making.plan import manifest_sha256
 from pipeline.shards.making.settings import ShardSettings
-from pipeline.shards.schema import SCHEMA_VERSION, Provenance
+from pipeline.shards.schema import MADE_VERSION, SCHEMA_VERSION, Provenance
 
 
 def bind_content(
@@ -27,6 +27,9 @@ def bind_content(
     clothes = tuple(scheme.labels[number] for number in sorted(scheme.clothes_labels(names)))
     decided = settings.model_dump(include=set(ShardSettings.model_fields))
     decided["parser_settings"] = decided.pop("settings")
+    version = MADE_VERSION if settings.shielded_images == "made" else SCHEMA_VERSION
+    if version == SCHEMA_VERSION:
+        del decided["shielded_images"]  # so that shards of earlier versions stay valid
     content = {
         **decided,
         "clothes_labels": list(clothes),
@@ -34,11 +37,11 @@ def bind_content(
         "label_scheme": scheme.name,
         "manifest_rows": manifest.num_rows,
         "manifest_sha256": manifest_sha256(manifest),
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": version,
         "weights_sha256": parser.weights_sha256,
     }
     provenance = Provenance(
-        schema_version=SCHEMA_VERSION,
+        schema_version=version,
         dataset=dataset,
         parser=settings.parser,
         parser_settings=settings.settings,

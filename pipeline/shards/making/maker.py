@@ -17,7 +17,7 @@ from pipeline.images import RgbImage
 from pipeline.location import Location, Place, locate
 from pipeline.overlap import MapAhead
 from pipeline.parsing.masks import clothes_mask
-from pipeline.parsing.parser import Parser, Parsing, check_settings
+from pipeline.parsing.parser import OwnLibraries, Parser, Parsing, check_settings
 from pipeline.parsing.quality import assess
 from pipeline.shards.making.faults import PARSER_FAILED, Suspicion, device_fault, suspect
 from pipeline.shards.making.rows import make_row
@@ -128,6 +128,7 @@ class ShardMaker:
         self._readers = ThreadPoolExecutor(work.io_threads, thread_name_prefix="read")
         self._encoders = ThreadPoolExecutor(work.io_threads, thread_name_prefix="encode")
         self._clothes = parser.scheme.numbers_of(list(provenance.clothes_labels))
+        self._libraries = parser.libraries if isinstance(parser, OwnLibraries) else ()
         self._turn = threading.Lock()
         self._done: dict[object, int] = {}
 
@@ -162,7 +163,7 @@ class ShardMaker:
         suspicion = Suspicion(failed)
         with (
             self._counted() as counter,
-            open_shard(location, self._provenance, self._settings.row_group_rows) as writer,
+            open_shard(location, self._provenance, self._settings.row_group_rows, self._libraries) as writer,
             closing(self._decoded(rows)) as sources,
             closing(self._encoded(self._parse(sources, digests, suspicion))) as encoded,
         ):
@@ -272,4 +273,13 @@ class ShardMaker:
             low_confidence=self._settings.low_confidence,
             garments_only=self._parser.scheme.garments_only,
         )
-        return make_row(row, source.image, outcome.label_map, mask, quality, self._settings.fill, source.data)
+        return make_row(
+            row,
+            source.image,
+            outcome.label_map,
+            mask,
+            quality,
+            self._settings.fill,
+            source.data,
+            shielded=self._settings.shielded_images == "stored",
+        )

@@ -11,7 +11,7 @@ from pipeline.parsing.masks import Fill, shielding_image
 from pipeline.parsing.quality import Quality
 from pipeline.shards.making.writer import QuarantineRow, ShardRow, describe_shard, open_shard, write_quarantine
 from pipeline.shards.record import Record, write_record
-from pipeline.shards.schema import SCHEMA_VERSION, Provenance, shard_name
+from pipeline.shards.schema import MADE_VERSION, SCHEMA_VERSION, Provenance, shard_name
 
 
 def make_row(
@@ -22,6 +22,7 @@ def make_row(
     quality: Quality,
     fill: Fill = "white",
     data: bytes | None = None,
+    shielded: bool = True,
 ) -> ShardRow:
     """The row of one parsed image.
 
@@ -33,6 +34,7 @@ def make_row(
         quality: Of its parse.
         fill: What covers its clothes in the shielding image.
         data: Its encoded file, which the shard keeps; None: it is encoded.
+        shielded: Keep its shielding image; without it readers make it.
     """
     return ShardRow(
         image_id=row.image_id,
@@ -47,7 +49,7 @@ def make_row(
         image=encode_image(image) if data is None else data,
         label_map=encode_label_map(label_map),
         clothes_mask=encode_mask(mask),
-        shielded_image=encode_image(shielding_image(image, mask, fill)),
+        shielded_image=encode_image(shielding_image(image, mask, fill)) if shielded else None,
         clothes_fraction=quality.clothes_fraction,
         person_fraction=quality.person_fraction,
         confidence=quality.confidence,
@@ -75,7 +77,7 @@ def write_rows(
     Args:
         folder: The shard folder, local or remote.
         dataset: Name of the data set.
-        rows: Cut into equal shards in the order of their image ids.
+        rows: Cut into equal shards in the order of their image ids; with their shielding images, or all without.
         quarantine: Images that could not be used; the first shard names them.
         parser: What the label maps come from.
         parser_settings: Its settings.
@@ -89,8 +91,9 @@ def write_rows(
     Raises:
         OSError: A shard cannot be written.
     """
+    made = bool(rows) and all(row.shielded_image is None for row in rows)
     provenance = Provenance(
-        schema_version=SCHEMA_VERSION,
+        schema_version=MADE_VERSION if made else SCHEMA_VERSION,
         dataset=dataset,
         parser=parser,
         parser_settings=dict(parser_settings or {}),

@@ -19,6 +19,11 @@ class ShardSettings(SettingsGroup):
     fill: Literal["white", "black", "mean", "noise", "blur"] = Field(
         "white", description="What covers clothes; the paper uses white."
     )
+    shielded_images: Literal["stored", "made"] = Field(
+        "stored",
+        description="stored: the shards hold the shielding images; made: they do not, are about a third as large, and "
+        "whoever reads them makes the same pixels from image and mask.",
+    )
     dilate: int = Field(0, ge=0, description="Pixels by which the clothes mask is grown; the paper does not grow it.")
     fill_holes: bool = Field(
         False, description="Also cover background that is enclosed by clothes; the paper does not."

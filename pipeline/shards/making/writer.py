@@ -1,7 +1,7 @@
 """Writing one shard: rows go out in row groups as they come, the file appears only when it is complete and on disk."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -23,8 +23,8 @@ from pipeline.shards.schema import (
     QUARANTINE_KEY,
     QUARANTINE_NAME,
     QUARANTINE_SCHEMA,
+    SCHEMAS,
     SHARD_KEY,
-    SHARD_SCHEMA,
     SOURCES_KEY,
     VERSIONS_KEY,
     Provenance,
@@ -36,12 +36,15 @@ ROW_GROUP_BYTES = 64_000_000
 """A row group ends early when its pictures have so many bytes, so that memory stays flat with large photographs too."""
 
 LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "torch")
-"""Libraries whose version can change a shard's bytes; a shard names those that it was made with."""
+"""Libraries whose version can change a shard's bytes; a shard names those that it was made with, and its parser's."""
 
 
 @dataclass(frozen=True)
 class ShardRow:
-    """One parsed image; the fields are the columns of :data:`pipeline.shards.schema.SHARD_SCHEMA`."""
+    """One parsed image; the fields are the columns of :data:`pipeline.shards.schema.SHARD_SCHEMA`.
+
+    ``shielded_image`` is None in shards that do without (:data:`pipeline.shards.schema.MADE_VERSION`).
+    """
 
     image_id: str
     path: str
@@ -55,7 +58,7 @@ class ShardRow:
     image: bytes
     label_map: bytes
     clothes_mask: bytes
-    shielded_image: bytes
+    shielded_image: bytes | None
     clothes_fraction: float
     person_fraction: float
     confidence: float
@@ -100,10 +103,10 @@ class ShardEntry:
 
 
 @cache
-def library_versions() -> dict[str, str]:
-    """Versions of :data:`LIBRARIES` in this process, without the name of a build."""
+def library_versions(more: tuple[str, ...] = ()) -> dict[str, str]:
+    """Versions of :data:`LIBRARIES`, and of some more, in this process, without the name of a build."""
     found = {}
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *more):
         try:
             found[name] = version(name).partition("+")[0]
         except PackageNotFoundError:  # such as another wheel of OpenCV
@@ -121,6 +124,7 @@ class ShardWriter:
 
     parquet: pq.ParquetWriter
     row_group_rows: int
+    libraries: tuple[str, ...] = ()
     rows: list[ShardRow] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
     entry: ShardEntry | None = None
@@ -132,18 +136,17 @@ class ShardWriter:
             self.quarantine.append(row)
             return
         self.rows.append(row)
-        self._bytes += len(row.image) + len(row.label_map) + len(row.clothes_mask) + len(row.shielded_image)
+        pictures = (row.image, row.label_map, row.clothes_mask, row.shielded_image)
+        self._bytes += sum(len(picture) for picture in pictures if picture is not None)
         if len(self.rows) >= self.row_group_rows or self._bytes >= ROW_GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write the rows held so far as one row group."""
         if self.rows:
-            columns = [
-                pa.array([getattr(row, name) for row in self.rows], type=SHARD_SCHEMA.field(name).type)
-                for name in SHARD_SCHEMA.names
-            ]
-            self.parquet.write_batch(pa.RecordBatch.from_arrays(columns, schema=self.parquet.schema))
+            schema = self.parquet.schema
+            columns = [pa.array([getattr(row, field.name) for row in self.rows], type=field.type) for field in schema]
+            self.parquet.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             self.rows.clear()
             self._bytes = 0
 
@@ -153,36 +156,41 @@ class ShardWriter:
         self.parquet.add_key_value_metadata(
             {
                 SOURCES_KEY: sources_sha256,
-                VERSIONS_KEY: json.dumps(library_versions(), sort_keys=True),
+                VERSIONS_KEY: json.dumps(library_versions(self.libraries), sort_keys=True),
                 QUARANTINE_KEY: json.dumps([asdict(row) for row in self.quarantine], sort_keys=True),
             }
         )
 
 
-def _column_compression() -> dict[str, str]:
-    plain = [name if name != "flags" else "flags.list.element" for name in SHARD_SCHEMA.names]
+def _column_compression(names: Sequence[str]) -> dict[str, str]:
+    plain = [name if name != "flags" else "flags.list.element" for name in names]
     return {name: "NONE" if name in ENCODED_COLUMNS else "ZSTD" for name in plain}
 
 
 @contextmanager
-def open_shard(place: Place, provenance: Provenance, row_group_rows: int) -> Iterator[ShardWriter]:
+def open_shard(
+    place: Place, provenance: Provenance, row_group_rows: int, libraries: tuple[str, ...] = ()
+) -> Iterator[ShardWriter]:
     """Yield a writer for the shard at ``place``; when the block ends well, the shard appears there, synced.
+
+    It names the versions of ``libraries`` besides those that all shards name.
 
     The caller must call :meth:`ShardWriter.finish` in the block. The bytes depend on the rows, the provenance and the
     libraries only.
     """
     location = locate(place)
-    schema = SHARD_SCHEMA.with_metadata({**provenance.to_metadata(), SHARD_KEY: location.name})
+    columns = SCHEMAS[provenance.schema_version]
+    schema = columns.with_metadata({**provenance.to_metadata(), SHARD_KEY: location.name})
     with atomic_output(location) as temporary:
         with pq.ParquetWriter(
             temporary,
             schema,
             version="2.6",
             use_dictionary=list(DICTIONARY_COLUMNS),
-            compression=_column_compression(),
-            write_statistics=[name for name in SHARD_SCHEMA.names if name not in ENCODED_COLUMNS],
+            compression=_column_compression(columns.names),
+            write_statistics=[name for name in columns.names if name not in ENCODED_COLUMNS],
         ) as parquet:
-            writer = ShardWriter(parquet, row_group_rows)
+            writer = ShardWriter(parquet, row_group_rows, libraries)
             yield writer
         entry = _describe(temporary, location.name)  # of the local file, before it is sent anywhere
     writer.entry = entry

@@ -222,7 +222,7 @@ def test_wrong_weights_are_the_users_fault_and_named(small_weights, damage, mess
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"height": 3}, r"height is not one of its settings \(weights, batch_size\)"),
+        ({"height": 3}, r"height is not one of its settings \(weights, batch_size, backend\)"),
         ({"batch_size": 0}, "batch_size = 0: .*greater than or equal to 1"),
         ({"batch_size": "many"}, "batch_size = 'many'"),
         ({"weights": 7}, "weights = 7"),
