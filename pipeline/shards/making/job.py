@@ -63,7 +63,7 @@ class _Shards:
     def _tasks(self, specs: Sequence[ShardSpec], hashes: dict[str, str]) -> Iterator[ShardTask]:
         """Drawn one by one as workers are free, so that memory does not grow with the data set."""
         for spec in specs:
-            yield ShardTask(spec.name, tuple(rows_of(self._manifest, spec)), hashes.get(spec.name))
+            yield ShardTask(spec.name, rows_of(self._manifest, spec), hashes.get(spec.name))
 
     def check(self, pool: WorkerPool, quiet: bool) -> dict[str, ShardEntry]:
         """Entries of those committed shards that can be kept."""

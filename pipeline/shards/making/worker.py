@@ -63,7 +63,7 @@ class ShardTask:
     """
 
     name: str
-    rows: tuple[ManifestRow, ...]
+    rows: Sequence[ManifestRow]
     sha256: str | None = None
     failed: frozenset[str] = frozenset()
 
