@@ -81,15 +81,11 @@ class ManifestPart(Sequence[ManifestRow]):
     def __init__(self, part: pa.Table) -> None:
         self._part = part
 
-    @classmethod
-    def _from_bytes(cls, data: bytes) -> "ManifestPart":
-        return cls(pa.ipc.open_stream(data).read_all())
-
     def __reduce__(self) -> tuple[object, tuple[bytes]]:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self._part.schema) as stream:  # cuts off what is not of this part
             stream.write_table(self._part)
-        return self._from_bytes, (sink.getvalue().to_pybytes(),)
+        return _read_part, (sink.getvalue().to_pybytes(),)
 
     @cached_property
     def _rows(self) -> list[ManifestRow]:
@@ -109,6 +105,11 @@ class ManifestPart(Sequence[ManifestRow]):
 
     def __getitem__(self, index: int | slice) -> ManifestRow | list[ManifestRow]:
         return self._rows[index]
+
+
+def _read_part(data: bytes) -> ManifestPart:
+    """Of the module and not of the class: Ray would send the code of a method along with every part."""
+    return ManifestPart(pa.ipc.open_stream(data).read_all())
 
 
 _TRAVELLING = [name for name in MANIFEST_SCHEMA.names if name != "image_id"]
