@@ -205,7 +205,7 @@ def measure(rows: int, options: argparse.Namespace) -> dict[str, Any]:
         seconds = AT_ONCE * options.actors / options.rate
         os.environ[SECONDS_VARIABLE] = str(seconds)
         watch_product(phases)
-        job.WorkerPool = partial(WorkerPool, worker=PretendedWorker)  # type: ignore[attr-defined]
+        job.WorkerPool = partial(WorkerPool, worker=PretendedWorker)  # type: ignore[attr-defined, assignment]
         settings = ShardSettings(parser="cheap", shard_rows=options.rows_per_shard, row_group_rows=ROW_GROUP)
         run = RunSettings(workers=options.actors, device="cpu")
         work = partial(job.run_job, "scale", manifest, folder, folder / "out", settings, run, quiet=True)

@@ -207,7 +207,9 @@ def _work(
         placement = choose_workers(resources, run, len(shards.specs))
         check_parser_device(setup.settings, placement.device)
         setup = replace(setup, device=placement.device)
-        pool = WorkerPool(setup, placement.workers, placement.gpus, run.work.restarts, run.work.shard_timeout, say)
+        pool = WorkerPool(
+            setup, placement.workers, placement.gpus, run.work.restarts, run.work.shard_timeout, say, placement.most
+        )
         with closing(pool):
             pool.wait()
             ready = time.monotonic()
@@ -224,7 +226,7 @@ def _work(
                 images=sum(spec.rows for spec in missing),
                 shards_made=len(made),
                 shards_reused=len(kept),
-                workers=placement.workers,
+                workers=pool.peak if placement.most else placement.workers,
                 workers_lost=pool.lost,
                 threads=run.threads,
                 device=placement.device,

@@ -35,7 +35,7 @@ STORAGE_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 30.0
 LONGEST_REASON = 400
 REST_SECONDS = 20e-6
-"""After a wait, for each reference waited for: a wait takes time for each of them, so that many are asked for seldom."""
+"""After a wait, for each reference: a wait takes time for each of them, so that many are waited for seldom."""
 LONGEST_REST_SECONDS = 0.05
 ASKED_PER_SECOND = 200
 """Workers that are asked how far they are, at the most."""

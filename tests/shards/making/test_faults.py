@@ -2,9 +2,11 @@
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,10 @@ def run(
     say: Callable[[str], None] = lambda _: None,
     workers: int = 2,
     settings: ShardSettings = SETTINGS,
+    most_workers: int = 0,
     **work: Any,
 ) -> JobResult:
-    run = RunSettings(workers=workers, work=WorkSettings(batch_size=3, **work))
+    run = RunSettings(workers=workers, most_workers=most_workers, work=WorkSettings(batch_size=3, **work))
     return run_job("tiny", image_folder.manifest, image_folder.folder, out, settings, run, quiet=True, say=say)
 
 
@@ -206,6 +209,42 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
         assert content(disk / "out") == expected
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_pool_grows_with_the_cluster_and_shrinks_when_nodes_go_or_are_asked_to(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    """It grows to both nodes of the cluster and to two more; one of these goes, with its shards; one is to leave."""
+    remarks: list[str] = []
+
+    def wait_for(is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not is_so():
+            assert time.monotonic() < deadline, remarks
+            time.sleep(0.05)
+
+    (faults / "wait").touch()
+    with ThreadPoolExecutor(1) as beside:  # only the main thread can add nodes
+        job = beside.submit(run, image_folder, tmp_path / "out", workers=1, most_workers=8, say=remarks.append)
+        try:
+            wait_for(lambda: len(shard_workers(cluster)) == 2)
+            nodes = [cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE) for _ in range(2)]
+            wait_for(lambda: len(shard_workers(cluster)) == 4)
+            time.sleep(1)  # until they have shards
+            cluster.remove_node(nodes[0], allow_graceful=False)
+            wait_for(lambda: len(shard_workers(cluster)) == 3)
+            node = ["--address", cluster.address, "--node-id", nodes[1].node_id, "--deadline-remaining-seconds", "60"]
+            why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
+            command = [str(Path(sys.executable).parent / "ray"), "drain-node", *node, *why]
+            subprocess.run(command, check=True, capture_output=True)
+            wait_for(lambda: bool(remarks))
+        finally:
+            (faults / "wait").unlink()  # until now nobody finished anything
+        result = job.result(timeout=120)
+    cluster.remove_node(nodes[1])
+    assert remarks == ["a machine is asked to leave: its 1 worker(s) finish what they have"]
+    assert (result.timings.workers, result.timings.workers_lost) == (4, 1)
+    assert content(tmp_path / "out") == expected
 
 
 def test_a_node_that_goes_takes_no_shard_with_it(
