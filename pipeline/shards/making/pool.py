@@ -15,15 +15,14 @@ What a shard costs here must not grow with the number of workers, so nothing loo
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from pipeline.errors import PipelineError, WorkError
-from pipeline.files import DiskError
+from pipeline.errors import WorkError
 from pipeline.ray_session import check_alive, leaving_nodes
 from pipeline.shards.making.faults import WorkerFaultError
+from pipeline.shards.making.members import DIED, KEPT, LESS, Call, LostError, Member, Questions, get_result, prepare
 from pipeline.shards.making.queue import TaskQueue
 from pipeline.shards.making.worker import ShardTask, ShardWorker, WorkerSetup
 from pipeline.storage import StorageError
@@ -33,41 +32,13 @@ WAITING_SECONDS = 60.0
 ALIVE_SECONDS = 2.0
 STORAGE_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 30.0
-LONGEST_REASON = 400
 REST_SECONDS = 20e-6
 """After a wait, for each reference: a wait takes time for each of them, so that many are waited for seldom."""
 LONGEST_REST_SECONDS = 0.05
-ASKED_PER_SECOND = 200
-"""Workers that are asked how far they are, at the most."""
 UNUSED_SECONDS = 5.0
 """After so long with nothing to hand out, a pool that may grow lets go of workers that have nothing to do."""
 PATIENCE_SECONDS = 15.0
 """For a worker that was asked for; after that it counts as one that may never come."""
-
-
-@dataclass(eq=False)
-class _Call:
-    """A shard that an actor works on. ``started`` is when it became the first of its actor's."""
-
-    ref: Any
-    task: ShardTask
-    started: float
-
-
-@dataclass(eq=False)
-class _Member:
-    """An actor; ``starting`` until it is ready, ``fresh`` until it is given a shard to make.
-
-    ``calls`` are in the order in which it was given them. One that is ``leaving`` gets no more of them.
-    """
-
-    actor: Any
-    starting: Any
-    deaths: int = 0
-    fresh: bool = True
-    node: str = ""
-    leaving: bool = False
-    calls: deque[_Call] = field(default_factory=deque)
 
 
 class WorkerPool:
@@ -114,13 +85,13 @@ class WorkerPool:
         self._restarts = restarts
         self._timeout = shard_timeout
         self._say = say
-        self._members: set[_Member] = set()
-        self._leaving: set[_Member] = set()
-        self._starting: dict[Any, _Member] = {}
-        self._heads: dict[Any, _Member] = {}  # by the first of each one's calls
-        self._short: dict[_Member, None] = {}  # those that may be given a shard, in the order in which they came free
+        self._members: set[Member] = set()
+        self._leaving: set[Member] = set()
+        self._starting: dict[Any, Member] = {}
+        self._heads: dict[Any, Member] = {}  # by the first of each one's calls
+        self._short: dict[Member, None] = {}  # those that may be given a shard, in the order in which they came free
         self._waiting: list[tuple[float, int]] = []
-        self._quiet_since = self._alive_at = self._asked_at = time.monotonic()
+        self._quiet_since = self._alive_at = time.monotonic()
         self._empty_since: float | None = None
         self._told: set[str] = set()
         self.lost = self.peak = 0
@@ -150,7 +121,7 @@ class WorkerPool:
             PipelineError: A worker found the input wrong or cannot work; or a shard cost too many workers.
         """
         queue = TaskQueue(tasks)
-        questions: list[Any] = []
+        questions = Questions()
         while True:
             self._assign(method, queue)
             if not queue and not self._heads:
@@ -164,7 +135,7 @@ class WorkerPool:
                     yield done
             if not ready:
                 self._end_hung(queue)
-                questions = self._ask(questions, report)
+                questions.ask((member.actor for member in self._heads.values()), report)
 
     def close(self) -> None:
         """Stop the workers at once, whatever they are doing: a shard appears complete or not at all."""
@@ -175,7 +146,7 @@ class WorkerPool:
 
     def _start(self, deaths: int) -> None:
         actor = self._remote.remote(self._setup)
-        member = _Member(actor, actor.__ray_call__.remote(_prepare), deaths)
+        member = Member(actor, actor.__ray_call__.remote(prepare), deaths)
         self._members.add(member)
         self._starting[member.starting] = member
 
@@ -207,10 +178,10 @@ class WorkerPool:
         self._tell_waiting(idle=not self._heads)
         return list(ready)
 
-    def _see_started(self, member: _Member) -> None:
+    def _see_started(self, member: Member) -> None:
         try:
-            member.node = _get(member.starting, "a worker")
-        except (_LostError, WorkerFaultError, StorageError) as error:
+            member.node = get_result(member.starting, "a worker")
+        except (LostError, WorkerFaultError, StorageError) as error:
             self._replace(member)
             if member.deaths < self._restarts:
                 return
@@ -218,8 +189,8 @@ class WorkerPool:
             self._most = max(1, self._most - 1)
             self._least = min(self._least, self._most)
             if not self._members and not self._waiting:
-                died = isinstance(error, _LostError)
-                reason = f"each died again and again ({error}); {_LESS}" if died else f"{error}; {_KEPT}"
+                died = isinstance(error, LostError)
+                reason = f"each died again and again ({error}); {LESS}" if died else f"{error}; {KEPT}"
                 raise WorkError(f"no worker can be started: {reason}") from error
             self._say(f"a worker cannot be started ({error}); going on with those that are left")
         else:
@@ -292,16 +263,16 @@ class WorkerPool:
         """Whether a worker that was asked for can be counted on."""
         return bool(self._starting) and time.monotonic() - self._quiet_since < PATIENCE_SECONDS
 
-    def _hand(self, member: _Member, method: str, task: ShardTask) -> None:
+    def _hand(self, member: Member, method: str, task: ShardTask) -> None:
         member.fresh = member.fresh and method != "make"
         ref = getattr(member.actor, method).remote(task)
-        member.calls.append(_Call(ref, task, time.monotonic()))
+        member.calls.append(Call(ref, task, time.monotonic()))
         if len(member.calls) == 1:
             self._heads[ref] = member
         else:
             del self._short[member]
 
-    def _take(self, member: _Member, queue: TaskQueue) -> tuple[ShardTask, Any] | None:
+    def _take(self, member: Member, queue: TaskQueue) -> tuple[ShardTask, Any] | None:
         """The result of a worker's first call, which is done; None if the shard was not made.
 
         Raises:
@@ -313,9 +284,9 @@ class WorkerPool:
             member.calls[0].started = time.monotonic()
             self._heads[member.calls[0].ref] = member
         try:
-            result = _get(call.ref, call.task.name)
-        except _LostError as error:
-            self._lose(member, [call, *member.calls], queue, f"{_DIED} ({error}); {_LESS}")
+            result = get_result(call.ref, call.task.name)
+        except LostError as error:
+            self._lose(member, [call, *member.calls], queue, f"{DIED} ({error}); {LESS}")
             return None
         except WorkerFaultError as error:
             self._tell_fault(error)
@@ -333,7 +304,7 @@ class WorkerPool:
         self._free(member)
         return call.task, result
 
-    def _free(self, member: _Member) -> None:
+    def _free(self, member: Member) -> None:
         """See to a worker that has finished a call: it may have another, or it was to finish what it had."""
         if not member.leaving:
             self._short[member] = None
@@ -344,9 +315,9 @@ class WorkerPool:
         for member in list(self._heads.values()) if self._timeout else []:
             if time.monotonic() - member.calls[0].started > self._timeout:
                 slow = f"it took longer than parse.shard_timeout, {self._timeout:g} s"
-                self._lose(member, list(member.calls), queue, f"{_DIED} ({slow}); {_LESS}")
+                self._lose(member, list(member.calls), queue, f"{DIED} ({slow}); {LESS}")
 
-    def _lose(self, member: _Member, calls: list[_Call], queue: TaskQueue, reason: str) -> None:
+    def _lose(self, member: Member, calls: list[Call], queue: TaskQueue, reason: str) -> None:
         """Replace a worker and give its shards to others; the first of them is taken for the cause."""
         self._replace(member)
         self._count_failure(calls[0].task, queue, reason)
@@ -358,7 +329,7 @@ class WorkerPool:
             self._told.add(str(error))
             self._say(f"a worker is replaced, and its shard given to another one: {error}")
 
-    def _end(self, member: _Member) -> None:
+    def _end(self, member: Member) -> None:
         """Stop a worker and forget it."""
         import ray
 
@@ -370,7 +341,7 @@ class WorkerPool:
         if member.calls:
             self._heads.pop(member.calls[0].ref, None)
 
-    def _replace(self, member: _Member) -> None:
+    def _replace(self, member: Member) -> None:
         self.lost += 1
         self._end(member)
         if member.leaving:  # another was started in its place when it was asked to leave
@@ -382,73 +353,4 @@ class WorkerPool:
     def _count_failure(self, task: ShardTask, queue: TaskQueue, reason: str) -> None:
         queue.failures[task.name] = queue.failures.get(task.name, 0) + 1
         if queue.failures[task.name] > self._restarts:
-            raise WorkError(f"{task.name} failed: {reason}; {_KEPT}")
-
-    def _ask(self, questions: list[Any], report: Callable[[int], None]) -> list[Any]:
-        """Ask the workers how far they are, the less often the more they are."""
-        if time.monotonic() < self._asked_at:
-            return questions
-        self._asked_at = time.monotonic() + len(self._heads) / ASKED_PER_SECOND
-        return _ask(questions, (member.actor for member in self._heads.values()), report)
-
-
-_LESS = "is there too little memory? fewer --workers or a smaller parse.batch_size need less"
-_DIED = "its worker died again and again"
-_KEPT = "shards that are committed are kept, so the same command goes on from them"
-
-
-class _LostError(Exception):
-    """A worker is gone, with what it was doing."""
-
-
-def _prepare(worker: Any) -> str:
-    """Run in a worker: prepare it; the node that it is on."""
-    import ray
-
-    worker.prepare()
-    return str(ray.get_runtime_context().get_node_id())
-
-
-def _ask(questions: list[Any], actors: Iterable[Any], report: Callable[[int], None]) -> list[Any]:
-    """Ask the actors how far they are without waiting for the answer; report those of the last time."""
-    import ray
-
-    if questions:
-        answered, late = ray.wait(questions, num_returns=len(questions), timeout=0)
-        if late:
-            return questions
-        done = 0
-        for ref in answered:
-            try:
-                done += ray.get(ref)
-            except ray.exceptions.RayError:  # it died; its shard's own result tells
-                continue
-        report(done)
-    return [actor.images_done.remote() for actor in actors]
-
-
-def _get(ref: Any, what: str) -> Any:
-    """The result of a call, with the worker's error as it was raised there.
-
-    Raises:
-        PipelineError: The worker's own; or it could not write.
-        _LostError: The worker died, was killed, or its node is gone.
-    """
-    import ray
-
-    try:
-        return ray.get(ref)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, DiskError):
-            raise WorkError(f"{what} failed: {cause.reason}; {_KEPT}") from None
-        if isinstance(cause, PipelineError):
-            raise cause from None
-        if isinstance(cause, OSError | MemoryError):
-            reason = getattr(cause, "strerror", None) or cause
-            raise WorkError(f"{what} failed: {reason}; {_KEPT}") from error
-        raise
-    except ray.exceptions.RuntimeEnvSetupError as error:  # its first line says no more than its name
-        raise _LostError(" ".join(str(error).split())[:LONGEST_REASON]) from error
-    except ray.exceptions.RayError as error:
-        raise _LostError(str(error).strip().splitlines()[0]) from error
+            raise WorkError(f"{task.name} failed: {reason}; {KEPT}")

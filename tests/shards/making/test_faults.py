@@ -1,12 +1,17 @@
 """Faults of a cluster, injected for real on a Ray of two nodes; the bytes are those of an undisturbed run."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +19,16 @@ import pytest
 from shard_jobs import content
 
 from pipeline.errors import WorkError
+from pipeline.location import locate
 from pipeline.ray_session import ray_session
+from pipeline.shards.making.binding import bind_content
+from pipeline.shards.making.counters import PHASES
 from pipeline.shards.making.job import JobResult, run_job
+from pipeline.shards.making.plan import plan_shards, rows_of
+from pipeline.shards.making.pool import WorkerPool
 from pipeline.shards.making.run import RunSettings
 from pipeline.shards.making.settings import ShardSettings, WorkSettings
+from pipeline.shards.making.worker import ShardTask, WorkerSetup, build_parser
 from pipeline.shards.verify import verify_folder
 
 SETTINGS = ShardSettings(
@@ -39,7 +50,9 @@ def cluster(plugin_parser: Path, faults: Path) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": SMALL_STORE}
-    found = Cluster(initialize_head=True, head_node_args=head)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_metrics_report_interval_ms", "500")
+        found = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
     found.second = found.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
     yield found
@@ -209,6 +222,47 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
         assert content(disk / "out") == expected
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def counted(address: str) -> dict[str, float]:
+    """The counters for the data set ``counted``, summed over the workers, by name and phase or reason."""
+    found: Counter[str] = Counter()
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        for line in answer.read().decode().splitlines():
+            one = re.fullmatch(r"ray_ccaf_parse_(\w+)_total\{(.*)\} (\S+)", line)
+            if one is not None and 'dataset="counted"' in one[2] and 'parser="tiles"' in one[2]:
+                kind = re.search(r'(?:phase|reason)="(\w+)"', one[2])
+                found[f"{one[1]} {kind[1]}" if kind else one[1]] += float(one[3])  # type: ignore[assignment]
+    return dict(found)
+
+
+def test_ray_shows_what_workers_count(
+    cluster: Any, image_folder: Any, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Read where Prometheus reads it: at the node's own endpoint."""
+    assert run(image_folder, tmp_path / "out").timings.shards_made == 10
+    manifest = image_folder.manifest
+    _, provenance = bind_content("tiny", manifest, SETTINGS, build_parser(SETTINGS, "cpu"))
+    provenance = replace(provenance, dataset="counted")  # the label that tells these from the workers of other tests
+    places = locate(image_folder.folder), locate(tmp_path / "out")
+    setup = WorkerSetup(SETTINGS, provenance, *places, 1, WorkSettings(batch_size=3))
+    specs = plan_shards(manifest.num_rows, SETTINGS.shard_rows, SETTINGS.row_group_rows)
+    tasks = (ShardTask(spec.name, rows_of(manifest, spec)) for spec in specs)
+    node = cluster.head_node
+    address = f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics"
+    with closing(WorkerPool(setup, 2, 0, 0)) as pool:
+        entries = [entry for _, entry in pool.run("make", tasks, lambda _: None)]
+        deadline = time.monotonic() + 60
+        wanted = {"images": float(sum(entry.rows for entry in entries))}
+        wanted |= {f"quarantined {reason}": float(n) for reason, n in Counter(image_folder.bad.values()).items()}
+        found: dict[str, float] = {}
+        while wanted.items() - found.items():
+            assert time.monotonic() < deadline, (wanted, found)
+            time.sleep(0.2)
+            found = counted(address)
+    assert {name for name in found if name not in wanted} == {f"seconds {phase}" for phase in PHASES}
+    assert all(found[f"seconds {phase}"] > 0 for phase in PHASES)
+    assert content(tmp_path / "out").keys() == expected.keys()
 
 
 def test_a_pool_grows_with_the_cluster_and_shrinks_when_nodes_go_or_are_asked_to(
