@@ -37,7 +37,7 @@ REST_SECONDS = 20e-6
 LONGEST_REST_SECONDS = 0.05
 UNUSED_SECONDS = 5.0
 """After so long with nothing to hand out, a pool that may grow lets go of workers that have nothing to do."""
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 30.0
 """For a worker that was asked for; after that it counts as one that may never come."""
 
 
@@ -252,6 +252,7 @@ class WorkerPool:
                 self._hand(member, method, task)
         if queue and not self._heads and self._short and not self._waiting and not self._may_come():
             self._replace(next(iter(self._short)))  # what is left needs a fresh worker, and none is coming
+            self._quiet_since = time.monotonic()
         for member in list(self._short):
             if len(member.calls) == 1 and member.calls[0].task.name not in queue.alone:
                 task = queue.take_second()
