@@ -224,11 +224,17 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def counted(address: str) -> dict[str, float]:
-    """The counters for the data set ``counted``, summed over the workers, by name and phase or reason."""
+def counted(cluster: Any) -> dict[str, float]:
+    """The counters for the data set ``counted``, summed over the workers, by name and phase or reason.
+
+    They are read where Prometheus reads them: at each node's own endpoint.
+    """
     found: Counter[str] = Counter()
-    with urllib.request.urlopen(address, timeout=10) as answer:
-        for line in answer.read().decode().splitlines():
+    for node in cluster.list_all_nodes():
+        address = f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            text = answer.read().decode()
+        for line in text.splitlines():
             one = re.fullmatch(r"ray_ccaf_parse_(\w+)_total\{(.*)\} (\S+)", line)
             if one is not None and 'dataset="counted"' in one[2] and 'parser="tiles"' in one[2]:
                 kind = re.search(r'(?:phase|reason)="(\w+)"', one[2])
@@ -239,7 +245,6 @@ def counted(address: str) -> dict[str, float]:
 def test_ray_shows_what_workers_count(
     cluster: Any, image_folder: Any, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Read where Prometheus reads it: at the node's own endpoint."""
     assert run(image_folder, tmp_path / "out").timings.shards_made == 10
     manifest = image_folder.manifest
     _, provenance = bind_content("tiny", manifest, SETTINGS, build_parser(SETTINGS, "cpu"))
@@ -248,8 +253,6 @@ def test_ray_shows_what_workers_count(
     setup = WorkerSetup(SETTINGS, provenance, *places, 1, WorkSettings(batch_size=3))
     specs = plan_shards(manifest.num_rows, SETTINGS.shard_rows, SETTINGS.row_group_rows)
     tasks = (ShardTask(spec.name, rows_of(manifest, spec)) for spec in specs)
-    node = cluster.head_node
-    address = f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics"
     with closing(WorkerPool(setup, 2, 0, 0)) as pool:
         entries = [entry for _, entry in pool.run("make", tasks, lambda _: None)]
         deadline = time.monotonic() + 60
@@ -259,7 +262,7 @@ def test_ray_shows_what_workers_count(
         while wanted.items() - found.items():
             assert time.monotonic() < deadline, (wanted, found)
             time.sleep(0.2)
-            found = counted(address)
+            found = counted(cluster)
     assert {name for name in found if name not in wanted} == {f"seconds {phase}" for phase in PHASES}
     assert all(found[f"seconds {phase}"] > 0 for phase in PHASES)
     assert content(tmp_path / "out").keys() == expected.keys()
