@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py
     python benchmarks/scale.py --rows 100000,1000000,10000000 --rows-per-shard 500 --actors 50 --rate 200
+    python benchmarks/scale.py --waits 20,200,1000,5000
 
 The job is the product's own from first to last: manifest, binding, plan, folder, schedule, record, and a second run
 that finds everything done. Only the workers pretend: an actor takes a shard, sleeps, puts an empty file where the shard
@@ -44,6 +45,8 @@ from pipeline.shards.making.writer import LIBRARIES, ShardEntry
 SAMPLE_SECONDS = 0.05
 AT_ONCE = 2  # a worker has a second shard waiting; pretended ones sleep over both at the same time
 ROW_GROUP = 64
+WAITS = 10
+WAIT_SECONDS = 0.1
 OF_RAY = ("gcs_server", "raylet")
 SECONDS_VARIABLE = "CCAF_PRETENDED_SECONDS"
 
@@ -81,6 +84,14 @@ class PretendedWorker:
             task.name, rows, 20_000 * rows, digest, digest, {"train": rows}, {"fragmented": rows // 50}, (),
             dict.fromkeys(LIBRARIES, "1.0"),
         )  # fmt: skip
+
+
+class PretendedCall:
+    """Something to wait for."""
+
+    def sleep(self) -> None:
+        """Never done while anybody waits."""
+        time.sleep(3600)
 
 
 def processor_seconds(process: Path) -> float:
@@ -239,6 +250,24 @@ def measure(rows: int, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measure_waits(counts: list[int]) -> dict[str, Any]:
+    """Processor milliseconds of one wait of the pool's for one of so many calls, none of which is done."""
+    import ray
+
+    found = {}
+    with ray_session(None, 1):
+        for count in counts:
+            actor = ray.remote(PretendedCall).remote()
+            calls = [actor.sleep.remote() for _ in range(count)]
+            before = time.process_time()
+            for _ in range(WAITS):
+                ray.wait(calls, num_returns=1, timeout=WAIT_SECONDS)
+                ray.wait(calls, num_returns=len(calls), timeout=0)
+            found[str(count)] = round(1000 * (time.process_time() - before) / WAITS, 3)
+            ray.kill(actor)
+    return {"references": counts, "milliseconds_of_a_wait": found}
+
+
 def rounded(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Figures as they are printed."""
     return {name: {key: round(value, 3) for key, value in figures.items()} for name, figures in found.items()}
@@ -252,7 +281,11 @@ def main() -> None:
     arguments.add_argument("--actors", type=int, default=50)
     arguments.add_argument("--rate", type=float, default=200.0, help="shards a second that the workers would do")
     arguments.add_argument("--no-resume", dest="resume", action="store_false", help="leave out the second run")
+    arguments.add_argument("--waits", default="", help="only this: waits for so many calls, with commas between")
     options = arguments.parse_args()
+    if options.waits:
+        print(json.dumps(measure_waits([int(count) for count in options.waits.split(",")])))
+        return
     sizes = [int(float(rows)) for rows in options.rows.split(",")]
     if len(sizes) == 1:
         print(json.dumps(measure(sizes[0], options), indent=2))
