@@ -166,6 +166,14 @@ def check_alive() -> None:
     )
 
 
+def leaving_nodes() -> frozenset[str]:
+    """Ids of the nodes that their cluster asks to leave, such as one that its cloud takes back in a minute or two."""
+    import ray
+
+    ask = getattr(ray._private.state.state, "get_draining_nodes", None)  # older releases of Ray do not tell
+    return frozenset(ask()) if ask is not None else frozenset()
+
+
 @contextmanager
 def _environment(local: bool) -> Iterator[None]:
     """Within the block Ray and its processes find what they are to read in the environment.

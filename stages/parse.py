@@ -55,9 +55,12 @@ def run(parameters: Parameters, console: Console, out: Path, workers: int, overw
     return result
 
 
-def run_settings(parameters: Parameters, workers: int, threads: int, address: str | None) -> RunSettings:
+def run_settings(
+    parameters: Parameters, workers: int, threads: int, address: str | None, most_workers: int = 0
+) -> RunSettings:
     """How the parameters and the options say that it runs."""
-    return RunSettings(address, workers, parameters.device, threads or parameters.threads or 1, parameters.parse)
+    threads = threads or parameters.threads or 1
+    return RunSettings(address, workers, parameters.device, threads, parameters.parse, most_workers)
 
 
 def parse_source(

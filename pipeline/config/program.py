@@ -69,6 +69,8 @@ DECIDE_NOTHING: Mapping[str, str] = {
     "pipeline.progress": "shows progress",
     "pipeline.ray_address": "checks addresses",
     "pipeline.ray_session": "starts processes",
+    "pipeline.shards.making.counters": "counts what workers do",
+    "pipeline.shards.making.members": "waits for processes",
     "pipeline.shards.making.pool": "starts processes",
     "pipeline.shards.making.queue": "hands out work",
     "pipeline.stopping": "ends processes",

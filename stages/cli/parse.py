@@ -48,8 +48,14 @@ def command(
         int | None, typer.Option("--limit", min=1, help="Parse only this many images, spread over the data set.")
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Worker processes. 0: as many as there are CPUs (or GPUs).")
-    ] = 0,
+        str,
+        typer.Option(
+            "--workers",
+            metavar="NUMBER",
+            help="Worker processes. 0: as many as there are CPUs (or GPUs). 4:32: begin with 4, grow up to 32 as the "
+            "cluster has room, and shrink when machines leave it.",
+        ),
+    ] = "0",
     threads: Annotated[
         int,
         typer.Option(
@@ -76,6 +82,7 @@ def command(
     be used goes to quarantine.parquet with the reason; the exit code is 1 if more than parse.max_bad of them do.
     """
     from pipeline.location import locate
+    from pipeline.shards.making.run import read_workers
     from stages import parse
 
     if parsers:
@@ -85,6 +92,7 @@ def command(
         return
     if max_bad is not None:
         context = replace(context, overrides=[*(context.overrides or []), f"parse.max_bad={max_bad}"])
+    least, most = read_workers(workers)
     place = locate(out or context.workspace.shards)
     if verify:
         _refuse_beside_verify(
@@ -100,13 +108,13 @@ def command(
             }
         )
     if verify:
-        _verify(context, place, workers)
+        _verify(context, place, most or least)
         return
     if images is not None and manifest is None:
         raise InputError("--images goes with --manifest; without it, name the data set by --dataset and --root")
     source = parse.read_images(context.parameters, context.console, manifest, images, limit)
     settings = context.parameters.parse
-    how = parse.run_settings(context.parameters, workers, threads, context.cluster_address)
+    how = parse.run_settings(context.parameters, least, threads, context.cluster_address, most)
     if plan:
         from stages.cli.parse_plan import show_plan
 

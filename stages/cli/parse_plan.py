@@ -89,7 +89,8 @@ def _workers(estimate: RunEstimate, run: RunSettings, placement: Placement | Non
     if estimate.workers is None:
         return "as many as the cluster has room for"
     if run.workers:
-        return f"{estimate.workers} (as asked)"
+        most = placement.most if placement is not None else run.most_workers
+        return f"{estimate.workers}{f', growing to {most}' if most else ''} (as asked)"
     if placement is None or placement.device == "cpu":
         return f"{estimate.workers} (by the CPUs of this machine)"
     where = "GPUs of this machine" if placement.device == "cuda" else f"device {placement.device}"

@@ -174,6 +174,14 @@ def test_plan_starts_nothing(dataset: Dataset, tmp_path: Path, capsys: pytest.Ca
     assert "shards    15 of 2 to 2 images" in shown
     assert "memory    about " in shown
     assert not (tmp_path / "out").exists()
+    for workers, text in (
+        ("2:9", "workers   2, growing to 9 (as asked)"),
+        ("2:99", "workers   2, growing to 15 (as asked)"),
+    ):
+        assert run(dataset.arguments(tmp_path / "out", "--plan", "--workers", workers)) == 0
+        assert text in capsys.readouterr().out
+    assert run(dataset.arguments(tmp_path / "out", "--plan", "--workers", "8:4")) == 2
+    assert "--workers 8:4: the most number is below the least; did you mean 4:8?" in capsys.readouterr().err
     import ray
 
     assert not ray.is_initialized()

@@ -5,7 +5,7 @@ import glob
 import os
 import re
 import secrets
-from collections.abc import Container, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class ShardFolder:
     work: Location
     of_other_program: bool = False
 
-    def committed(self, names: list[str]) -> list[str]:
+    def committed(self, names: Iterable[str]) -> list[str]:
         """Those of ``names`` that are there."""
         found = set(list_names(self.work, SHARD_PATTERN))
         return [name for name in names if name in found]
@@ -64,8 +64,9 @@ class ShardFolder:
         if self.work.local is not None:
             sync_folder(self.work.local)
 
-    def prune(self, names: Container[str]) -> None:
+    def prune(self, names: Iterable[str]) -> None:
         """Remove what crashes left half-written, and own shards that are not among ``names``."""
+        names = frozenset(names)  # a list of thousands would be walked for each file
         for left in own_files(self.work):
             if _HALF_WRITTEN.fullmatch(left) or (_SHARD.fullmatch(left) and left not in names):
                 remove_file(self.work / left)
@@ -152,8 +153,9 @@ def _copy_into_place(work: Location, final: Location) -> None:
     """
     remove_file(final / RECORD_NAME)
     names = [name for name in own_files(work) if name not in (PLAN_NAME, RECORD_NAME)]
+    kept = frozenset(names)
     for left in own_files(final):
-        if _SHARD.fullmatch(left) and left not in names:
+        if _SHARD.fullmatch(left) and left not in kept:
             remove_file(final / left)
     for name in [PLAN_NAME, *names, RECORD_NAME]:
         copy_file(work / name, final / name)

@@ -63,7 +63,7 @@ class _Shards:
     def _tasks(self, specs: Sequence[ShardSpec], hashes: dict[str, str]) -> Iterator[ShardTask]:
         """Drawn one by one as workers are free, so that memory does not grow with the data set."""
         for spec in specs:
-            yield ShardTask(spec.name, tuple(rows_of(self._manifest, spec)), hashes.get(spec.name))
+            yield ShardTask(spec.name, rows_of(self._manifest, spec), hashes.get(spec.name))
 
     def check(self, pool: WorkerPool, quiet: bool) -> dict[str, ShardEntry]:
         """Entries of those committed shards that can be kept."""
@@ -207,7 +207,9 @@ def _work(
         placement = choose_workers(resources, run, len(shards.specs))
         check_parser_device(setup.settings, placement.device)
         setup = replace(setup, device=placement.device)
-        pool = WorkerPool(setup, placement.workers, placement.gpus, run.work.restarts, run.work.shard_timeout, say)
+        pool = WorkerPool(
+            setup, placement.workers, placement.gpus, run.work.restarts, run.work.shard_timeout, say, placement.most
+        )
         with closing(pool):
             pool.wait()
             ready = time.monotonic()
@@ -224,7 +226,7 @@ def _work(
                 images=sum(spec.rows for spec in missing),
                 shards_made=len(made),
                 shards_reused=len(kept),
-                workers=placement.workers,
+                workers=pool.peak if placement.most else placement.workers,
                 workers_lost=pool.lost,
                 threads=run.threads,
                 device=placement.device,

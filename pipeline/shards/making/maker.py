@@ -6,7 +6,7 @@ The bytes of a shard depend on its images, its rows of the manifest and the sett
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pipeline.overlap import MapAhead
 from pipeline.parsing.masks import clothes_mask
 from pipeline.parsing.parser import OwnLibraries, Parser, Parsing, check_settings
 from pipeline.parsing.quality import assess
+from pipeline.shards.making.counters import PhaseClock
 from pipeline.shards.making.faults import PARSER_FAILED, Suspicion, device_fault, suspect
 from pipeline.shards.making.rows import make_row
 from pipeline.shards.making.settings import ShardSettings, WorkSettings
@@ -31,7 +32,7 @@ from pipeline.shards.making.sources import (
     open_source,
     sources_sha256,
 )
-from pipeline.shards.making.writer import QuarantineRow, ShardEntry, ShardRow, open_shard
+from pipeline.shards.making.writer import QuarantineRow, ShardEntry, ShardRow, ShardWriter, open_shard
 from pipeline.shards.schema import Provenance
 
 AHEAD_PIXELS = 16_000_000
@@ -107,6 +108,9 @@ class ShardMaker:
         images: Folder that relative paths of the manifest are relative to.
         work: Sizes of batches, and the number of threads.
         device: Torch device string of the parser, for messages.
+
+    Attributes:
+        clock: Seconds of its threads by phase.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class ShardMaker:
         self._encoders = ThreadPoolExecutor(work.io_threads, thread_name_prefix="encode")
         self._clothes = parser.scheme.numbers_of(list(provenance.clothes_labels))
         self._libraries = parser.libraries if isinstance(parser, OwnLibraries) else ()
+        self.clock = PhaseClock()
         self._turn = threading.Lock()
         self._done: dict[object, int] = {}
 
@@ -163,13 +168,14 @@ class ShardMaker:
         suspicion = Suspicion(failed)
         with (
             self._counted() as counter,
-            open_shard(location, self._provenance, self._settings.row_group_rows, self._libraries) as writer,
+            self._open_shard(location) as writer,
             closing(self._decoded(rows)) as sources,
             closing(self._encoded(self._parse(sources, digests, suspicion))) as encoded,
         ):
             sources.fill()  # before its turn, so that the first batch is there when it comes
             for row in encoded:
-                writer.add(row)
+                with self.clock.phase("write"):
+                    writer.add(row)
                 self._done[counter] += 1
             suspicion.finish()
             if suspicion.failed:
@@ -212,18 +218,30 @@ class ShardMaker:
         finally:
             del self._done[counter]
 
+    @contextmanager
+    def _open_shard(self, location: Location) -> Iterator[ShardWriter]:
+        """As :func:`open_shard`; that it is synced and hashed counts as writing."""
+        with (
+            ExitStack() as ending,
+            open_shard(location, self._provenance, self._settings.row_group_rows, self._libraries) as writer,
+        ):
+            yield writer
+            ending.enter_context(self.clock.phase("write"))
+
     def _decoded(self, rows: Sequence[ManifestRow]) -> MapAhead[Source, Source]:
         """Read far ahead, for encoded files are small; decode one window ahead, and not too many pixels."""
-        read = MapAhead(self._readers, self._open, rows, 2 * self._window)
+        read = MapAhead(self._readers, self.clock.timed("read", self._open), rows, 2 * self._window)
+        decode = self.clock.timed("decode", decode_source)
         return MapAhead(
-            self._readers, decode_source, read, self._window, cost=lambda source: source.pixels, budget=AHEAD_PIXELS
+            self._readers, decode, read, self._window, cost=lambda source: source.pixels, budget=AHEAD_PIXELS
         )
 
     def _encoded(
         self, parsed: Iterable[tuple[Source, Parsing | BadImageError]]
     ) -> MapAhead[tuple[Source, Parsing | BadImageError], ShardRow | QuarantineRow]:
+        encode = self.clock.timed("encode", self._encode)
         return MapAhead(
-            self._encoders, self._encode, parsed, self._window, cost=lambda pair: pair[0].pixels, budget=AHEAD_PIXELS
+            self._encoders, encode, parsed, self._window, cost=lambda pair: pair[0].pixels, budget=AHEAD_PIXELS
         )
 
     def _open(self, row: ManifestRow) -> Source:
@@ -254,7 +272,9 @@ class ShardMaker:
                 digests += [(source.row.image_id, source.digest) for source in window]
                 outcomes: dict[int, Parsing | BadImageError] = {}
                 for batch in bucket_by_size(window, self._batch_size):
-                    outcomes.update(zip(batch, self._parse_batch([window[index] for index in batch]), strict=True))
+                    with self.clock.phase("parse"):
+                        found = self._parse_batch([window[index] for index in batch])
+                    outcomes.update(zip(batch, found, strict=True))
                     suspicion.add([(window[index].row.image_id, _error_of(outcomes[index])) for index in batch])
                 for index, source in enumerate(window):
                     yield source, source.bad or outcomes[index]

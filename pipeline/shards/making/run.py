@@ -21,6 +21,7 @@ class RunSettings:
             one GPU of this machine, such as ``cuda:1``.
         threads: CPU threads of the network in a worker.
         work: How the workers go about it.
+        most_workers: Number that the workers may grow to as the cluster has room; 0: their number stays.
     """
 
     address: str | None = None
@@ -28,6 +29,7 @@ class RunSettings:
     device: str = "auto"
     threads: int = 1
     work: WorkSettings = field(default_factory=WorkSettings)
+    most_workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Timings:
         images: Images worked on in this run, the quarantined included.
         shards_made: Shards made in this run.
         shards_reused: Shards of an earlier run.
-        workers: Workers used.
+        workers: Workers used; if their number could grow, the most that there were at once.
         workers_lost: Workers that crashed, hung, went with their node or could not be trusted, and were replaced.
         threads: CPU threads of the network in each.
         device: ``cpu``, ``cuda``, or one GPU such as ``cuda:1``.
@@ -72,11 +74,31 @@ class Placement:
         device: Torch device string of each worker: ``cpu``, ``cuda``, or one GPU such as ``cuda:1``.
         workers: Their number.
         gpus: GPUs that Ray sets aside for each, or the fraction of one; 0 on the CPU, and where one GPU is named.
+        most: Number that they may grow to; 0: their number stays.
     """
 
     device: str
     workers: int
     gpus: float
+    most: int = 0
+
+
+def read_workers(text: str) -> tuple[int, int]:
+    """Least and most number of workers that an option says: ``4`` is 4 and 0, and ``4:32`` is 4 and 32.
+
+    Raises:
+        InputError: It is neither a number nor a range of them.
+    """
+    least, colon, most = text.partition(":")
+    if not (least.isascii() and least.isdecimal() and (not colon or (most.isascii() and most.isdecimal()))):
+        raise InputError(f"--workers {text}: give a number, such as 4, or the least and the most number, such as 4:32")
+    if not colon:
+        return int(least), 0
+    if int(least) < 1:
+        raise InputError(f"--workers {text}: the least number must be 1 or more, such as 1:{max(1, int(most))}")
+    if int(most) < int(least):
+        raise InputError(f"--workers {text}: the most number is below the least; did you mean {most}:{least}?")
+    return int(least), int(most) if int(most) > int(least) else 0
 
 
 def least_cpus(run: RunSettings) -> int | None:
@@ -111,7 +133,9 @@ def choose_workers(resources: Resources, run: RunSettings, shards: int) -> Place
     on_gpus = (1.0 if number else resources.gpus) / run.work.gpus_per_worker
     room = int(on_gpus) if cuda else resources.cpus // run.threads
     device = run.device if number else "cuda" if cuda else "cpu"
-    return Placement(device, max(1, min(run.workers or room, shards)), gpus)
+    workers = max(1, min(run.workers or room, shards))
+    most = min(run.most_workers, shards)
+    return Placement(device, workers, gpus, most if most > workers else 0)
 
 
 def _check_named(resources: Resources, run: RunSettings, number: int) -> None:

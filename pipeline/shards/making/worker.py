@@ -16,6 +16,8 @@ from pipeline.device_faults import is_device_fault
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location
 from pipeline.parsing.parser import Identity, Parser
+from pipeline.ray_session import is_open
+from pipeline.shards.making.counters import WorkerCounters
 from pipeline.shards.making.faults import PARSER_FAILED, device_fault
 from pipeline.shards.making.folder import bound_fingerprint
 from pipeline.shards.making.maker import ShardMaker
@@ -63,7 +65,7 @@ class ShardTask:
     """
 
     name: str
-    rows: tuple[ManifestRow, ...]
+    rows: Sequence[ManifestRow]
     sha256: str | None = None
     failed: frozenset[str] = frozenset()
 
@@ -118,6 +120,7 @@ class ShardWorker:
         cv2.setNumThreads(0)  # the pools are this worker's threads; OpenCV's own would take every core
         self._setup = setup
         self._maker: ShardMaker | None = None
+        self._counters: WorkerCounters | None = None
         self._building = threading.Lock()
 
     def prepare(self) -> None:
@@ -171,7 +174,11 @@ class ShardWorker:
             OSError: The shard cannot be written.
         """
         place = self._setup.out / task.name
-        return self._get_maker().make(task.rows, place, self._check_missing, task.failed)
+        maker = self._get_maker()
+        entry = maker.make(task.rows, place, self._check_missing, task.failed)
+        if self._counters is not None:
+            self._counters.add(entry, maker.clock.take())
+        return entry
 
     def images_done(self) -> int:
         """Images finished of the shards that are being made."""
@@ -204,6 +211,8 @@ class ShardWorker:
         with self._building:  # two shards may be asked for at once
             if self._maker is None:
                 self._maker = self._build_maker()
+                if is_open():  # in a process of Ray's
+                    self._counters = WorkerCounters(self._setup.provenance.dataset, self._setup.settings.parser)
             return self._maker
 
     def _build_maker(self) -> ShardMaker:

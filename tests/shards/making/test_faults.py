@@ -1,10 +1,17 @@
 """Faults of a cluster, injected for real on a Ray of two nodes; the bytes are those of an undisturbed run."""
 
 import os
+import re
 import subprocess
+import sys
 import threading
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +19,16 @@ import pytest
 from shard_jobs import content
 
 from pipeline.errors import WorkError
+from pipeline.location import locate
 from pipeline.ray_session import ray_session
+from pipeline.shards.making.binding import bind_content
+from pipeline.shards.making.counters import PHASES
 from pipeline.shards.making.job import JobResult, run_job
+from pipeline.shards.making.plan import plan_shards, rows_of
+from pipeline.shards.making.pool import WorkerPool
 from pipeline.shards.making.run import RunSettings
 from pipeline.shards.making.settings import ShardSettings, WorkSettings
+from pipeline.shards.making.worker import ShardTask, WorkerSetup, build_parser
 from pipeline.shards.verify import verify_folder
 
 SETTINGS = ShardSettings(
@@ -37,7 +50,9 @@ def cluster(plugin_parser: Path, faults: Path) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": SMALL_STORE}
-    found = Cluster(initialize_head=True, head_node_args=head)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_metrics_report_interval_ms", "500")
+        found = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
     found.second = found.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
     yield found
@@ -51,9 +66,10 @@ def run(
     say: Callable[[str], None] = lambda _: None,
     workers: int = 2,
     settings: ShardSettings = SETTINGS,
+    most_workers: int = 0,
     **work: Any,
 ) -> JobResult:
-    run = RunSettings(workers=workers, work=WorkSettings(batch_size=3, **work))
+    run = RunSettings(workers=workers, most_workers=most_workers, work=WorkSettings(batch_size=3, **work))
     return run_job("tiny", image_folder.manifest, image_folder.folder, out, settings, run, quiet=True, say=say)
 
 
@@ -206,6 +222,86 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
         assert content(disk / "out") == expected
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def counted(cluster: Any) -> dict[str, float]:
+    """The counters for the data set ``counted``, summed over the workers, by name and phase or reason.
+
+    They are read where Prometheus reads them: at each node's own endpoint.
+    """
+    found: Counter[str] = Counter()
+    for node in cluster.list_all_nodes():
+        address = f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            text = answer.read().decode()
+        for line in text.splitlines():
+            one = re.fullmatch(r"ray_ccaf_parse_(\w+)_total\{(.*)\} (\S+)", line)
+            if one is not None and 'dataset="counted"' in one[2] and 'parser="tiles"' in one[2]:
+                kind = re.search(r'(?:phase|reason)="(\w+)"', one[2])
+                found[f"{one[1]} {kind[1]}" if kind else one[1]] += float(one[3])  # type: ignore[assignment]
+    return dict(found)
+
+
+def test_ray_shows_what_workers_count(
+    cluster: Any, image_folder: Any, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert run(image_folder, tmp_path / "out").timings.shards_made == 10
+    manifest = image_folder.manifest
+    _, provenance = bind_content("tiny", manifest, SETTINGS, build_parser(SETTINGS, "cpu"))
+    provenance = replace(provenance, dataset="counted")  # the label that tells these from the workers of other tests
+    places = locate(image_folder.folder), locate(tmp_path / "out")
+    setup = WorkerSetup(SETTINGS, provenance, *places, 1, WorkSettings(batch_size=3))
+    specs = plan_shards(manifest.num_rows, SETTINGS.shard_rows, SETTINGS.row_group_rows)
+    tasks = (ShardTask(spec.name, rows_of(manifest, spec)) for spec in specs)
+    with closing(WorkerPool(setup, 2, 0, 0)) as pool:
+        entries = [entry for _, entry in pool.run("make", tasks, lambda _: None)]
+        deadline = time.monotonic() + 60
+        wanted = {"images": float(sum(entry.rows for entry in entries))}
+        wanted |= {f"quarantined {reason}": float(n) for reason, n in Counter(image_folder.bad.values()).items()}
+        found: dict[str, float] = {}
+        while wanted.items() - found.items():
+            assert time.monotonic() < deadline, (wanted, found)
+            time.sleep(0.2)
+            found = counted(cluster)
+    assert {name for name in found if name not in wanted} == {f"seconds {phase}" for phase in PHASES}
+    assert all(found[f"seconds {phase}"] > 0 for phase in PHASES)
+    assert content(tmp_path / "out").keys() == expected.keys()
+
+
+def test_a_pool_grows_with_the_cluster_and_shrinks_when_nodes_go_or_are_asked_to(
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
+) -> None:
+    """It grows to both nodes of the cluster and to two more; one of these goes, with its shards; one is to leave."""
+    remarks: list[str] = []
+
+    def wait_for(is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not is_so():
+            assert time.monotonic() < deadline, remarks
+            time.sleep(0.05)
+
+    (faults / "wait").touch()
+    with ThreadPoolExecutor(1) as beside:  # only the main thread can add nodes
+        job = beside.submit(run, image_folder, tmp_path / "out", workers=1, most_workers=8, say=remarks.append)
+        try:
+            wait_for(lambda: len(shard_workers(cluster)) == 2)
+            nodes = [cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE) for _ in range(2)]
+            wait_for(lambda: len(shard_workers(cluster)) == 4)
+            time.sleep(1)  # until they have shards
+            cluster.remove_node(nodes[0], allow_graceful=False)
+            wait_for(lambda: len(shard_workers(cluster)) == 3)
+            node = ["--address", cluster.address, "--node-id", nodes[1].node_id, "--deadline-remaining-seconds", "60"]
+            why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
+            command = [str(Path(sys.executable).parent / "ray"), "drain-node", *node, *why]
+            subprocess.run(command, check=True, capture_output=True)
+            wait_for(lambda: bool(remarks))
+        finally:
+            (faults / "wait").unlink()  # until now nobody finished anything
+        result = job.result(timeout=120)
+    cluster.remove_node(nodes[1])
+    assert remarks == ["a machine is asked to leave: its 1 worker(s) finish what they have"]
+    assert (result.timings.workers, result.timings.workers_lost) == (4, 1)
+    assert content(tmp_path / "out") == expected
 
 
 def test_a_node_that_goes_takes_no_shard_with_it(

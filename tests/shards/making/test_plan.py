@@ -1,9 +1,12 @@
+import pickle
 from collections import Counter
+from dataclasses import asdict
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray import cloudpickle
 
 from pipeline.datasets.manifest import ManifestRow, build_manifest
 from pipeline.errors import InputError
@@ -49,6 +52,20 @@ def test_rows_of_a_shard() -> None:
     rows = rows_of(manifest, second)
     assert [row.image_id for row in rows] == manifest["image_id"].to_pylist()[second.start : second.stop]
     assert [row.person_id for row in rows] == manifest["person_id"].to_pylist()[second.start : second.stop]
+
+
+def test_the_rows_of_a_shard_travel_as_columns_and_alone() -> None:
+    manifest = manifest_of(5000)
+    spec = plan_shards(5000, 50, 1)[7]
+    rows = rows_of(manifest, spec)
+    sent = cloudpickle.dumps(rows, protocol=5)  # as Ray does
+    assert len(sent) < 10_000, "neither the other rows nor the code of a function is sent"
+    wanted = manifest.to_pylist()[spec.start : spec.stop]
+    for part in (rows, pickle.loads(sent)):
+        assert len(part) == spec.rows == 50
+        assert [{"image_id": row.image_id, **asdict(row)} for row in part] == wanted
+        assert part[3] == list(part)[3]
+        assert part[-2:] == list(part)[-2:]
 
 
 @given(st.integers(1, 60), st.integers(1, 70))
