@@ -1,5 +1,7 @@
 """Runs the search page on the loopback interface until somebody asks it to stop."""
 
+import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -12,8 +14,10 @@ from pipeline.serving.guard import Application
 
 HOST: Final = "127.0.0.1"
 _MOST_CONNECTIONS: Final = 64
-_GRACE_SECONDS: Final = 3
+_GRACE_SECONDS: Final = 2
 """For answers that are under way when the server is asked to stop."""
+_LONGEST_END_SECONDS: Final = 60
+"""Until the server has let go of all, on a machine that is very busy."""
 
 
 def bind(port: int) -> socket.socket:
@@ -38,6 +42,15 @@ def bind(port: int) -> socket.socket:
     return listener
 
 
+class _NoCancellations(logging.Filter):
+    """What was cut off because the user stopped the server is no error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line of the log is shown."""
+        cause = record.exc_info[1] if record.exc_info else None
+        return not isinstance(cause, asyncio.CancelledError) and "graceful shutdown" not in record.getMessage()
+
+
 def serve(application: Application, listener: socket.socket, ready: Callable[[str], None]) -> None:
     """Answer requests until SIGINT or SIGTERM comes, or what either raises.
 
@@ -58,7 +71,9 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[st
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config)  # which has set the loggers up
+    quiet = _NoCancellations()
+    logging.getLogger("uvicorn.error").addFilter(quiet)
     # in a thread, where it leaves the signals alone: they reach this one, as in every other command
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="serve")
     with listener:
@@ -73,5 +88,6 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[st
             return
         finally:
             server.should_exit = True
-            thread.join(2 * _GRACE_SECONDS)
+            thread.join(_LONGEST_END_SECONDS)
+            logging.getLogger("uvicorn.error").removeFilter(quiet)
     raise WorkError("the search page ended by itself; its reason stands above")
