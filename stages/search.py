@@ -17,7 +17,6 @@ from pipeline.features.gallery import Gallery, choose_rows, open_gallery, plain_
 from pipeline.features.gallery_images import GalleryImages
 from pipeline.features.image_list import list_inputs, open_item
 from pipeline.features.queries import Findings, Query, check_made, find, settings_of
-from pipeline.features.settings import FeatureSettings
 from pipeline.images import resize_image
 from pipeline.location import locate
 from pipeline.outputs import check_output
@@ -26,7 +25,7 @@ from pipeline.reporting.search_page import Found, SearchPage, SearchResult, smal
 from pipeline.shards.making.sources import decode_source
 from pipeline.storage import is_file, is_folder
 from stages.console import Console
-from stages.embed import open_encoder
+from stages.embed import feature_settings, open_encoder
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ class _Asked:
         images = list_inputs([text], role="query")
         encoder = self._open_encoder()
         pixels, rows = [], images.rows.to_pylist()
-        for row, (item, data) in zip(rows, images.items(0, len(images)), strict=True):
+        for row, (item, data) in zip(rows, images.items(self._parameters.parse.max_pixels), strict=True):
             source = decode_source(open_item(images.folder, item, data, self._parameters.parse.max_pixels))
             if source.bad is not None or source.image is None:
                 bad = source.bad or BadImageError("unsupported", "no pixels")
@@ -185,8 +184,8 @@ def gallery_encoder(
     Raises:
         InputError: It is missing or damaged, or did not make the gallery; or no encoder did.
     """
-    own = FeatureSettings(**parameters.evaluate.model_dump(include=set(FeatureSettings.model_fields)))
-    encoder = open_encoder(parameters, console, checkpoint, settings_of(gallery, own, named))
+    settings = settings_of(gallery, feature_settings(parameters), named)
+    encoder = open_encoder(parameters, console, checkpoint, settings)
     made = made_by(encoder.chosen, encoder.settings, encoder.device)
     name = "the CLIP of the parameters" if checkpoint is None else f"the checkpoint {checkpoint}"
     warning = check_made(gallery, made, f"the features of {name}")

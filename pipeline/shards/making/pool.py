@@ -18,7 +18,7 @@ from pipeline.files import DiskError
 from pipeline.ray_session import check_alive
 from pipeline.shards.making.faults import WorkerFaultError
 from pipeline.shards.making.queue import TaskQueue
-from pipeline.shards.making.worker import ShardTask, ShardWorker, WorkerSetup
+from pipeline.shards.making.worker import ShardTask, ShardWorker
 from pipeline.storage import StorageError
 
 POLL_SECONDS = 0.5
@@ -53,7 +53,10 @@ class _Member:
 
 
 class WorkerPool:
-    """A number of :class:`ShardWorker` actors.
+    """A number of actors of one class, such as :class:`ShardWorker`.
+
+    The class has a method ``prepare``, called once, ``images_done``, called now and then, and those that :meth:`run`
+    is asked for, which take a task: a dataclass with a ``name`` and ``failed``, as :class:`ShardTask` has them.
 
     Args:
         setup: What every worker is told.
@@ -62,20 +65,22 @@ class WorkerPool:
         restarts: How often a shard, or the start of a worker, may cost a worker's life.
         shard_timeout: Seconds after which a worker that checks or makes one shard is taken for hung; 0: never.
         say: Receives remarks for the user.
+        worker: Class of the actors, which is made with ``setup``.
     """
 
     def __init__(
         self,
-        setup: WorkerSetup,
+        setup: Any,
         workers: int,
         gpus: float,
         restarts: int,
         shard_timeout: float = 0.0,
         say: Callable[[str], None] = lambda _: None,
+        worker: type = ShardWorker,
     ) -> None:
         import ray
 
-        self._remote = ray.remote(ShardWorker).options(
+        self._remote = ray.remote(worker).options(
             num_cpus=setup.threads,
             num_gpus=gpus,
             max_concurrency=3,  # two shards, and the question how far they are
@@ -99,9 +104,7 @@ class WorkerPool:
         while not any(member.starting is None for member in self._members):
             self._step()
 
-    def run(
-        self, method: str, tasks: Iterator[ShardTask], report: Callable[[int], None]
-    ) -> Iterator[tuple[ShardTask, Any]]:
+    def run(self, method: str, tasks: Iterator[Any], report: Callable[[int], None]) -> Iterator[tuple[Any, Any]]:
         """Yield every task and its result of ``method``, as they finish.
 
         Args:
