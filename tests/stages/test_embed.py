@@ -239,14 +239,14 @@ def test_workers_of_ray_one_of_which_is_killed_write_the_same_bytes(embed, train
     killed = []
 
     def kill():
-        """One of two as soon as parts appear."""
+        """One of the workers as soon as parts appear."""
         folder = tmp_path / ".ray.parquet.parts"
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not killed:
             mine = set(worker_processes()) - before
-            while len(mine) == 2 and len(list(folder.glob("part-*.parquet"))) < 2 and time.monotonic() < deadline:
+            while mine and len(list(folder.glob("part-*.parquet"))) < 2 and time.monotonic() < deadline:
                 time.sleep(0.001)
-            if len(mine) == 2:
+            if mine:  # the other one may still be starting
                 os.kill(min(mine), signal.SIGKILL)
                 killed.append(min(mine))
 
