@@ -5,10 +5,8 @@ import json
 import os
 import shutil
 import signal
-import threading
-import time
 from dataclasses import replace
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +18,7 @@ from PIL import Image
 
 import pipeline
 from pipeline.errors import InputError, WorkError
+from pipeline.features import part_workers
 from pipeline.features.embedding import Encoder
 from pipeline.features.encoders import trained_encoder
 from pipeline.features.feature_set import read_features
@@ -29,10 +28,11 @@ from pipeline.features.part_maker import Part, PartMaker
 from pipeline.features.part_workers import EncoderSource, PartSetup, PartWorker, embed_on_ray
 from pipeline.features.parts import RUN_FILE, embed_list
 from pipeline.features.settings import FeatureSettings
-from pipeline.images import decode_image, encode_image, max_bytes
+from pipeline.images import max_bytes
 from pipeline.location import Location
 from pipeline.models.settings import ModelSettings
 from pipeline.ray_session import ray_session
+from pipeline.shards.making.pool import WorkerPool
 from pipeline.shards.making.run import RunSettings
 from pipeline.shards.making.settings import WorkSettings
 from stages.cli import run
@@ -206,63 +206,48 @@ def test_a_killed_run_goes_on_and_sees_what_changed(trained, tmp_path, monkeypat
     assert (tmp_path / "again.parquet").read_bytes() != (tmp_path / "whole.parquet").read_bytes()
 
 
-def worker_processes():
-    """Processes of workers that make parts."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            title, status = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
-        except OSError:  # it ended meanwhile
-            continue
-        if title.startswith(b"ray::PartWorker") and status.rpartition(")")[2].split()[0] != "Z":
-            found.append(int(folder.name))
-    return found
+class KillingPool(WorkerPool):
+    """After the third part one of the workers is killed by the system's own means."""
+
+    killed: ClassVar[list[int]] = []
+
+    def run(self, method, tasks, report):
+        import ray
+
+        for number, done in enumerate(super().run(method, tasks, report)):
+            if (method, number) == ("make", 2):
+                worker = next(iter(self._members)).actor
+                self.killed.append(ray.get(worker.__ray_call__.remote(lambda _: os.getpid())))
+                os.kill(self.killed[0], signal.SIGKILL)
+            yield done
 
 
-def test_workers_of_ray_one_of_which_is_killed_write_the_same_bytes(embed, trained, tmp_path):
+def test_workers_of_ray_one_of_which_is_killed_write_the_same_bytes(embed, trained, tmp_path, monkeypatch):
     """Bytes of images in a table, so that what is held is cut into parts as well; one image is bad."""
-    photos = [decode_image(path.read_bytes()) for path in sorted((trained / "images").glob("*.png"))[:4]]
-    large = [encode_image(np.repeat(np.repeat(photo, 40, axis=0), 40, axis=1)) for photo in photos]  # takes its time
-    names = [f"{number:02d}.png" for number in range(60)]
-    data = [large[number % 4] for number in range(60)]
+    names = sorted(path.name for path in (trained / "images").glob("*.png"))
+    data = [(trained / "images" / name).read_bytes() for name in names]
     data[7] = b"no image"
     table = pa.table({"image": data, "path": names, "camera_id": pa.array([n % 3 for n in range(len(names))])})
     pq.write_table(table, tmp_path / "held.parquet", row_group_size=13)
     chosen = trained_encoder(trained / "encoder")
     settings = FeatureSettings(batch_size=2)
     images = list_inputs([str(tmp_path / "held.parquet")])
-    how = {"max_pixels": 10**7, "part_batches": 1, "quiet": True}
+    how = {"max_pixels": 10**6, "part_batches": 1, "quiet": True}
     torch.set_num_threads(1)
     local = embed_list(Encoder(chosen, "cpu", settings), images, tmp_path / "local.parquet", **how)
-    assert local.parts == 30
-    before = set(worker_processes())
-    killed = []
-
-    def kill():
-        """One of the workers as soon as parts appear."""
-        folder = tmp_path / ".ray.parquet.parts"
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not killed:
-            mine = set(worker_processes()) - before
-            while mine and len(list(folder.glob("part-*.parquet"))) < 2 and time.monotonic() < deadline:
-                time.sleep(0.001)
-            if mine:  # the other one may still be starting
-                os.kill(min(mine), signal.SIGKILL)
-                killed.append(min(mine))
-
+    assert local.parts == len(names) // 2 > 15
     source = EncoderSource(trained / "encoder", ModelSettings(), 0, settings)
-    thread = threading.Thread(target=kill)
-    thread.start()
     run_settings = RunSettings(workers=2, device="cpu", threads=1, work=WorkSettings())
+    monkeypatch.setattr(part_workers, "WorkerPool", KillingPool)
     with ray_session(None, 2):
         done = embed_on_ray(source, images, tmp_path / "ray.parquet", run_settings, **how)
-        thread.join()
-        assert killed
+        monkeypatch.undo()
+        assert len(KillingPool.killed) == 1
         assert done == replace(local, lost=done.lost)
         assert done.lost >= 1
         assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
         for name in ("ray", "local"):
-            assert quarantine(tmp_path / f"{name}.quarantine.parquet") == {"7": "not_an_image"}
+            assert quarantine(tmp_path / f"{name}.quarantine.parquet") == {names[7]: "not_an_image"}
         assert not (tmp_path / ".ray.parquet.parts").exists()
         table = trained / "manifest.parquet"
         words = [table, "--images", trained / "images", "--set", "threads=1"]
