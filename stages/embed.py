@@ -11,10 +11,12 @@ from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError, WorkError
 from pipeline.features.embedding import Encoder
 from pipeline.features.encoders import frozen_encoder, trained_encoder
-from pipeline.features.image_list import list_inputs
-from pipeline.features.parts import embed_list, quarantine_of
+from pipeline.features.image_list import ImageList, list_inputs
+from pipeline.features.part_workers import EncoderSource, embed_on_ray
+from pipeline.features.parts import Embedded, embed_list, quarantine_of
 from pipeline.features.settings import FeatureSettings
 from pipeline.outputs import check_output
+from pipeline.shards.making.run import RunSettings
 from pipeline.shards.schema import QUARANTINE_SCHEMA
 from stages.console import Console
 
@@ -67,11 +69,35 @@ def open_encoder(
     chosen = frozen_encoder(parameters.model, parameters.seed) if checkpoint is None else trained_encoder(checkpoint)
     if chosen.note:
         console.say(chosen.note)
-    own = FeatureSettings(**parameters.evaluate.model_dump(include=set(FeatureSettings.model_fields)))
-    return Encoder(chosen, device, settings or own)
+    return Encoder(chosen, device, settings or feature_settings(parameters))
 
 
-def run(parameters: Parameters, console: Console, inputs: Inputs, checkpoint: Path | None, out: Path) -> dict[str, Any]:
+def feature_settings(parameters: Parameters) -> FeatureSettings:
+    """How features are made, as the section ``evaluate`` says."""
+    return FeatureSettings(**parameters.evaluate.model_dump(include=set(FeatureSettings.model_fields)))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Ray, where it makes the features.
+
+    Attributes:
+        address: Of a cluster; None: one of this machine.
+        workers: Their number; 0: as many as there is room for.
+    """
+
+    address: str | None
+    workers: int
+
+
+def run(
+    parameters: Parameters,
+    console: Console,
+    inputs: Inputs,
+    checkpoint: Path | None,
+    out: Path,
+    cluster: Cluster | None = None,
+) -> dict[str, Any]:
     """Write the features of images, and the table of those that cannot be used; returns a summary.
 
     Args:
@@ -80,6 +106,7 @@ def run(parameters: Parameters, console: Console, inputs: Inputs, checkpoint: Pa
         inputs: The images.
         checkpoint: The encoder; None: the CLIP of the parameters, before any training.
         out: Feature file to write.
+        cluster: Where workers of Ray make the features; None: this process does.
 
     Raises:
         InputError: The images, the checkpoint or a parameter is wrong, or ``out`` cannot be written.
@@ -93,8 +120,13 @@ def run(parameters: Parameters, console: Console, inputs: Inputs, checkpoint: Pa
         images = images.with_roles(inputs.roles)
     for note in images.notes:
         console.say(f"warning: {note}")
-    encoder = open_encoder(parameters, console, checkpoint)
-    done = embed_list(encoder, images, out, max_pixels=parameters.parse.max_pixels, quiet=console.quiet)
+    if cluster is None:
+        encoder = open_encoder(parameters, console, checkpoint)
+        done = embed_list(encoder, images, out, max_pixels=parameters.parse.max_pixels, quiet=console.quiet)
+    else:
+        done = _embed_on_ray(parameters, console, images, checkpoint, out, cluster)
+    if done.lost:
+        console.say(f"{done.lost} workers were lost and replaced")
     if done.reused:
         console.say(f"{done.reused} of {done.parts} parts were made by an earlier run")
     reasons = Counter(row.reason for row in done.bad)
@@ -110,6 +142,22 @@ def run(parameters: Parameters, console: Console, inputs: Inputs, checkpoint: Pa
         "reasons": dict(sorted(reasons.items())),
         "quarantine": str(quarantine_of(out)),
     }
+
+
+def _embed_on_ray(
+    parameters: Parameters,
+    console: Console,
+    images: ImageList,
+    checkpoint: Path | None,
+    out: Path,
+    cluster: Cluster,
+) -> Embedded:
+    folder = None if checkpoint is None else checkpoint.resolve()  # workers have other current folders
+    source = EncoderSource(folder, parameters.model, parameters.seed, feature_settings(parameters))
+    how = RunSettings(cluster.address, cluster.workers, parameters.device, parameters.threads or 1, parameters.parse)
+    return embed_on_ray(
+        source, images, out, how, max_pixels=parameters.parse.max_pixels, quiet=console.quiet, say=console.say
+    )
 
 
 def check_bad(parameters: Parameters, result: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ LAYERS = (
     ("pipeline.studies",),
     ("pipeline.api",),
     ("pipeline.config",),
-    ("pipeline.sharing",),
+    ("pipeline.sharing", "pipeline.serving"),
     ("pipeline.reporting",),
     ("pipeline.training",),
     ("pipeline.export",),

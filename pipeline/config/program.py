@@ -43,6 +43,7 @@ READS: Mapping[str, tuple[str, ...]] = {
     "pipeline.parsing.sam3.phrases": ("pipeline/parsing/sam3/phrases.yaml",),
     "pipeline.parsing.transformers.named": ("pipeline/parsing/transformers/presets",),
     "pipeline.reporting.page": ("pipeline/reporting/templates",),
+    "pipeline.serving.application": ("pipeline/serving/static",),
 }
 """Files that a module reads and that come with the program; a folder stands for all that is in it."""
 

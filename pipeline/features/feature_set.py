@@ -218,6 +218,21 @@ def _matrix(columns: FeatureColumns, path: Path) -> Floats:
     return matrix
 
 
+def read_vectors(path: Path) -> Floats:
+    """The features of a file alone, of any form that :func:`read_features` reads, with labels or without.
+
+    Returns:
+        L2-normalised, float32 (N, D).
+
+    Raises:
+        InputError: The file is missing or of no form that is known, or has no features that can be compared.
+    """
+    with open_columns(path, []) as columns:
+        if columns.batches is None:
+            raise InputError(f"{path} lacks the column feature; it has: {', '.join(columns.names)}")
+        return _matrix(columns, path)
+
+
 def _integers(table: pa.Table, name: str, path: Path, required: bool = False) -> Integers:
     if name not in table.column_names:
         if required:

@@ -1,5 +1,6 @@
 """Search in a feature file: exact nearest neighbours by cosine, read in pieces, so that memory stays flat."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -69,6 +70,13 @@ class Gallery:
         if len(found) > 1:
             raise InputError(f"{self.path} has {len(found)} rows with the image_id {image_id}")
         return int(found[0]) if len(found) else None
+
+
+def plain_value(value: Any) -> Any:
+    """A value of a gallery as JSON has it: numbers that are none, dates and bytes do not fit in."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, int | float | str | bool | None) else str(value)
 
 
 @dataclass(frozen=True)
@@ -145,12 +153,21 @@ def read_row(gallery: Gallery, row: int) -> Floats:
     Raises:
         InputError: The features are damaged.
     """
+    groups = _row_groups(gallery.path)
+    if groups is not None and 0 <= row < len(gallery):
+        number = int(np.searchsorted(groups.starts, row, side="right")) - 1
+        return _feature_at(groups.read(number), gallery.path, row)
     with ExitStack() as stack:
-        for first, lists in _chunks_in_order(gallery.path, stack):
-            if row < first + len(lists):
-                found: Floats = normalise_rows(checked_rows(lists.slice(row - first, 1), gallery.path, row))[0]
-                return found
+        for piece in _chunks_in_order(gallery.path, stack):
+            if 0 <= row < piece[0] + len(piece[1]):
+                return _feature_at(piece, gallery.path, row)
     raise InputError(f"{gallery.path} has no row {row}")
+
+
+def _feature_at(piece: Chunk, path: Path, row: int) -> Floats:
+    first, lists = piece
+    found: Floats = normalise_rows(checked_rows(lists.slice(row - first, 1), path, row))[0]
+    return found
 
 
 def search(
@@ -238,26 +255,51 @@ def _compared(
     path: Path, compare: Callable[[Chunk], tuple[int, Any]], threads: int, stack: ExitStack
 ) -> Iterator[tuple[int, Any]]:
     """What ``compare`` makes of every piece of a file, in its order."""
-    if path.is_file() and path.suffix.lower() == ".parquet":
-        metadata = pq.read_metadata(path, memory_map=True)
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        if max(sizes, default=0) <= _LARGEST_GROUP:
-            starts = np.concatenate([[0], np.cumsum(sizes)])
-            index = metadata.schema.to_arrow_schema().get_field_index("feature")
-            assert index >= 0, "the gallery was opened"
-
-            def group(number: int) -> tuple[int, Any]:
-                try:
-                    with pq.ParquetFile(path, metadata=metadata, memory_map=True, pre_buffer=False) as file:
-                        column = file.read_row_group(number, columns=["feature"], use_threads=False)["feature"]
-                except (OSError, pa.ArrowException) as error:
-                    raise InputError(f"feature file {path} cannot be read as Parquet: {error}") from error
-                return compare((int(starts[number]), stored_lists(column.combine_chunks())))
-
-            full = (number for number, size in enumerate(sizes) if size)
-            yield from prefetch(group, full, threads, threads)
-            return
+    groups = _row_groups(path)
+    if groups is not None:
+        full = (number for number, size in enumerate(np.diff(groups.starts)) if size)
+        yield from prefetch(lambda number: compare(groups.read(number)), full, threads, threads)
+        return
     yield from prefetch(compare, _chunks_in_order(path, stack), threads, threads)
+
+
+@dataclass(frozen=True)
+class _RowGroups:
+    """The row groups of a Parquet file, each of which a thread may hold.
+
+    Attributes:
+        path: The file.
+        metadata: Of Parquet.
+        starts: First row of each group, and the number of all rows.
+    """
+
+    path: Path
+    metadata: Any
+    starts: NDArray[np.int64]
+
+    def read(self, number: int) -> Chunk:
+        """The features of a group.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        try:
+            with pq.ParquetFile(self.path, metadata=self.metadata, memory_map=True, pre_buffer=False) as file:
+                column = file.read_row_group(number, columns=["feature"], use_threads=False)["feature"]
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"feature file {self.path} cannot be read as Parquet: {error}") from error
+        return int(self.starts[number]), stored_lists(column.combine_chunks())
+
+
+def _row_groups(path: Path) -> _RowGroups | None:
+    """The row groups of a file; None where it has none, or too large ones."""
+    if not path.is_file() or path.suffix.lower() != ".parquet":
+        return None
+    metadata = pq.read_metadata(path, memory_map=True)
+    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    if max(sizes, default=0) > _LARGEST_GROUP:
+        return None
+    return _RowGroups(path, metadata, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
 def _chunks_in_order(path: Path, stack: ExitStack) -> Iterator[Chunk]:

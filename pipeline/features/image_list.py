@@ -3,10 +3,12 @@
 import fnmatch
 import glob
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +18,7 @@ from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import BadImageError, InputError
 from pipeline.features.feature_set import NO_ID
 from pipeline.features.image_tables import COLUMNS, LABELS, TYPES, read_held, read_table
-from pipeline.images import check_size
+from pipeline.images import check_size, max_bytes
 from pipeline.json_text import decode_text
 from pipeline.location import Location, locate
 from pipeline.shards.making.sources import Source, open_source
@@ -35,15 +37,15 @@ class ImageList:
     Attributes:
         rows: Columns image_id, path, role (texts) and the :data:`LABELS` (null where not known), one row an image.
         folder: That paths are relative to.
-        held: Parquet files whose column :attr:`column` holds the images themselves, with the rows of each; they make
-            up the list in this order. None: the images are files.
+        held: Parquet files whose column :attr:`column` holds the images themselves, with the first of the rows of each
+            that count and the one behind the last; they make up the list in this order. Empty: the images are files.
         column: See ``held``.
         notes: Sentences about what could not be listed.
     """
 
     rows: pa.Table
     folder: Location
-    held: tuple[tuple[Location, int], ...] = ()
+    held: tuple[tuple[Location, int, int], ...] = ()
     column: str = "image"
     notes: tuple[str, ...] = ()
 
@@ -72,29 +74,43 @@ class ImageList:
             raise InputError(f"no image has the role {' or '.join(roles)}; there are: {known}")
         return replace(self, rows=chosen)
 
-    def items(self, start: int, stop: int) -> Iterator[tuple[ManifestRow, bytes | None]]:
-        """Rows ``start`` to ``stop`` (not included), each with its bytes where a table holds them."""
-        part = self.rows.slice(start, stop - start)
+    def part(self, start: int, stop: int) -> "ImageList":
+        """Rows ``start`` to ``stop`` (not included) as a list of its own, which holds no memory of the others."""
+        rows = self.rows.take(pa.array(range(start, stop), pa.int64()))
+        held, before = [], 0
+        for place, first, last in self.held:
+            begin, end = max(first, first + start - before), min(last, first + stop - before)
+            if begin < end:
+                held.append((place, begin, end))
+            before += last - first
+        return replace(self, rows=rows, held=tuple(held), notes=())
+
+    def items(self, max_pixels: int) -> Iterator[tuple[ManifestRow, bytes | BadImageError | None]]:
+        """All rows, each with its bytes, or with why they are none, where a table holds them.
+
+        Args:
+            max_pixels: Larger images are not unpacked.
+        """
         rows = (
             ManifestRow(path=path, split=role, person_id=NO_ID)
-            for path, role in zip(part["path"].to_pylist(), part["role"].to_pylist(), strict=True)
+            for path, role in zip(self.rows["path"].to_pylist(), self.rows["role"].to_pylist(), strict=True)
         )
         if not self.held:
             yield from ((row, None) for row in rows)
             return
-        yield from zip(rows, self._held_bytes(start, stop), strict=True)
-
-    def _held_bytes(self, start: int, stop: int) -> Iterator[bytes]:
-        before = 0
-        for place, count in self.held:
-            first, last = max(start - before, 0), min(stop - before, count)
-            if first < last:
-                yield from read_held(place, self.column, first, last)
-            before += count
+        limit = max_bytes(max_pixels)
+        held = (data for place, first, last in self.held for data in read_held(place, self.column, first, last, limit))
+        yield from zip(rows, held, strict=True)
 
 
-def open_item(images: Location, row: ManifestRow, data: bytes | None, max_pixels: int) -> Source:
+def open_item(images: Location, row: ManifestRow, data: bytes | BadImageError | None, max_pixels: int) -> Source:
     """An image of the list, read, hashed and looked at as parse does; no pixel is decoded.
+
+    Args:
+        images: Folder that its path is relative to.
+        row: Its row.
+        data: Its bytes, or why they cannot be used, where a table holds it; None: it is a file.
+        max_pixels: Of an image that is not too large.
 
     Raises:
         OSError, StorageError: Nothing can be read just now; it says nothing of the image.
@@ -104,6 +120,8 @@ def open_item(images: Location, row: ManifestRow, data: bytes | None, max_pixels
         if place.local is None:  # a URI of its own
             images, row = place.parent, replace(row, path=place.name)
         return open_source(images, row, max_pixels)
+    if isinstance(data, BadImageError):
+        return Source(row, b"", data.reason, bad=data)
     digest = hashlib.sha256(data).hexdigest()
     try:
         return Source(row, data, digest, pixels=check_size(data, max_pixels))
@@ -147,21 +165,42 @@ def _ending(place: Location) -> str:
 
 
 def _expand(text: str) -> list[Location]:
-    """The places that an input names: itself, or what fits a pattern."""
+    """The places that an input names: itself, or what fits a pattern.
+
+    In a pattern ``*`` stays within a folder, and ``**`` stands for any folders, local or remote. What follows a ``?``
+    in a URI are its options.
+    """
     place = locate(text)
-    if not _PATTERN & set(place.uri) or is_file(place) or is_folder(place):
+    pattern = place.uri if place.local is not None else unquote(urlsplit(place.uri).path)
+    if not _PATTERN & set(pattern) or is_file(place) or is_folder(place):
         return [place]
     if place.local is not None:
-        found = [Location(name) for name in sorted(glob.glob(place.uri, recursive=True)) if Path(name).is_file()]  # noqa: PTH207
+        found = [Location(name) for name in sorted({*glob.glob(pattern, recursive=True)}) if Path(name).is_file()]  # noqa: PTH207
     else:
-        base = place
-        while _PATTERN & set(base.uri):
+        base, parts = place, deque[str]()
+        while _PATTERN & set(unquote(urlsplit(base.uri).path)):
+            parts.appendleft(base.name)
             base = base.parent
-        pattern = str(place)[len(str(base)) :].lstrip("/").replace("**/", "*")
-        found = [base / name for name in list_files(base) if fnmatch.fnmatchcase(name, pattern)]
+        found = [base / name for name in list_files(base) if _fits(name.split("/"), list(parts))]
     if not found:
         raise InputError(f"nothing fits the pattern {place}")
     return found
+
+
+def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a path, in its parts, fits a pattern in its parts, as it would for :mod:`glob`."""
+    if not patterns:
+        return not names
+    first, rest = patterns[0], patterns[1:]
+    if first == "**":
+        while rest and rest[0] == "**":
+            rest = rest[1:]
+        seen = next((number for number, name in enumerate(names) if name.startswith(".")), len(names))
+        if not rest:
+            return bool(names) and seen == len(names)
+        return any(_fits(names[skipped:], rest) for skipped in range(seen + 1))
+    hidden = bool(names) and names[0].startswith(".") and not first.startswith(".")
+    return bool(names) and not hidden and fnmatch.fnmatchcase(names[0], first) and _fits(names[1:], rest)
 
 
 def _of_files(places: Sequence[Location], images: str | None, role: str) -> ImageList:
@@ -240,5 +279,5 @@ def _of_tables(tables: Sequence[Location], images: str | None, columns: Mapping[
         raise InputError(f"--images {images}: the table holds the images themselves, nothing is read there")
     if not set(rows["image_id"].to_pylist()) - {""}:
         rows = rows.set_column(0, "image_id", pa.array([str(row) for row in range(rows.num_rows)], pa.string()))
-    held = tuple((place, table.num_rows) for place, (table, _) in zip(tables, read, strict=True))
+    held = tuple((place, 0, table.num_rows) for place, (table, _) in zip(tables, read, strict=True))
     return ImageList(rows, tables[0].parent, held, columns.get("image", "image"))

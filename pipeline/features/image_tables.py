@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError
+from pipeline.errors import BadImageError, InputError
 from pipeline.location import Location
 from pipeline.storage import local_copy, open_input
 
@@ -113,8 +113,18 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, place: Location
         raise InputError(f"table {place}: column {name} must hold {what}: {error}") from error
 
 
-def read_held(place: Location, column: str, first: int, last: int) -> Iterator[bytes]:
+def read_held(place: Location, column: str, first: int, last: int, limit: int) -> Iterator[bytes | BadImageError]:
     """The images that a Parquet file holds in rows ``first`` to ``last`` (not included); null gives no bytes.
+
+    What a file of a stranger unpacks to is bounded: of row groups that say that they hold more than their images may
+    have, nothing is unpacked, and other large ones are unpacked an image at a time.
+
+    Args:
+        place: The file.
+        column: That holds them.
+        first: First row.
+        last: The row behind the last.
+        limit: Bytes that an image may have; one with more is an error in the place of its bytes.
 
     Raises:
         InputError: The file cannot be read.
@@ -122,22 +132,45 @@ def read_held(place: Location, column: str, first: int, last: int) -> Iterator[b
     try:
         with open_input(place) as stream, pq.ParquetFile(stream) as file:
             begin = 0
-            groups: list[int] = []
-            skipped = 0
-            for group in range(file.metadata.num_row_groups):
-                end = begin + file.metadata.row_group(group).num_rows
+            for number in range(file.metadata.num_row_groups):
+                group = file.metadata.row_group(number)
+                end = begin + group.num_rows
                 if begin < last and end > first:
-                    skipped = skipped if groups else first - begin
-                    groups.append(group)
+                    rows = slice(max(first - begin, 0), min(last, end) - begin)
+                    yield from _held_in_group(file, number, column, rows, limit)
                 begin = end
-            left = last - first
-            for batch in file.iter_batches(_READ_ROWS, row_groups=groups, columns=[column]):
-                values = batch.column(0)
-                values = values.field("bytes") if pa.types.is_struct(values.type) else values
-                values = values.slice(min(skipped, len(values)), left)
-                skipped = max(skipped - batch.num_rows, 0)
-                left -= len(values)
-                for value in values:
-                    yield value.as_py() or b""
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"table {place} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _held_in_group(
+    file: pq.ParquetFile, number: int, column: str, rows: slice, limit: int
+) -> Iterator[bytes | BadImageError]:
+    """Some rows of a row group, a few at a time."""
+    group = file.metadata.row_group(number)
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks if _is_part(chunk.path_in_schema, column))
+    if unpacked > group.num_rows * limit:
+        reason = (
+            f"its row group unpacks to {unpacked:,} bytes; the limit is {limit:,} for each of {group.num_rows} images"
+        )
+        yield from (BadImageError("too_large", reason) for _ in range(rows.start, rows.stop))
+        return
+    skipped, left = rows.start, rows.stop - rows.start
+    for batch in file.iter_batches(1 if unpacked > limit else _READ_ROWS, row_groups=[number], columns=[column]):
+        values = batch.column(0)
+        values = values.field("bytes") if pa.types.is_struct(values.type) else values
+        values = values.slice(min(skipped, len(values)), left)
+        skipped = max(skipped - batch.num_rows, 0)
+        left -= len(values)
+        for size, value in zip(pc.binary_length(values).to_pylist(), values, strict=True):
+            large = (size or 0) > limit
+            reason = f"{size:,} bytes exceed the limit of {limit:,}" if large else ""
+            yield BadImageError("too_large", reason) if large else value.as_py() or b""
+        if not left:
+            return
+
+
+def _is_part(path: str, column: str) -> bool:
+    """Whether a column of Parquet, which may be a part of a struct, belongs to a column of the table."""
+    return path == column or path.startswith(f"{column}.")

@@ -150,6 +150,12 @@ def _environment() -> Environment:
     return environment
 
 
+def read_template(name: str) -> str:
+    """The text of a template as it is, such as the style sheet that all pages share."""
+    loader = PackageLoader("pipeline.reporting")
+    return loader.get_source(Environment(autoescape=True), name)[0]
+
+
 def render_page(page: object, template: str = _TEMPLATE) -> str:
     """The page as HTML that needs nothing but itself; text from outside is escaped.
 

@@ -122,7 +122,7 @@ def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def photo(image: RgbImage, alt: str) -> Picture:
+def photo_bytes(image: RgbImage) -> bytes:
     """An RGB image (height, width, 3) as a JPEG whose colours have the full resolution."""
     options = [
         cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY,
@@ -132,8 +132,13 @@ def photo(image: RgbImage, alt: str) -> Picture:
     done, buffer = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise ValueError(f"JPEG encoding failed for an array of shape {image.shape}")
+    return bytes(buffer.tobytes())
+
+
+def photo(image: RgbImage, alt: str) -> Picture:
+    """An RGB image (height, width, 3) as :func:`photo_bytes` encodes it."""
     height, width = image.shape[:2]
-    return Picture(_uri("jpeg", buffer.tobytes()), width, height, alt)
+    return Picture(_uri("jpeg", photo_bytes(image)), width, height, alt)
 
 
 def mask_picture(mask: Mask, alt: str) -> Picture:

@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from stages.cli.options import CheckpointOption, Context, FrozenOption, MaxBadOption, shared_options
 
 
-@shared_options("dataset", "seed")
+@shared_options("dataset", "seed", "address")
 def command(
     context: Context,
     inputs: Annotated[
@@ -51,11 +51,20 @@ def command(
         str, typer.Option("--as", metavar="ROLE", help="Role of images that have none: query or gallery.")
     ] = "gallery",
     max_bad: MaxBadOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            help="Worker processes of Ray. 0: as many as there is room for. Default: without --address, no Ray.",
+        ),
+    ] = None,
 ) -> None:
     """Write the features of images that were not parsed, for search, evaluate or your own use.
 
     No mask is needed. Labels of a table are kept. An image that cannot be used goes to the quarantine table with the
     reason; all others have one row each, in the order given. A run that was stopped goes on from its complete parts.
+    With --workers or --address the features are made by workers of Ray, on one machine or many, with the same bytes.
     """
     from stages import embed
 
@@ -68,7 +77,9 @@ def command(
         context = replace(context, overrides=[*(context.overrides or []), f"parse.max_bad={max_bad}"])
     named = embed.Inputs(inputs, images, _pairs(columns or []), default_role, roles or [])
     source = None if frozen else checkpoint or context.workspace.encoder
-    result = embed.run(context.parameters, context.console, named, source, out)
+    on_ray = workers is not None or context.address is not None
+    cluster = embed.Cluster(context.cluster_address, workers or 0) if on_ray else None
+    result = embed.run(context.parameters, context.console, named, source, out, cluster)
     context.console.result(result, f"{out}: {result['images']} rows, {result['quarantined']} quarantined")
     embed.check_bad(context.parameters, result)
     encoder = ["--frozen"] if frozen else [] if checkpoint is None else ["--checkpoint", str(checkpoint)]

@@ -2,19 +2,39 @@
 
 import io
 import json
+import os
 import shutil
+import signal
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 import pipeline
+from pipeline.errors import InputError, WorkError
+from pipeline.features import part_workers
+from pipeline.features.embedding import Encoder
+from pipeline.features.encoders import trained_encoder
 from pipeline.features.feature_set import read_features
 from pipeline.features.image_list import list_inputs
-from pipeline.features.parts import embed_list
+from pipeline.features.image_tables import read_held
+from pipeline.features.part_maker import Part, PartMaker
+from pipeline.features.part_workers import EncoderSource, PartSetup, PartWorker, embed_on_ray
+from pipeline.features.parts import RUN_FILE, embed_list
+from pipeline.features.settings import FeatureSettings
+from pipeline.images import max_bytes
+from pipeline.location import Location
+from pipeline.models.settings import ModelSettings
+from pipeline.ray_session import ray_session
+from pipeline.shards.making.pool import WorkerPool
+from pipeline.shards.making.run import RunSettings
+from pipeline.shards.making.settings import WorkSettings
 from stages.cli import run
 
 LABELS = ["person_id", "camera_id", "clothes_id", "tracklet_id"]
@@ -184,6 +204,144 @@ def test_a_killed_run_goes_on_and_sees_what_changed(trained, tmp_path, monkeypat
     assert again.reused == 0
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "f.parquet").read_bytes()
     assert (tmp_path / "again.parquet").read_bytes() != (tmp_path / "whole.parquet").read_bytes()
+
+
+class KillingPool(WorkerPool):
+    """After the third part one of the workers is killed by the system's own means."""
+
+    killed: ClassVar[list[int]] = []
+
+    def run(self, method, tasks, report):
+        import ray
+
+        for number, done in enumerate(super().run(method, tasks, report)):
+            if (method, number) == ("make", 2):
+                worker = next(iter(self._members)).actor
+                self.killed.append(ray.get(worker.__ray_call__.remote(lambda _: os.getpid())))
+                os.kill(self.killed[0], signal.SIGKILL)
+            yield done
+
+
+def test_workers_of_ray_one_of_which_is_killed_write_the_same_bytes(embed, trained, tmp_path, monkeypatch):
+    """Bytes of images in a table, so that what is held is cut into parts as well; one image is bad."""
+    names = sorted(path.name for path in (trained / "images").glob("*.png"))
+    data = [(trained / "images" / name).read_bytes() for name in names]
+    data[7] = b"no image"
+    table = pa.table({"image": data, "path": names, "camera_id": pa.array([n % 3 for n in range(len(names))])})
+    pq.write_table(table, tmp_path / "held.parquet", row_group_size=13)
+    chosen = trained_encoder(trained / "encoder")
+    settings = FeatureSettings(batch_size=2)
+    images = list_inputs([str(tmp_path / "held.parquet")])
+    how = {"max_pixels": 10**6, "part_batches": 1, "quiet": True}
+    torch.set_num_threads(1)
+    local = embed_list(Encoder(chosen, "cpu", settings), images, tmp_path / "local.parquet", **how)
+    assert local.parts == len(names) // 2 > 15
+    source = EncoderSource(trained / "encoder", ModelSettings(), 0, settings)
+    run_settings = RunSettings(workers=2, device="cpu", threads=1, work=WorkSettings())
+    monkeypatch.setattr(part_workers, "WorkerPool", KillingPool)
+    with ray_session(None, 2):
+        done = embed_on_ray(source, images, tmp_path / "ray.parquet", run_settings, **how)
+        monkeypatch.undo()
+        assert len(KillingPool.killed) == 1
+        assert done == replace(local, lost=done.lost)
+        assert done.lost >= 1
+        assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
+        for name in ("ray", "local"):
+            assert quarantine(tmp_path / f"{name}.quarantine.parquet") == {names[7]: "not_an_image"}
+        assert not (tmp_path / ".ray.parquet.parts").exists()
+        table = trained / "manifest.parquet"
+        words = [table, "--images", trained / "images", "--set", "threads=1"]
+        embed(*words)
+        result, _ = embed(*words, "--workers", "2", out=tmp_path / "command.parquet")
+        assert result["quarantined"] == 0
+        assert (tmp_path / "command.parquet").read_bytes() == (tmp_path / "features.parquet").read_bytes()
+        embed(*words, "--workers", "1", "--checkpoint", trained / "prompts", code=2, out=tmp_path / "command.parquet")
+
+
+def test_parts_of_an_earlier_run_serve_workers_of_ray_and_the_other_way_round(trained, tmp_path):
+    """The worker's own class, called in this process."""
+    images = list_inputs([str(trained / "images")])
+    settings = FeatureSettings(batch_size=4)
+    chosen = trained_encoder(trained / "encoder")
+    maker = PartMaker(Encoder(chosen, "cpu", settings), "content", 10**6, 2)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / RUN_FILE).write_text("token")
+    source = EncoderSource(trained / "encoder", ModelSettings(), 0, settings)
+    setup = PartSetup(source, chosen.sha256, images.folder, tmp_path / "parts", "token", "content", 10**6, 1)
+    worker = PartWorker(setup)
+    worker.prepare()
+    first, second = Part("one.parquet", 0, images.part(0, 6)), Part("two.parquet", 6, images.part(6, 12))
+    maker.make(tmp_path / "parts" / first.name, first, lambda _: None)
+    assert worker.check(first)
+    assert not worker.check(second)
+    assert worker.make(second)
+    assert maker.is_whole(tmp_path / "parts" / second.name, second)
+    assert not worker.check(replace(second, start=7))
+    assert worker.images_done() == 0
+    for other, reason in (
+        (replace(setup, run="another"), "--out must be where all machines see it"),
+        (replace(setup, weights_sha256="0" * 64), "every machine needs the same"),
+        (replace(setup, images=Location(str(tmp_path / "absent"))), "does not see the folder of the images"),
+    ):
+        with pytest.raises(WorkError, match=reason):
+            PartWorker(other).prepare()
+
+
+def test_what_a_table_unpacks_to_is_bounded(embed, trained, tmp_path):
+    """An image of hundreds of megabytes in a file of kilobytes is not unpacked; those beside it are used."""
+    photo = next((trained / "images").glob("*.png")).read_bytes()
+    limit = max_bytes(100)  # sixteen megabytes and little more
+    bomb = bytes(2 * limit)
+    for name, data, group, options in (
+        ("alone", [photo, bomb, photo], 1, {}),
+        ("together", [photo, bomb, photo], 3, {}),
+        ("repeated", [photo, *[bomb] * 6, photo], 8, {"use_dictionary": True, "dictionary_pagesize_limit": 1 << 30}),
+    ):
+        place = tmp_path / f"{name}.parquet"
+        pq.write_table(
+            pa.table({"image": pa.array(data, pa.binary())}), place, row_group_size=group, compression="zstd", **options
+        )
+        assert place.stat().st_size < 100_000
+        result, _ = embed(place, "--set", "parse.max_pixels=4096", "--max-bad", "1", out=tmp_path / "f.parquet")
+        assert result["reasons"] == {"too_large": len(data) - 2}, name
+        assert result["images"] == 2
+    many = [bytes([number]) * (2 * limit) for number in range(3)]
+    pq.write_table(pa.table({"image": pa.array(many, pa.binary())}), tmp_path / "many.parquet", compression="zstd")
+    found = list(read_held(Location(str(tmp_path / "many.parquet")), "image", 0, 3, limit))
+    assert [error.reason for error in found] == ["too_large"] * 3
+    assert all("row group unpacks to" in error.detail for error in found)
+
+
+def test_patterns_of_remote_folders_mean_what_they_mean_for_local_ones(s3_bucket, tmp_path):
+    from pyarrow.fs import FileSystem
+
+    system, bucket = FileSystem.from_uri(s3_bucket)
+    names = ("a.png", "x/b.png", "x/y/c.png", "x/y/d.jpg", "z1/e.png", ".hidden/f.png", "x/.g.png")
+    for name in names:
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(b"x")
+        with system.open_output_stream(f"{bucket}/tree/{name}") as stream:
+            stream.write(b"x")
+    for pattern in (
+        "*.png",
+        "*/*.png",
+        "x/*/*.png",
+        "**/*.png",
+        "x/**/*.png",
+        "**/y/*",
+        "z[0-9]/*.png",
+        "**/**/c.png",
+        "**",
+    ):
+        local = list_inputs([f"{tmp_path}/tree/{pattern}"]).rows["path"].to_pylist()
+        remote = list_inputs([f"{s3_bucket}/tree/{pattern}"]).rows["path"].to_pylist()
+        assert sorted(path.partition("/tree/")[2] for path in remote) == sorted(
+            path.partition("/tree/")[2] for path in local
+        ), pattern
+    options = "?region=us-east-1"
+    assert len(list_inputs([f"{s3_bucket}/tree/x/*.png{options}"])) == 1
+    with pytest.raises(InputError, match="nothing fits the pattern"):
+        list_inputs([f"{s3_bucket}/tree/*.tiff{options}"])
 
 
 def test_a_bucket_is_read_as_a_folder_is(embed, trained, s3_bucket, tmp_path):

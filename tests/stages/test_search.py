@@ -167,6 +167,25 @@ def test_features_of_another_encoder_are_refused(find, gallery, figures, tmp_pat
     assert found["results"][0]["hits"][0]["similarity"] == 1
 
 
+def test_features_of_another_model_need_no_labels_to_be_compared(find, gallery, tmp_path, capsys):
+    """Features alone, of a model that is not known: only the hash of another model refuses them."""
+    items, _ = read_features(gallery / "gallery.parquet")
+    queries, _ = read_features(gallery / "query.parquet")
+    expected = nearest(queries.features, items, 4)
+    bare = pa.table({"feature": pa.array(list(3 * queries.features))})
+    pq.write_table(bare, tmp_path / "bare.parquet")
+    found = find("--query", tmp_path / "bare.parquet", "--top", "4")
+    assert names(found) == expected
+    assert found["results"][1]["query"] == {"name": "row 1", "person_id": None}
+    named = bare.append_column("person_id", pa.array(["Ann"] * len(queries.features)))
+    pq.write_table(named, tmp_path / "named.parquet")
+    assert find("--query", tmp_path / "named.parquet")["results"][0]["query"]["person_id"] == "Ann"
+    np.savez(tmp_path / "bare.npz", feature=queries.features)
+    assert names(find("--query", tmp_path / "bare.npz", "--top", "4")) == expected
+    pq.write_table(bare.replace_schema_metadata({"checkpoint_sha256": "0" * 64}), tmp_path / "other.parquet")
+    assert "cannot be compared" in find("--query", tmp_path / "other.parquet", code=2)
+
+
 def test_what_is_wrong_is_said_in_one_line(find, gallery, tmp_path):
     photo = next((gallery / "images").glob("005_*.png"))
     (tmp_path / "text.jpg").write_text("no image")

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import pickle
+import re
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,6 +17,7 @@ import pipeline
 from pipeline.errors import InputError
 from pipeline.features.encoders import trained_encoder
 from pipeline.files import sha256_of_file, write_json
+from pipeline.images import encode_image
 from pipeline.models.checkpoint import save_checkpoint
 from pipeline.sharing.hub import fetch_checkpoint
 from stages.cli import run
@@ -86,6 +89,22 @@ def test_a_dry_run_writes_what_would_be_pushed(checkpoint, tmp_path, monkeypatch
         sha256_of_file(checkpoint / "encoder/weights.safetensors"), "1" * 64,
     ):  # fmt: skip
         assert words in text, words
+
+
+def test_the_lines_of_python_on_the_card_work_as_printed(checkpoint, hub, tmp_path, monkeypatch):
+    hub.tokens.append("secret")
+    assert push(checkpoint) == 0
+    card = hub.repositories["some/encoder"]["main"]["README.md"].decode()
+    (lines,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert 'load_encoder("some/encoder", revision="main")' in lines
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("one.jpg", "two.jpg")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (60, 25, 3), dtype=np.uint8)
+        (tmp_path / name).write_bytes(encode_image(pixels))
+    known: dict = {}
+    exec(lines, known)
+    assert known["similarity"].shape == (2, 2)
+    np.testing.assert_allclose(np.diag(known["similarity"]), 1, atol=1e-5)
 
 
 def test_a_dry_run_does_not_write_over_the_checkpoint(checkpoint, capsys):

@@ -24,7 +24,7 @@ from pipeline.ray_session import check_alive, leaving_nodes
 from pipeline.shards.making.faults import WorkerFaultError
 from pipeline.shards.making.members import DIED, KEPT, LESS, Call, LostError, Member, Questions, get_result, prepare
 from pipeline.shards.making.queue import TaskQueue
-from pipeline.shards.making.worker import ShardTask, ShardWorker, WorkerSetup
+from pipeline.shards.making.worker import ShardTask, ShardWorker
 from pipeline.storage import StorageError
 
 POLL_SECONDS = 0.5
@@ -45,7 +45,7 @@ class WorkerPool:
     """A number of actors of one class, such as :class:`ShardWorker`.
 
     The class has a method ``prepare``, called once, ``images_done``, called now and then, and those that :meth:`run`
-    is asked for, which take a task.
+    is asked for, which take a task: a dataclass with a ``name`` and ``failed``, as :class:`ShardTask` has them.
 
     Args:
         setup: What every worker is told.
@@ -64,7 +64,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        setup: WorkerSetup,
+        setup: Any,
         workers: int,
         gpus: float,
         restarts: int,
@@ -107,9 +107,7 @@ class WorkerPool:
         while len(self._members) == len(self._starting):
             self._step()
 
-    def run(
-        self, method: str, tasks: Iterator[ShardTask], report: Callable[[int], None]
-    ) -> Iterator[tuple[ShardTask, Any]]:
+    def run(self, method: str, tasks: Iterator[Any], report: Callable[[int], None]) -> Iterator[tuple[Any, Any]]:
         """Yield every task and its result of ``method``, as they finish.
 
         Args:
