@@ -85,7 +85,9 @@ def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bo
     if rendered and "model.pretrained" in keys:
         raise InputError("the study pre-trains the CLIP for walkers itself: leave out --set model.pretrained")
     own = build_own_dataset(study)
-    if wanted.params is None and facts.name != own:
+    if study.any_dataset and rendered:
+        raise InputError(f"study {name} is for a data set of photographs and renders none: name it by --dataset")
+    if wanted.params is None and facts.name != own and not study.any_dataset:
         raise InputError(
             f"the parameters of study {name} are for {own}: give some for {facts.name} by --params, "
             f"such as --params preset:prcc"
