@@ -36,8 +36,9 @@ def load(tmp_path):
     return write
 
 
+REDRESSED = ["clip-reid+redress", "ccaf+redress", "ccaf-plus+redress"]
 METHODS = {
-    "walkers": ["baseline", "clip-reid", "cal", "i2t", "i2t+i2i", "ccaf", "ccaf-plus"],
+    "walkers": ["baseline", "clip-reid", "cal", "i2t", "i2t+i2i", "ccaf", "ccaf-plus", *REDRESSED],
     "table3": ["baseline", "i2t", "i2t+i2i", "ccaf"],
     "table4": ["ccaf", "ccaf-onehot", "ccaf-onehot-no-shielding-i2t", "ccaf-onehot-no-i2t"],
     "fig4": ["ccaf"],
