@@ -289,7 +289,10 @@ def test_a_study_of_photographs_asks_for_a_data_set_and_has_parameters_for_any(t
     monkeypatch.setattr("stages.study.plan._given", lambda parameters, shards: Given(shards, "0" * 64, "a clip"))
     wanted = Wanted(dataset="market1501", root=tmp_path)
     resolved = resolve("redressed", study, wanted, None, False)
-    assert (resolved.folder.name, resolved.given.shards.parts[-2:]) == ("redressed-market1501", ("market1501", "shards"))
+    assert (resolved.folder.name, resolved.given.shards.parts[-2:]) == (
+        "redressed-market1501",
+        ("market1501", "shards"),
+    )
     plan = make_plan(study, tmp_path, resolved.base, resolved.given, {})
     assert plan.parameters.model.pretrained == "openai"
     redressed = {row.name for row in plan.rows if row.changes.get("encoder.redress")}

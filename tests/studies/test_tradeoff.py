@@ -84,7 +84,9 @@ def test_a_line_is_drawn_in_proportion_and_names_are_no_markup():
     file = trails("<t>", [Trail("$x_1$ & <y>", points), Trail("z", ((80.0, 30.0, ""),))], "across", "up").file
     root = ElementTree.fromstring(file)
     assert {"$x_1$ & <y>", "$b$", "z"} <= {text.text for text in root.iter(f"{SVG}text")}
-    path = next(path for path in root.iter(f"{SVG}path") if "clip-path" in path.attrib and path.get("d").count("L") == 2)
+    path = next(
+        path for path in root.iter(f"{SVG}path") if "clip-path" in path.attrib and path.get("d").count("L") == 2
+    )
     (x0, y0), (x1, y1), (x2, y2) = re.findall(r"([-\d.]+) ([-\d.]+)", path.get("d"))
     assert float(x0) - float(x1) == pytest.approx(2 * (float(x0) - float(x2)), abs=1e-3)
     assert float(y0) - float(y2) == pytest.approx(2 * (float(y0) - float(y1)), abs=1e-3)

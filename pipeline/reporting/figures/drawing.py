@@ -174,7 +174,7 @@ def trails(title: str, lines: Sequence[Trail], across: str, up: str) -> Drawing:
 
     def plot(axes: Any, is_file: bool) -> None:
         for number, (line, colour) in enumerate(zip(lines, colours, strict=True)):
-            xs, ys, labels = zip(*line.points, strict=True)
+            xs, ys, _ = zip(*line.points, strict=True)
             mark = _MARKERS[number % len(_MARKERS)]
             axes.plot(xs, ys, color=colour, linewidth=1.2, marker=mark, markersize=5, markeredgewidth=0,
                       label=line.name)  # fmt: skip
