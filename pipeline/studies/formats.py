@@ -168,7 +168,9 @@ def _plots(table: Table, sweep: SweepRows | None) -> tuple[SweepPlot, ...]:
 
 def _tradeoff(table: Table) -> SweepPlot | None:
     found = find_tradeoff(table)
-    return found and SweepPlot(f"{found.changing} against {found.same} {METRICS[METRIC]}", draw_tradeoff(found).page)
+    if found is None:
+        return None
+    return SweepPlot(f"{found.changing} against {found.same} {METRICS[METRIC]}", draw_tradeoff(found).page)
 
 
 def table_as_html(table: Table) -> str:
