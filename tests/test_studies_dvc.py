@@ -11,7 +11,7 @@ FILE = "data_manifests/studies/dvc.yaml"
 RECORDER = """#!/bin/sh
 # ccaf-pipeline ablate --study NAME
 mkdir -p "artifacts/studies/$3"
-for ending in json csv md html; do echo "{}" > "artifacts/studies/$3/table.$ending"; done
+for ending in json csv md html svg; do echo "{}" > "artifacts/studies/$3/table.$ending"; done
 """
 
 
@@ -48,6 +48,15 @@ def test_a_study_is_out_of_date_when_the_program_changes_that_decides_its_table(
     assert json.loads(dvc("status", "--json", stage)) == {}
     (program / "studies" / "statistics.py").write_text("# changed\n")
     assert list(json.loads(dvc("status", "--json", stage))) == [stage]
+
+
+def test_the_study_of_redressed_photographs_reads_what_redress_makes(dvc):
+    stage = f"{FILE}:ablate@redressed"
+    (dvc.folder / "data" / "walkers-redressed").mkdir(parents=True)
+    output = dvc("repro", "--dry", "--single-item", stage)
+    options = "--dataset data/walkers-redressed/dataset.yaml --root data --params params.yaml"
+    assert f"ccaf-pipeline ablate --study redressed {options} --out artifacts/studies/redressed" in output
+    assert "data/walkers-redressed" in dvc("dag", "--outs", "data_manifests/redress/dvc.yaml:redress")
 
 
 def test_redressing_is_a_stage_that_can_be_asked_for_and_no_part_of_a_plain_run(dvc):

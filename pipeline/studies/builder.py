@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from pipeline.config.deciding import Kind, deciding
 from pipeline.datasets.catalog import load_facts
 from pipeline.datasets.walkers.oracle import OracleKind
 from pipeline.errors import InputError
-from pipeline.files import sha256_of_value
+from pipeline.files import sha256_of_file, sha256_of_value
+from pipeline.models.builtin import PREFIX as BUILTIN
+from pipeline.models.builtin import weights_on_disk
 from pipeline.studies.costs import estimate
 from pipeline.studies.rows import FROZEN, WALKERS, Base, Given, Plan, Row, Run, SweepRows
 from pipeline.studies.steps import Step
@@ -34,6 +37,20 @@ def common_parameters(study: Study, base: Base) -> Parameters:
         InputError: A key is unknown, or a value is not allowed.
     """
     return build_parameters(base.tree or {}, common_changes(study, base), "the study's parameters")
+
+
+def packaged_clip(study: Study, base: Base) -> str | None:
+    """Hash of the CLIP that comes with the program, where walkers are to start from it; None: the study trains one.
+
+    Raises:
+        InputError: There is no such CLIP, or a parameter is wrong.
+    """
+    pretrained = common_parameters(study, base).model.pretrained
+    if pretrained is None or not pretrained.startswith(BUILTIN):
+        return None
+    weights = weights_on_disk(pretrained)
+    assert weights is not None, "what comes with the program is a file, or refused"
+    return sha256_of_file(weights)
 
 
 def method_changes(study: Study, name: str, base: Base) -> dict[str, Any]:
@@ -102,16 +119,17 @@ class Builder:
     steps: dict[str, Step] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def given_clip(self) -> str | None:
         """What the weights are that come from outside; None: a step makes them."""
-        return None if self.given is None else self.given.clip
+        return packaged_clip(self.study, self.base) if self.given is None else self.given.clip
 
     def parameters(self, changes: Mapping[str, Any], seed: int, where: str, top: str) -> Parameters:
         """Those of one run, with the places of the study filled in."""
         places: list[tuple[str, Any]] = [("seed", seed)]
-        if self.given is None:
+        if self.given_clip is None:
             places += [("model.pretrained", str(self.folder / "clip" / "weights.safetensors"))]
+        if self.given is None:
             places += [("data.root", str(self.folder / top / "data"))]
         all_changes = [*common_changes(self.study, self.base), *changes.items(), *places]
         return build_parameters(self.base.tree or {}, all_changes, where)
@@ -151,7 +169,7 @@ class Builder:
 
     def clip(self, parameters: Parameters) -> dict[str, str]:
         """The CLIP that the study pre-trains, as an input; nothing where it is given."""
-        if self.given is not None:
+        if self.given_clip is not None:
             return {}
         own = parameters.model_copy(update={"seed": self.study.clip_seed})
         population = self.add("population", "population", own, {})

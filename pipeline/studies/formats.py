@@ -1,4 +1,4 @@
-"""Writes the table of a study as JSON, CSV, Markdown and HTML, all from the same values."""
+"""Writes the table of a study as JSON, CSV, Markdown, HTML and a drawing, all from the same values."""
 
 import csv
 import io
@@ -18,8 +18,10 @@ from pipeline.reporting.plots import sweep as plot_sweep
 from pipeline.studies.blocks import Block, Cell, make_blocks
 from pipeline.studies.rows import SweepRows
 from pipeline.studies.table import METRICS, Table, table_as_json
+from pipeline.studies.tradeoff import METRIC, draw_tradeoff, find_tradeoff
 
-FORMATS = ("json", "csv", "md", "html")
+FORMATS = ("json", "csv", "md", "html", "svg")
+"""Endings of the files. The drawing is there only where the table has what it shows."""
 _TEMPLATE = "study.html.j2"
 _COLUMNS = ("row", "kind", "group", "measure", "statistic", "reference", "seed", "value", "low", "high")
 
@@ -144,6 +146,7 @@ class StudyPage:
     source: str
     version: str
     failures: tuple[str, ...]
+    tradeoff: SweepPlot | None
     blocks: tuple[ShownBlock, ...]
     facts: tuple[Fact, ...]
     parameters: str
@@ -163,6 +166,13 @@ def _plots(table: Table, sweep: SweepRows | None) -> tuple[SweepPlot, ...]:
     return tuple(plots)
 
 
+def _tradeoff(table: Table) -> SweepPlot | None:
+    found = find_tradeoff(table)
+    if found is None:
+        return None
+    return SweepPlot(f"{found.changing} against {found.same} {METRICS[METRIC]}", draw_tradeoff(found).page)
+
+
 def table_as_html(table: Table) -> str:
     """One self-contained page."""
     page = StudyPage(
@@ -170,6 +180,7 @@ def table_as_html(table: Table) -> str:
         source=table.study.source,
         version=__version__,
         failures=table.failures,
+        tradeoff=_tradeoff(table),
         blocks=tuple(ShownBlock(block, _plots(table, block.sweep)) for block in make_blocks(table)),
         facts=tuple(made_by_facts(table)),
         parameters=_parameters_as_yaml(table),
@@ -178,11 +189,21 @@ def table_as_html(table: Table) -> str:
 
 
 def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
-    """Write ``<stem>.json``, ``.csv``, ``.md`` and ``.html``; returns their paths."""
-    paths = [folder / f"{stem}.{ending}" for ending in FORMATS]
+    """Write ``<stem>.json``, ``.csv``, ``.md``, ``.html`` and, where there is a trade to be seen, ``.svg``.
+
+    Returns:
+        The paths of what was written. A drawing of an earlier table that has none now is removed.
+    """
+    found = find_tradeoff(table)
+    texts = {"csv": table_as_csv(table), "md": table_as_markdown(table), "html": table_as_html(table)}
+    if found is None:
+        (folder / f"{stem}.svg").unlink(missing_ok=True)
+    else:
+        texts["svg"] = draw_tradeoff(found).file
+    paths = [folder / f"{stem}.json"]
     write_json(paths[0], table_as_json(table))
-    texts = (table_as_csv(table), table_as_markdown(table), table_as_html(table))
-    for path, text in zip(paths[1:], texts, strict=True):
-        with atomic_file(path) as temporary:
+    for ending, text in texts.items():
+        paths.append(folder / f"{stem}.{ending}")
+        with atomic_file(paths[-1]) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return paths

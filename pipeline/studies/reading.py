@@ -14,6 +14,8 @@ from pipeline.yaml_files import read_yaml
 FOLDER = "studies"
 INHERITED = ("parameters", "clip_seed", "seeds", "protocols", "tuned", "quick", "tuning")
 """Keys that a study has from the one that it is ``like``."""
+OWN_SETTING = {"parameters", "clip_seed", "any_dataset"}
+"""Keys that make runs other ones than those of the study that one is ``like``."""
 
 
 def study_names() -> list[str]:
@@ -57,15 +59,19 @@ def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 def runs_name(name_or_path: str) -> str:
     """Name of the study whose folder has a study's runs: the one that it is ``like``, in the end, or itself.
 
-    Studies of one setting share what they have in common, down to whole trainings.
+    Studies of one setting share what they have in common, down to whole trainings. One with parameters or a CLIP of its
+    own has its own folder: its steps have the names of the others' and are not the same.
 
     Raises:
         InputError: A file is missing or damaged.
     """
     path, name = _study_file(name_or_path), study_name(name_or_path)
     _read_tree(path)  # a chain that leads back to itself is refused
-    while (like := expand_home(read_yaml(path, "study file")).get("like")) is not None:
-        path, name = _study_file(str(like), path), study_name(Path(str(like)).name)
+    tree = expand_home(read_yaml(path, "study file"))
+    while tree.get("like") is not None and not tree.keys() & OWN_SETTING:
+        like = str(tree["like"])
+        path, name = _study_file(like, path), study_name(Path(like).name)
+        tree = expand_home(read_yaml(path, "study file"))
     return name
 
 

@@ -83,6 +83,9 @@ class Study(SettingsGroup):
     title: str
     source: str = Field(description="what of the paper it mirrors, or where it comes from")
     parameters: Changes = Field(description="of all runs; over the program's defaults")
+    any_dataset: bool = Field(
+        False, description="whether parameters and tuned are for any data set that --dataset names; nothing is rendered"
+    )
     clip_seed: int = Field(
         1000, ge=0, description="of the population that the CLIP is pre-trained on, and of its training"
     )

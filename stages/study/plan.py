@@ -10,10 +10,10 @@ from pipeline.config import Parameters, read_overrides, read_parameter_tree
 from pipeline.datasets.catalog import dataset_folder, load_facts, read_dataset
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
-from pipeline.models.builtin import weights_on_disk
+from pipeline.models.builtin import builtin_weights, weights_on_disk
 from pipeline.shards.record import read_record
 from pipeline.shards.schema import PLAN_NAME, RECORD_NAME
-from pipeline.studies.builder import common_parameters
+from pipeline.studies.builder import common_parameters, packaged_clip
 from pipeline.studies.rows import WALKERS, Base, Given
 from pipeline.studies.study import Study
 from pipeline.workspace import ARTIFACTS, Workspace
@@ -82,10 +82,15 @@ def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bo
     rendered = facts.name == WALKERS
     if rendered and (wanted.root is not None or wanted.shards is not None or "data.root" in keys):
         raise InputError("walkers are rendered by the study: leave out --root, --shards and --set data.root")
-    if rendered and "model.pretrained" in keys:
-        raise InputError("the study pre-trains the CLIP for walkers itself: leave out --set model.pretrained")
+    if rendered and "model.pretrained" in keys and packaged_clip(study, base) is None:
+        raise InputError(
+            f"the study pre-trains the CLIP for walkers itself: leave out --set model.pretrained, or give one of "
+            f"{', '.join(builtin_weights())}"
+        )
     own = build_own_dataset(study)
-    if wanted.params is None and facts.name != own:
+    if study.any_dataset and rendered:
+        raise InputError(f"study {name} is for a data set of photographs and renders none: name it by --dataset")
+    if wanted.params is None and facts.name != own and not study.any_dataset:
         raise InputError(
             f"the parameters of study {name} are for {own}: give some for {facts.name} by --params, "
             f"such as --params preset:prcc"

@@ -17,7 +17,7 @@ from pipeline.files import atomic_file, read_json, write_json
 from pipeline.outputs import check_output
 from pipeline.shards.cache import remove_copies
 from pipeline.studies.blocks import make_blocks
-from pipeline.studies.builder import common_parameters
+from pipeline.studies.builder import common_parameters, packaged_clip
 from pipeline.studies.finished import describe_run
 from pipeline.studies.formats import FORMATS, write_table
 from pipeline.studies.plan import make_plan, make_tuning_plan
@@ -48,7 +48,7 @@ def _clip_of(resolved: Resolved, schedule: Schedule) -> str | None:
     if resolved.given is not None:
         return resolved.given.clip
     if "clip" not in schedule.notes:
-        return None
+        return packaged_clip(resolved.study, resolved.base)
     digest: str = read_json(resolved.folder / "clip" / "config.json", "CLIP checkpoint")["weights_sha256"]
     return digest
 

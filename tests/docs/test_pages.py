@@ -162,7 +162,7 @@ def test_the_table_of_studies_is_of_the_studies_that_exist():
 
     text = (DOCS / "guides/studies.md").read_text()
     table = text[text.index("| study | what it compares |") :].partition("\n\n")[0]
-    assert sorted(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == sorted(study_names())
+    assert sorted(re.findall(r"^\| `([\w-]+)` \|", table, flags=re.MULTILINE)) == sorted(study_names())
 
 
 def test_the_columns_of_a_shard_are_those_of_its_schema():

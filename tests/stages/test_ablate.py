@@ -1,5 +1,6 @@
 """A tiny study from end to end on real Ray: killed, gone on with, failing; on walkers and on another data set."""
 
+import csv
 import json
 import os
 import re
@@ -10,10 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from pipeline.ray_session import ray_session
+from pipeline.shards.reader import ShardReader
 from stages.cli import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -217,6 +220,38 @@ def test_any_other_data_set_runs_with_parameters_of_its_own(figures, study_file,
     config = json.loads((tmp_path / "out/seed-1/methods/baseline/encoder/config.json").read_text())
     assert (config["seed"], config["parameters"]["learning_rate"]) == (1, 0.0001)
     assert value["chance"]["leakage"]["within_identity"] > 0  # the outfits of figures have ids
+
+
+def write_label_maps(shards: Path, table: Path, folder: Path) -> None:
+    """Of redressed images: those of the images that they were made of."""
+    reader = ShardReader(shards)
+    places = {name: row for row, name in enumerate(reader.ids.image_id)}
+    for row in csv.DictReader(table.read_text().splitlines()):
+        path = folder / Path(row["path"]).with_suffix(".npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, reader.label_map(places[row["source"]]))
+
+
+def test_redressed_people_go_through_the_study_of_photographs(figures, cluster, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shards = ["--shards", str(figures.shards), "--dataset", str(figures.facts)]
+    assert run(["redress", *shards, "--out", "data/figures-redressed", "--seed", "3", "--quiet"]) == 0
+    capsys.readouterr()
+    words = ["--dataset", "data/figures-redressed/dataset.yaml", "--root", "data", "--params", str(figures.params)]
+    chosen = ["--quick", "--methods", "clip-reid,ccaf+redress", "--set", "parse.parser=precomputed"]
+    write_label_maps(figures.shards, tmp_path / "data/figures-redressed/table.csv", tmp_path / "maps")
+    parser = ["--set", f"parse.settings.root={tmp_path / 'maps'}"]
+    assert run(["ablate", "--study", "redressed", *words, *chosen, *parser, "--json", "--workers", "2"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["dataset"], value["seeds"], value["complete"]) == ("figures-redressed", [0], True)
+    rows = {row["name"]: row for row in value["rows"]}
+    assert list(rows) == ["frozen", "clip-reid", "ccaf+redress"]
+    assert rows["ccaf+redress"]["parameters"] == {"encoder.method": "ccaf", "encoder.redress": 0.5}
+    assert set(rows["ccaf+redress"]["figures"]) >= {"cc", "sc", "general"}
+    folder = tmp_path / "artifacts/studies/redressed-figures-redressed-quick"
+    config = json.loads((folder / "seed-0/methods/ccaf+redress/encoder/config.json").read_text())
+    assert config["parameters"]["redress"] == 0.5
+    assert "cc against sc mAP" in (folder / "table.svg").read_text()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import pytest
 import yaml
 
 from pipeline.errors import InputError
+from pipeline.files import sha256_of_file
+from pipeline.models.builtin import weights_on_disk
 from pipeline.shards.schema import PLAN_NAME
 from pipeline.studies.plan import make_plan
 from pipeline.studies.reading import load_study, runs_name, study_names
-from pipeline.studies.rows import Base
+from pipeline.studies.rows import Base, Given
 from pipeline.studies.study import dotted, merged
 from stages.study.plan import Wanted, resolve
 
@@ -34,12 +36,15 @@ def load(tmp_path):
     return write
 
 
+REDRESSED = ["clip-reid+redress", "ccaf+redress", "ccaf-plus+redress"]
 METHODS = {
-    "walkers": ["baseline", "clip-reid", "cal", "i2t", "i2t+i2i", "ccaf", "ccaf-plus"],
+    "walkers": ["baseline", "clip-reid", "cal", "i2t", "i2t+i2i", "ccaf", "ccaf-plus", *REDRESSED],
     "table3": ["baseline", "i2t", "i2t+i2i", "ccaf"],
     "table4": ["ccaf", "ccaf-onehot", "ccaf-onehot-no-shielding-i2t", "ccaf-onehot-no-i2t"],
     "fig4": ["ccaf"],
     "redress": ["clip-reid", "clip-reid+redress", "ccaf", "ccaf+redress", "ccaf-plus", "ccaf-plus+redress"],
+    "walkers-hard": ["clip-reid", "clip-reid+redress", "ccaf", "ccaf+redress", "ccaf-plus", "ccaf-plus+redress"],
+    "tradeoff": ["clip-reid", "cal", "i2t", "ccaf", "ccaf-plus"],
 }
 
 
@@ -192,6 +197,12 @@ def test_studies_of_one_setting_share_their_runs(load, tmp_path):
         assert runs_name(str(tmp_path / f"{name}.yaml")) == "small"
     assert [runs_name(name) for name in ("walkers", "table3", "table4", "fig4")] == ["walkers"] * 4
 
+    tree = {"title": "x", "source": "a test", "like": "mine.yaml", "methods": {"ccaf": None}, "reference": "ccaf"}
+    for name, own in (("hard", {"parameters": {"synth.cameras": 6}}), ("other", {"clip_seed": 7})):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**tree, **own}))
+        assert runs_name(str(tmp_path / f"{name}.yaml")) == name  # its shards are not those of the other
+    assert [runs_name(name) for name in ("walkers-hard", "tradeoff")] == ["walkers-hard", "tradeoff"]
+
     resolved = resolve("yours", load_study(str(tmp_path / "yours.yaml")), Wanted(), None, True, "small")
     assert (resolved.folder.name, resolved.tables.name) == ("small-quick", "yours-quick")
     resolved = resolve("yours", load_study(str(tmp_path / "yours.yaml")), Wanted(), tmp_path, False, "small")
@@ -251,3 +262,39 @@ def test_the_papers_studies_have_the_setting_of_walkers():
         assert study.clip_seed == walkers.clip_seed
         shared = study.tuned.keys() & walkers.tuned.keys()
         assert {key: study.tuned[key] for key in shared} == {key: walkers.tuned[key] for key in shared}
+
+
+def test_walkers_may_start_from_the_clip_that_comes_with_the_program(load, tmp_path):
+    study = load(parameters={"data": {"dataset": "walkers"}, "model": {"name": "walker-clip"}})
+    chosen = [("model.pretrained", "builtin:walker-clip")]
+    plan = make_plan(study, tmp_path, Base(overrides=chosen), None, {})
+    assert not [name for name, step in plan.steps.items() if step.kind in ("clip", "population")]
+    step = plan.steps["seed-0/methods/ccaf/encoder"]
+    assert step.parameters.model.pretrained == "builtin:walker-clip"
+    assert step.made_of["model"]["weights"] == sha256_of_file(weights_on_disk("builtin:walker-clip"))
+    assert step.parameters.data.root == str(tmp_path / "seed-0" / "data")
+    usual = make_plan(study, tmp_path, Base(), None, {})
+    assert usual.steps["clip"].kind == "clip"
+    assert usual.steps["seed-0/methods/ccaf/encoder"].inputs["clip"] == "clip"
+    wanted = Wanted(overrides=("model.pretrained=builtin:walker-clip",))
+    assert resolve("small", study, wanted, tmp_path, False).given is None
+    with pytest.raises(InputError, match=r"leave out --set model\.pretrained, or give one of builtin:walker-clip"):
+        resolve("small", study, Wanted(overrides=("model.pretrained=openai",)), tmp_path, False)
+
+
+def test_a_study_of_photographs_asks_for_a_data_set_and_has_parameters_for_any(tmp_path, monkeypatch):
+    study = load_study("redressed")
+    with pytest.raises(InputError, match="redressed is for a data set of photographs and renders none: name it by"):
+        resolve("redressed", study, Wanted(), tmp_path, False)
+    monkeypatch.setattr("stages.study.plan._given", lambda parameters, shards: Given(shards, "0" * 64, "a clip"))
+    wanted = Wanted(dataset="market1501", root=tmp_path)
+    resolved = resolve("redressed", study, wanted, None, False)
+    assert (resolved.folder.name, resolved.given.shards.parts[-2:]) == (
+        "redressed-market1501",
+        ("market1501", "shards"),
+    )
+    plan = make_plan(study, tmp_path, resolved.base, resolved.given, {})
+    assert plan.parameters.model.pretrained == "openai"
+    redressed = {row.name for row in plan.rows if row.changes.get("encoder.redress")}
+    assert redressed == {"clip-reid+redress", "ccaf+redress", "ccaf-plus+redress"}
+    assert not [step for step in plan.steps.values() if step.kind in ("data", "clip", "oracle")]

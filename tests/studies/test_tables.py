@@ -212,7 +212,7 @@ def test_leakage_stands_beside_its_chance_levels(plan, table):
 
 def test_the_page_needs_nothing_else_and_escapes_what_comes_from_outside(table):
     page = table_as_html(table)
-    assert page.count("<svg") == 2  # cloth-changing Rank-1 and mAP over the swept values
+    assert page.count("<svg") == 3  # the trade, and cloth-changing Rank-1 and mAP over the swept values
     assert "Small &amp; &lt;quick&gt;" in page
     assert "<quick>" not in page
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)

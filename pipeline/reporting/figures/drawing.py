@@ -14,6 +14,7 @@ from pipeline.reporting.plots import INK, RULE, draw_svg, to_page
 
 DISTRIBUTION_SIZE = (4.2, 2.3)
 SCATTER_SIZE = (4.2, 4.2)
+TRAILS_SIZE = (6.0, 4.2)
 BINS = 60
 
 _TONES = ("#040404", "#050505", "#060606")
@@ -46,6 +47,19 @@ class Drawing:
 
     page: Markup
     file: str
+
+
+@dataclass(frozen=True)
+class Trail:
+    """Points that belong together, such as those of one method over the values of a parameter.
+
+    Attributes:
+        name: For the legend.
+        points: Position and label of each, in the order in which a line joins them; a label may be empty.
+    """
+
+    name: str
+    points: tuple[tuple[float, float, str], ...]
 
 
 def _draw(title: str, salt: object, plot: Callable[[Any, bool], None], size: tuple[float, float]) -> Drawing:
@@ -140,3 +154,43 @@ def scatter(
 
     salt = [np.round(points.astype(np.float64), 4).tolist(), identities.tolist(), outfits.tolist()]
     return _draw(title, salt, plot, SCATTER_SIZE)
+
+
+def trails(title: str, lines: Sequence[Trail], across: str, up: str) -> Drawing:
+    """Lines through labelled points of two figures, one line a trail; a trail of one point is a mark.
+
+    Args:
+        title: What is drawn.
+        lines: At least one, each with at least one point.
+        across: What the horizontal axis is.
+        up: What the vertical one is.
+
+    Raises:
+        ValueError: There is nothing to draw.
+    """
+    if not lines or not all(line.points for line in lines):
+        raise ValueError(f"{title}: a line has no points")
+    colours = identity_colours(len(lines))
+
+    def plot(axes: Any, is_file: bool) -> None:
+        for number, (line, colour) in enumerate(zip(lines, colours, strict=True)):
+            xs, ys, _ = zip(*line.points, strict=True)
+            mark = _MARKERS[number % len(_MARKERS)]
+            axes.plot(xs, ys, color=colour, linewidth=1.2, marker=mark, markersize=5, markeredgewidth=0,
+                      label=line.name)  # fmt: skip
+            for x, y, label in line.points:
+                axes.annotate(label, (x, y), (4, 3), textcoords="offset points", fontsize=6, parse_math=False)
+        axes.grid(axis="x", linewidth=0.5)
+        axes.margins(0.08)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        legend = axes.legend(
+            frameon=False, fontsize=6.5, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.4, labelspacing=0.7
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        if is_file:
+            axes.set_title(title, fontsize=8, parse_math=False)
+
+    return _draw(title, [[line.name, [list(point) for point in line.points]] for line in lines], plot, TRAILS_SIZE)
