@@ -199,7 +199,7 @@ def train_milliseconds(
     engine: Engine,
     steps: int,
 ) -> float:
-    """Of one step of the real training loop; a first epoch warms up. The first rank keeps the time: not a number else."""
+    """Of one step of the real training loop; a first epoch warms up. Only the first rank keeps the time; else nan."""
     ends: list[float] = []
 
     def epoch_done(_: TrainingRun) -> None:
