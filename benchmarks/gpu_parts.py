@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from math import nan
 from typing import Any
 
 import torch
@@ -198,7 +199,7 @@ def train_milliseconds(
     engine: Engine,
     steps: int,
 ) -> float:
-    """Of one step of the real training loop; a first epoch warms up."""
+    """Of one step of the real training loop; a first epoch warms up. Only the first rank keeps the time; else nan."""
     ends: list[float] = []
 
     def epoch_done(_: TrainingRun) -> None:
@@ -213,7 +214,7 @@ def train_milliseconds(
         weigh=weigh,
     )
     train(task, optimizer, plan, replace(engine, epoch_done=epoch_done, quiet=True))
-    return 1000 * (ends[1] - ends[0]) / steps
+    return 1000 * (ends[1] - ends[0]) / steps if engine.ranks.first else nan
 
 
 def _reset_peak(device: str) -> None:

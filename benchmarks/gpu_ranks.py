@@ -137,8 +137,10 @@ def _rank(rank: int, world: int, device: str, size: Size, folder: str) -> None:
 
 def ranks(device: str, size: Size) -> Iterator[Row]:
     """Rows by number of workers, each with a batch that they share and one that grows with them: most workers first."""
-    there = torch.cuda.device_count() if is_cuda(device) else ON_A_CPU
-    worlds = sorted({world for world in (*WORLDS, there) if world <= there and not size.pairs % (4 * world)})
+    there = torch.cuda.device_count()
+    worlds = [world for world in WORLDS if world <= there and not size.pairs % (4 * world)]
+    if not is_cuda(device):
+        worlds = [ON_A_CPU]
     for world in reversed(worlds):
         with tempfile.TemporaryDirectory() as folder:
             spawn(_rank, (world, device, size, folder), nprocs=world)  # type: ignore[no-untyped-call]

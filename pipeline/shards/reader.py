@@ -204,7 +204,7 @@ class ShardReader:
             raise InputError(f"the shards in {self.folder} hold no image; see quarantine.parquet there for the reasons")
         with _open_shard(paths[0]) as parquet:
             self.metadata = Provenance.from_metadata(parquet.schema_arrow.metadata or {}, str(paths[0]))
-            check_columns(parquet.schema_arrow, str(paths[0]))
+            check_columns(parquet.schema_arrow, str(paths[0]), self.metadata.schema_version)
         _check_origin(self.record, self.metadata, paths[0])
         self._pictures: _Pictures
         version = self.metadata.schema_version

@@ -213,7 +213,7 @@ def _read_values(kind: type[Provenance], metadata: Mapping[bytes, bytes], where:
             raise InputError(f"{where} has no {key} in its metadata: it is no shard of ccaf-pipeline")
         read = decode_text if field.type in (str, Fill) else decode_json
         found[field.name] = read(value, f"{key} of {where}")
-        if field.name == "schema_version" and found[field.name] not in SCHEMAS:
+        if field.name == "schema_version" and found[field.name] not in tuple(SCHEMAS):  # it may be of any type
             raise InputError(
                 f"{where} has schema version {found[field.name]}, this program reads {', '.join(map(str, SCHEMAS))}: "
                 f"run ccaf-pipeline parse --overwrite"

@@ -22,7 +22,7 @@ from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.worker import build_parser
 from pipeline.shards.making.writer import ShardRow, describe_shard
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.schema import SHARD_SCHEMA
+from pipeline.shards.schema import SHARD_SCHEMA, Provenance
 from pipeline.shards.verify import verify_folder
 
 
@@ -58,6 +58,12 @@ def test_they_lack_one_column_and_are_verified_like_others(
     write_rows(tmp_path, "tiny", spoilt)
     (problem,) = verify_folder(tmp_path, threads=1)
     assert "the clothes mask does not follow from the label map" in problem
+
+
+@pytest.mark.parametrize("value", ["5", "[4]", "null", '"4"'])
+def test_another_version_is_refused_by_its_number(value: str) -> None:
+    with pytest.raises(InputError, match=r"has schema version .*, this program reads 3, 4"):
+        Provenance.from_metadata({b"ccaf.schema_version": value.encode()}, "a.parquet")
 
 
 def test_shards_of_both_kinds_in_one_folder_are_refused(without: Path, finished_folder: Path, tmp_path: Path) -> None:
