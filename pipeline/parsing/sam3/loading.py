@@ -7,9 +7,9 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.parsing.transformers.folder import find_folder, hash_of, import_transformers, read_config, weight_files
-from pipeline.parsing.transformers.loading import read_saved
-from pipeline.parsing.transformers.processor import load_processor
+from pipeline.parsing.saved.folder import find_folder, hash_of, import_transformers, read_config, weight_files
+from pipeline.parsing.saved.network import read_saved
+from pipeline.parsing.saved.processor import load_processor
 
 TYPES: Final = ("sam3", "sam3_video")
 """Model types that hold the network: alone, or (as it is published) with the tracker of videos, which is not used."""

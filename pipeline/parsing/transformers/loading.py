@@ -1,24 +1,14 @@
 """Reads a segmentation model of ``transformers`` from a folder or the hub, without running anybody's code."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.parsing.transformers.folder import (
-    find_folder,
-    hash_of,
-    import_transformers,
-    read_config,
-    short,
-    weight_files,
-)
-from pipeline.parsing.transformers.processor import load_processor
+from pipeline.parsing.saved.folder import find_folder, hash_of, import_transformers, read_config, weight_files
+from pipeline.parsing.saved.network import read_saved
+from pipeline.parsing.saved.processor import load_processor
 
 UNIVERSAL: Final = frozenset({"eomt", "eomt_dinov3", "mask2former", "maskformer", "oneformer"})
 """Model types that answer in queries, each a mask and its class."""
@@ -111,49 +101,6 @@ def load_model(model: str, revision: str | None = None) -> LoadedModel:
     return LoadedModel(network, processor, dict(network.config.id2label), hash_of(files), kind)
 
 
-Besides = TypeVar("Besides")
-
-
-def read_saved(
-    kind: Any, folder: Path, model: str, besides: Callable[[Any], Besides], unimportant: tuple[str, ...] = ()
-) -> tuple[Any, Besides]:
-    """A network as it was saved, in evaluation mode, in full precision and without gradients, and what goes with it.
-
-    Args:
-        kind: Class of transformers that reads it.
-        folder: Where it was saved.
-        model: As the user calls it.
-        besides: Reads what goes with it, such as its processor; called with the network.
-        unimportant: Beginnings of names of values that may be missing or left over.
-
-    Raises:
-        InputError: It is damaged, incomplete, or needs code of its own.
-    """
-    files = weight_files(folder)
-    try:
-        with quiet(import_transformers("transformers")):
-            network, report = kind.from_pretrained(
-                str(folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=files[0].suffix == ".safetensors",
-                weights_only=True,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # so that the report names them
-                output_loading_info=True,
-            )
-            more = besides(network)
-    except InputError:
-        raise
-    except Exception as error:  # a broken folder makes the library fail in any way
-        reason = short(error)
-        if "trust_remote_code" in str(error):
-            reason = "it needs code of its own, which this program never runs"
-        raise InputError(f"the model {model} cannot be loaded: {reason}") from error
-    _check_report(report, model, unimportant)
-    return network.eval().requires_grad_(False), more
-
-
 def _changes(kind: str, config: Any) -> dict[str, Any]:
     """How the image processor of some models must differ from the saved one.
 
@@ -168,25 +115,6 @@ def _changes(kind: str, config: Any) -> dict[str, Any]:
     return {"class_info_file": None} if kind == "oneformer" else {}
 
 
-def _check_report(report: Mapping[str, Any], model: str, unimportant: tuple[str, ...]) -> None:
-    """Refuse what the library would only warn of: values that it made up, and values that it did not use.
-
-    Args:
-        report: The library's.
-        model: As the user calls it.
-        unimportant: Beginnings of names that do not count.
-    """
-    for kind in ("missing", "unexpected", "mismatched"):
-        # a mismatch comes with the two shapes
-        names = sorted(each if isinstance(each, str) else str(each[0]) for each in report[f"{kind}_keys"])
-        names = [each for each in names if not each.startswith(unimportant)]
-        if names:
-            raise InputError(
-                f"the weights of the model {model} do not fit its config.json: {len(names)} {kind} "
-                f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            )
-
-
 def _check_processor(processor: Any, model: str) -> None:
     if getattr(processor, "pad_size", None):
         raise InputError(
@@ -199,18 +127,3 @@ def _check_processor(processor: Any, model: str) -> None:
                 f"the image processor of the model {model} {name} its images ({what} in preprocessor_config.json), so "
                 f"its result cannot be laid over the image; set {what} to false there if the model works without"
             )
-
-
-@contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
-    """No bars and reports of the library: what matters is raised as an error."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -15,7 +15,8 @@ from transformers_samples import pictures
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
-from pipeline.parsing.transformers.loading import load_model, weight_files
+from pipeline.parsing.saved.folder import weight_files
+from pipeline.parsing.transformers.loading import load_model
 
 
 @pytest.fixture

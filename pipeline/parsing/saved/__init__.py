@@ -1,0 +1,1 @@
+"""Models that the library ``transformers`` saved: where they are, and reading them without running anybody's code."""
