@@ -158,7 +158,10 @@ def ray_data_session() -> Iterator[None]:
     import ray
     import ray.data
 
-    ray.init(num_cpus=WORKERS + 1, object_store_memory=STORE_BYTES, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        address="local", num_cpus=WORKERS + 1, object_store_memory=STORE_BYTES, include_dashboard=False,
+        log_to_driver=False,
+    )  # fmt: skip
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield

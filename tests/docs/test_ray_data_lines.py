@@ -11,17 +11,15 @@ from doc_pages import DOCS, code_block
 from pipeline.datasets.manifest import ManifestRow
 from pipeline.images import decode_image
 from pipeline.parsing.quality import Quality
+from pipeline.ray_session import ray_session
 from pipeline.shards.making.rows import make_row, write_rows
 from pipeline.shards.making.writer import QuarantineRow
 
 
 @pytest.fixture
 def session() -> Iterator[None]:
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    with ray_session(None, 2):
+        yield
 
 
 def write_shards(folder: Path) -> None:
