@@ -7,12 +7,15 @@ import pytest
 import torch
 from clips import make_clip
 from torch import Tensor, nn
+from towers import TRANSFORMERS, write_config
 
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import CLOTHES_CHANGING
 from pipeline.features.extraction import retrieval_feature
 from pipeline.features.feature_set import NO_ID, FeatureSet, normalise_rows
+from pipeline.models.clip import load_image_encoder
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
+from pipeline.models.settings import ModelSettings
 from pipeline.reporting.figures.attention_share import (
     ImageShares,
     MapModel,
@@ -127,6 +130,40 @@ def test_the_attention_of_eva_gives_what_its_block_computes_without_showing_it(e
     mixed = (weights @ heads).transpose(1, 2).reshape(values.shape)
     torch.testing.assert_close(attention.proj(attention.norm(mixed)), untouched, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mass, weights.mean(dim=1)[:, 0, 1:].reshape(2, 4, 2))
+
+
+@pytest.mark.parametrize(("family", "kinds", "cells"), [
+    ("siglip", ("grad-cam", "gradient"), (4, 2)),  # no class token, whose attention could be shown
+    ("pe-core", MAP_KINDS, (4, 2)),
+    ("mobile-b", MAP_KINDS, (4, 2)),
+    ("mobile-s", ("grad-cam", "gradient"), (2, 1)),
+    ("efficientnet", ("grad-cam", "gradient"), (2, 1)),
+])  # fmt: skip
+def test_towers_of_timm_have_maps_on_cells_of_their_own(family, kinds, cells, tmp_path):
+    settings = ModelSettings(name=str(write_config(tmp_path, family)), pretrained=None, image_size=SIZE)
+    encoder = load_image_encoder(settings).encoder.eval()
+    trunk, images = encoder.tower.trunk, seeded(2, 3, *SIZE)
+    assert available_maps(encoder) == kinds
+    layout = patch_layout(encoder, SIZE)
+    assert layout == Layout((64 // cells[0], 32 // cells[1]), (64 // cells[0], 32 // cells[1]))
+    before = encoder(images).projected.detach()
+    found = gradient_maps(encoder, images, None, lambda features: features.projected.sum(dim=1), ["grad-cam"])
+    torch.testing.assert_close(encoder(images).projected, before)
+    if family in TRANSFORMERS:
+        kept = []
+        hook = trunk.blocks[-1].register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+        total = encoder(images).projected.sum()
+        hook.remove()
+        product = (kept[0] * torch.autograd.grad(total, kept[0])[0])[:, trunk.num_prefix_tokens :]
+        by_hand = product.sum(dim=2).abs().reshape(2, *cells)
+    else:
+        last = trunk.forward_features(images).detach().requires_grad_()
+        total = encoder.tower.head(trunk.forward_head(last)).sum()
+        by_hand = (last * torch.autograd.grad(total, last)[0]).sum(dim=1).abs()
+    torch.testing.assert_close(found["grad-cam"] / by_hand.sum(), by_hand.detach() / by_hand.sum())
+    if "attention" in kinds:
+        mass = attention_maps(encoder, images, None, ["attention", "rollout"])
+        assert all(one.shape == (2, *cells) and 0 < one.sum(dim=(1, 2)).max() < 1 for one in mass.values())
 
 
 @pytest.mark.parametrize("name", ["vit", "eva", "resnet"])
