@@ -12,7 +12,7 @@ from pipeline.studies.study import Study, merged
 from pipeline.yaml_files import read_yaml
 
 FOLDER = "studies"
-INHERITED = ("parameters", "clip_seed", "seeds", "protocols", "tuned", "quick", "tuning")
+INHERITED = ("parameters", "any_dataset", "clip_seed", "seeds", "protocols", "tuned", "quick", "tuning")
 """Keys that a study has from the one that it is ``like``."""
 OWN_SETTING = {"parameters", "clip_seed", "any_dataset"}
 """Keys that make runs other ones than those of the study that one is ``like``."""

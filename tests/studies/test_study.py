@@ -44,7 +44,7 @@ METHODS = {
     "fig4": ["ccaf"],
     "redress": ["clip-reid", "clip-reid+redress", "ccaf", "ccaf+redress", "ccaf-plus", "ccaf-plus+redress"],
     "walkers-hard": ["clip-reid", "clip-reid+redress", "ccaf", "ccaf+redress", "ccaf-plus", "ccaf-plus+redress"],
-    "tradeoff": ["clip-reid", "cal", "i2t", "ccaf", "ccaf-plus"],
+    "tradeoff": ["clip-reid", "cal", "i2t", "ccaf", "ccaf-plus", "ccaf-plus+redress"],
 }
 
 
@@ -67,6 +67,26 @@ def test_figure_4_has_the_papers_values():
         "encoder.lambda_con": (0.01, 0.1, 0.4, 0.6, 0.8, 1.0),
         "encoder.lambda_dis": (0.1, 0.2, 0.6, 1.0, 1.4, 1.8),
     }
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_trade_goes_over_the_chance_of_redressing_and_a_weight_on_people_of_no_other_table(quick, tmp_path):
+    whole = load_study("tradeoff")
+    study = whole.quickened() if quick else whole
+    walkers = load_study("walkers")
+    assert set(study.seeds) == set(walkers.tuning.seeds)
+    plan = make_plan(study, tmp_path, Base(), None, {})
+    for sweep in plan.sweeps:
+        section, *keys = sweep.parameter.split(".")
+        for value, name in sweep.points:
+            row = next(row for row in plan.rows if row.name == name)
+            found = plan.steps[row.runs[100].encoder].parameters.model_dump()[section]
+            for key in keys:
+                found = found[key]
+            assert found == value
+    assert not [step for step in plan.steps.values() if step.kind == "clip"]
+    usual = make_plan(walkers.with_methods(("ccaf",)), tmp_path, Base(), None, {})
+    assert plan.steps["seed-100/data"].made_of == {**usual.steps["seed-0/data"].made_of, "seed": 100}
 
 
 def test_the_papers_tables_stand_beside():
