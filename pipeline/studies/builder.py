@@ -12,6 +12,8 @@ from pipeline.datasets.catalog import load_facts
 from pipeline.datasets.walkers.oracle import OracleKind
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file, sha256_of_value
+from pipeline.losses.captions import CaptionSettings
+from pipeline.losses.terms import settings_as
 from pipeline.models.builtin import PREFIX as BUILTIN
 from pipeline.models.builtin import weights_on_disk
 from pipeline.studies.costs import estimate
@@ -75,6 +77,13 @@ def check_of_method(name: str, changes: Mapping[str, Any]) -> None:
                 f"method {name}: {key} is the same for all methods of a study: change it under parameters, or by "
                 f"--set, and give each setting an --out of its own"
             )
+
+
+def _hash_of_captions(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise InputError(f"encoder.captions: {path} cannot be read ({error.strerror or error})") from None
 
 
 def _check_shared(step: Step, made_of: Mapping[str, Any]) -> None:
@@ -149,7 +158,7 @@ class Builder:
         Raises:
             InputError: Another step of that name is there: a method changes what all methods share.
         """
-        made_of = {**deciding(kind, parameters, self.given_clip), **(more or {})}
+        made_of = {**self._deciding(kind, parameters), **(more or {})}
         if name in self.steps:
             _check_shared(self.steps[name], made_of)
             return name
@@ -166,6 +175,14 @@ class Builder:
             given=given.hashes,
         )
         return name
+
+    def _deciding(self, kind: Kind, parameters: Parameters) -> dict[str, Any]:
+        """The parameters that decide an artifact; texts of images by what is in their file, not by where it lies."""
+        decided = deciding(kind, parameters, self.given_clip)
+        captions = settings_as(parameters.encoder, CaptionSettings).captions
+        if kind == "encoder" and captions is not None:
+            decided["encoder"]["captions"] = _hash_of_captions(captions)
+        return decided
 
     def clip(self, parameters: Parameters) -> dict[str, str]:
         """The CLIP that the study pre-trains, as an input; nothing where it is given."""
@@ -246,7 +263,7 @@ class Builder:
         shards, given = self.shards(top, parameters)
         clip = self.clip(parameters)
         prompts = self.prompts(top, parameters, {**shards, **clip}, given)
-        made_of = {**deciding("encoder", parameters, self.given_clip), "prompts": prompts}
+        made_of = {**self._deciding("encoder", parameters), "prompts": prompts}
         key = sha256_of_value([top, made_of, deciding("metrics", parameters), deciding("features", parameters)])
         place = self.runs.setdefault(key, f"{top}/methods/{name}")
         encoder = self.add(

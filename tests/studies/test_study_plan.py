@@ -93,6 +93,27 @@ def test_prompts_of_another_recipe_have_a_place_of_their_own():
     assert found[1].startswith("seed-0/prompts-shielding-")
 
 
+def test_texts_of_images_count_by_what_is_in_their_file(tmp_path):
+    first, copy = tmp_path / "first.parquet", tmp_path / "copy.parquet"
+    for path in (first, copy):
+        path.write_bytes(b"texts")
+
+    def encoders(path: Path) -> dict[str, str]:
+        changes = {"encoder.method": "captions", "encoder.captions": str(path)}
+        plan = plan_of(make_study(methods={"baseline": None, "ccaf": None, "texts": changes}))
+        return {name: plan.steps[name].fingerprint for name in names(plan, "encoder")}
+
+    before = encoders(first)
+    assert encoders(copy) == before
+    first.write_bytes(b"other texts")
+    after = encoders(first)
+    assert {name for name in before if after[name] != before[name]} == {
+        f"seed-{seed}/methods/texts/encoder" for seed in (0, 1)
+    }
+    with pytest.raises(InputError, match=r"encoder\.captions: .*nowhere\.parquet cannot be read"):
+        encoders(tmp_path / "nowhere.parquet")
+
+
 def test_the_users_file_takes_the_place_of_the_studys_parameters_and_tuned_values():
     study = make_study(tuned={"ccaf": {"encoder.learning_rate": 0.5}}, parameters={"encoder": {"epochs": 9, "pad": 1}})
     own = plan_of(study).steps["seed-0/methods/ccaf/encoder"].parameters.encoder

@@ -153,7 +153,14 @@ class Run:
             self._config.hook.pytest_report_from_serializable(config=self._config, data=json.loads(line))
             for line in whole.splitlines()
         )
-        return [report for report in loaded if report.nodeid == nodeid]
+        return [_with_tuple(report) for report in loaded if report.nodeid == nodeid]
+
+
+def _with_tuple(report: pytest.TestReport) -> pytest.TestReport:
+    """Where a test was skipped stands in a tuple, which JSON made a list; pytest's summary asks for the tuple."""
+    if report.skipped and isinstance(report.longrepr, list):
+        report.longrepr = tuple(report.longrepr)
+    return report
 
 
 def _report(item: pytest.Item, outcome: Any, text: Any) -> pytest.TestReport:
