@@ -22,7 +22,7 @@ def declared(*extras):
 
 
 def test_the_lowest_releases_are_in_the_declared_ranges_and_at_their_lower_end():
-    requirements = declared("transformers", "train-parser", "export", "hub", "docs", "dev")
+    requirements = declared("transformers", "train-parser", "export", "hub", "serve", "docs", "dev")
     requirements.pop("ccaf-pipeline")
     pinned = {canonicalize_name(name): release for name, release in (each.split("==") for each in lowest(PROJECT))}
     assert pinned.keys() == requirements.keys()
@@ -35,7 +35,7 @@ def test_the_lowest_releases_are_in_the_declared_ranges_and_at_their_lower_end()
 
 def test_the_newest_releases_are_asked_for_without_upper_bounds_with_the_extras_of_extras():
     found = [Requirement(each) for each in newest(PROJECT, ["dev", "segformer"])]
-    wanted = declared("transformers", "train-parser", "export", "hub", "docs", "dev")
+    wanted = declared("transformers", "train-parser", "export", "hub", "serve", "docs", "dev")
     wanted.pop("ccaf-pipeline")
     assert {canonicalize_name(each.name) for each in found} == wanted.keys()
     assert {bound.operator for each in found for bound in each.specifier} == {">="}
