@@ -24,7 +24,7 @@ def command(
         Path | None,
         typer.Option(
             "--photos",
-            help="Folder of labelled photographs to learn from as well: photos/*.jpg, labels/*.png, label_list.json.",
+            help="Clothing Co-Parsing: photos/, labels/ and label_list.json; or others in its layout. Default: none.",
             show_default=False,
         ),
     ] = None,
