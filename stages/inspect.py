@@ -8,8 +8,9 @@ from pipeline import __version__
 from pipeline.errors import InputError
 from pipeline.outputs import check_output
 from pipeline.progress import Progress
-from pipeline.reporting.comparison import Comparison, compare_shards, match_shards
+from pipeline.reporting.comparison import Comparison, compare_shards
 from pipeline.reporting.inspection import Inspection, Selection, inspect_shards
+from pipeline.reporting.matched_shards import match_shards
 from pipeline.reporting.page import GENERATOR, write_page
 from pipeline.shards.dataset import find_facts
 from pipeline.shards.reader import ShardReader

@@ -1,20 +1,28 @@
 """The page that compares two parses of the same images: how far they agree, and side by side where they do least."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.parsing.scoring.agreement import AgreementTally, Confusion, ImageAgreement, LabelAgreement
 from pipeline.parsing.scoring.scores import match_labels
 from pipeline.reporting.cards import ImageCard, image_card
-from pipeline.reporting.inspection import MOST_CAMERAS, Selection
+from pipeline.reporting.comparison_numbers import (
+    MOST_CONFUSIONS,
+    GroupAgreement,
+    distributions,
+    group_figures,
+    headline_tiles,
+    least_first,
+    summarise,
+)
+from pipeline.reporting.inspection import MOST_CAMERAS
+from pipeline.reporting.matched_shards import Matched, Readers
 from pipeline.reporting.origin import Fact, parsing_facts
-from pipeline.reporting.overview import list_quarantine
 from pipeline.reporting.page import Tile
 from pipeline.reporting.pictures import (
     Palette,
@@ -26,13 +34,8 @@ from pipeline.reporting.pictures import (
     shrink_image,
     shrink_labels,
 )
-from pipeline.reporting.plots import histogram
 from pipeline.reporting.sheets import SHEET_BOX
-from pipeline.shards.reader import NO_ID, ShardIds, ShardReader
 
-LOW_IOU: Final = 0.5
-"""Images whose clothes masks have less in common are counted."""
-MOST_CONFUSIONS: Final = 12
 SIDES: Final = ("A", "B")
 _SEED_COMPARE: Final = 13
 _MASKS: Final[Palette] = np.array([[0, 0, 0], [245, 245, 245], [245, 130, 49], [31, 119, 208]], dtype=np.uint8)
@@ -63,27 +66,6 @@ class SharedLegend:
     name: str
     colour: str
     covered: str
-
-
-@dataclass(frozen=True)
-class GroupAgreement:
-    """Figures of a split or a camera.
-
-    Attributes:
-        name: Of the group.
-        images: In it.
-        median: Of the images' clothes IoU.
-        low: Its 5% quantile.
-        under: Images below :data:`LOW_IOU`.
-        differ: Median share of the pixels in exactly one mask.
-    """
-
-    name: str
-    images: int
-    median: float
-    low: float
-    under: int
-    differ: float
 
 
 @dataclass(frozen=True)
@@ -131,43 +113,6 @@ class Comparison:
     summary: dict[str, Any]
 
 
-Readers = tuple[ShardReader, ShardReader]
-
-
-@dataclass(frozen=True)
-class Matched:
-    """The images that both folders hold, in the order of their ids.
-
-    Attributes:
-        readers: The shards of either parser.
-        rows: Their rows in either folder.
-        ids: Their ids, with the flags of either parse.
-        chosen: Places in ``rows`` and ``ids`` of the images that are looked at.
-        selection: Which these are, in words; empty for all.
-        only: Images that only one of the parsers could parse.
-    """
-
-    readers: Readers
-    rows: tuple[NDArray[np.int64], NDArray[np.int64]]
-    ids: ShardIds
-    chosen: NDArray[np.int64]
-    selection: str
-    only: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-
-def least_first(figures: Sequence[ImageAgreement]) -> NDArray[np.int64]:
-    """Positions in the order of growing agreement: by clothes IoU, then by the pixels in exactly one mask, most first,
-    then by the share of other labels, most first, then as they come.
-    """
-    columns = [np.array([getattr(each, name) for each in figures], dtype=np.float64) for name in (
-        "clothes_iou", "clothes_differ", "labels_differ"
-    )]  # fmt: skip
-    return np.lexsort((np.arange(len(figures)), -np.nan_to_num(columns[2]), -columns[1], columns[0]))
-
-
 def compare_shards(
     matched: Matched, *, title: str, version: str, images: int, seed: int, advance: Callable[[], None] = lambda: None
 ) -> Comparison:
@@ -203,15 +148,15 @@ def compare_shards(
         version=version,
         selection=matched.selection,
         notes=_notes(matched),
-        tiles=_tiles(figures, tally, len(ids.image_id)),
+        tiles=headline_tiles(figures, tally, len(ids.image_id)),
         parsers=(readers[0].metadata.parser, readers[1].metadata.parser),
         facts=(parsing_facts(readers[0]), parsing_facts(readers[1])),
-        plots=_plots(figures),
+        plots=distributions(figures),
         labels=tally.by_label,
         only_one_has=tally.only_one_has,
         confusions=tally.confusions(MOST_CONFUSIONS),
-        splits=_groups(figures, ids.split[places].astype(str)),
-        cameras=_groups(figures, ids.camera_id[places])[:MOST_CAMERAS],
+        splits=group_figures(figures, ids.split[places].astype(str)),
+        cameras=group_figures(figures, ids.camera_id[places])[:MOST_CAMERAS],
         worst=sheets[0],
         random=sheets[1],
         legend=_legend(readers, palettes, found),
@@ -219,52 +164,10 @@ def compare_shards(
             (what, hex_colour(colour))
             for what, colour in zip(("in both masks", "only in A's", "only in B's"), _MASKS[1:], strict=True)
         ),
-        summary=_summary(figures, tally, matched.only, sheets),
+        summary=summarise(
+            figures, tally, matched.only, [[(pair.card.image_id, pair.agreement) for pair in sheet] for sheet in sheets]
+        ),
     )
-
-
-def match_shards(readers: Readers, selection: Selection) -> Matched:
-    """Match the images of both folders.
-
-    Args:
-        readers: The shards of either parser.
-        selection: Which images to look at; a flag counts if either parser's parse has it.
-
-    Raises:
-        InputError: They are of different data sets or images, or nothing is selected.
-    """
-    first, second = readers
-    where = f"{first.folder} and {second.folder}"
-    datasets = [reader.metadata.dataset for reader in readers]
-    if datasets[0] != datasets[1]:
-        raise InputError(
-            f"{where} cannot be compared: they are of the data sets {datasets[0]} and {datasets[1]}; "
-            f"parse the same images with both parsers"
-        )
-    names = [reader.ids.image_id.astype(str) for reader in readers]
-    only = []
-    for side in (0, 1):
-        own = names[side][~np.isin(names[side], names[1 - side])]
-        excused = {row["image_id"] for row in list_quarantine(readers[1 - side].folder)}
-        foreign = [name for name in own.tolist() if name not in excused]
-        if foreign:
-            raise InputError(
-                f"{where} cannot be compared: {len(foreign)} images are only in {readers[side].folder} ({foreign[0]}); "
-                f"parse the same images with both parsers"
-            )
-        only.append(len(own))
-    shared, *rows = np.intersect1d(names[0], names[1], assume_unique=True, return_indices=True)
-    if not len(shared):
-        raise InputError(f"{where} cannot be compared: no image could be parsed by both")
-    ids, other = _rows_of(first.ids, rows[0]), second.ids.flags[rows[1]]
-    either = np.empty(len(shared), dtype=np.object_)
-    either[:] = [tuple(dict.fromkeys((*mine, *theirs))) for mine, theirs in zip(ids.flags, other, strict=True)]
-    ids = replace(ids, flags=either)
-    return Matched(readers, (rows[0], rows[1]), ids, selection.rows(ids), selection.text, (only[0], only[1]))
-
-
-def _rows_of(ids: ShardIds, rows: NDArray[np.int64]) -> ShardIds:
-    return ShardIds(**{name: values[rows] for name, values in vars(ids).items()})
 
 
 def _count(matched: Matched, place: int, tally: AgreementTally) -> ImageAgreement:
@@ -346,27 +249,6 @@ def _legend(
     )
 
 
-def _groups(figures: Sequence[ImageAgreement], names: NDArray[Any]) -> tuple[GroupAgreement, ...]:
-    iou = np.array([each.clothes_iou for each in figures])
-    differ = np.array([each.clothes_differ for each in figures])
-    found = []
-    for name in np.unique(names):
-        if name == NO_ID:
-            continue
-        mine = names == name
-        found.append(
-            GroupAgreement(
-                str(name),
-                int(mine.sum()),
-                float(np.median(iou[mine])),
-                float(np.quantile(iou[mine], 0.05)),
-                int((iou[mine] < LOW_IOU).sum()),
-                float(np.median(differ[mine])),
-            )
-        )
-    return tuple(found)
-
-
 def _notes(matched: Matched) -> tuple[str, ...]:
     return tuple(
         f"{count:,} images were parsed by {SIDES[side]} ({matched.readers[side].metadata.parser}) only: the other "
@@ -374,83 +256,3 @@ def _notes(matched: Matched) -> tuple[str, ...]:
         for side, count in enumerate(matched.only)
         if count
     )
-
-
-def _percent(value: float) -> str:
-    return "–" if np.isnan(value) else f"{100 * value:.1f}\u00a0%"
-
-
-def _iou(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def _tiles(figures: Sequence[ImageAgreement], tally: AgreementTally, all_images: int) -> tuple[Tile, ...]:
-    iou = np.array([each.clothes_iou for each in figures])
-    under, differ = int((iou < LOW_IOU).sum()), float(np.mean([each.clothes_differ for each in figures]))
-    low = f"5\u00a0% of images are below {np.quantile(iou, 0.05):.2f}, {under:,} below {LOW_IOU}"
-    of_all = f"of {all_images:,} in both" if len(figures) < all_images else "all that are in both"
-    return (
-        Tile("Images compared", f"{len(figures):,}", of_all),
-        Tile("Clothes IoU", _iou(tally.masks.iou), "of all pixels together"),
-        Tile("Clothes IoU, median", _iou(float(np.median(iou))), low),
-        Tile("Other clothes mask", _percent(differ), "of an image's pixels, on average"),
-        Tile("Other label", _percent(tally.labels_differ), "of the pixels with labels that both have"),
-    )  # fmt: skip
-
-
-def _plots(figures: Sequence[ImageAgreement]) -> tuple[tuple[str, str, Markup], ...]:
-    return tuple(
-        (name, meaning, histogram(f"{name}: images by {meaning}", values))
-        for name, meaning, values in (
-            ("clothes IoU", "how much the two clothes masks have in common", [each.clothes_iou for each in figures]),
-            ("other mask", "share of the pixels in exactly one mask", [each.clothes_differ for each in figures]),
-            (
-                "other label",
-                "share of the pixels with another label",
-                [each.labels_differ for each in figures if not np.isnan(each.labels_differ)],
-            ),
-        )
-    )
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
-
-
-def _summary(
-    figures: Sequence[ImageAgreement],
-    tally: AgreementTally,
-    only: tuple[int, int],
-    sheets: tuple[tuple[Pair, ...], tuple[Pair, ...]],
-) -> dict[str, Any]:
-    iou = np.array([each.clothes_iou for each in figures])
-    listed = [
-        [
-            {"image_id": pair.card.image_id, **{key: _number(value) for key, value in vars(pair.agreement).items()}}
-            for pair in sheet
-        ]
-        for sheet in sheets
-    ]
-    return {
-        "images": len(figures),
-        "only_first": only[0],
-        "only_second": only[1],
-        "clothes_iou": _number(tally.masks.iou),
-        "mean_image_iou": _number(float(iou.mean())),
-        "median_image_iou": _number(float(np.median(iou))),
-        "images_below_half": int((iou < LOW_IOU).sum()),
-        "clothes_differ": _number(float(np.mean([each.clothes_differ for each in figures]))),
-        "labels_differ": _number(tally.labels_differ),
-        "labels": {
-            each.name: {"iou": _number(each.iou), "first": _number(each.first), "second": _number(each.second)}
-            for each in tally.by_label
-        },
-        "only_first_has": list(tally.only_one_has[0]),
-        "only_second_has": list(tally.only_one_has[1]),
-        "confusions": [
-            {"first": each.first, "second": each.second, "share": _number(each.share)}
-            for each in tally.confusions(MOST_CONFUSIONS)
-        ],
-        "worst": listed[0],
-        "random": listed[1],
-    }

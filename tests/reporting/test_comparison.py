@@ -11,8 +11,10 @@ from pipeline.images import encode_image
 from pipeline.labels import ATR
 from pipeline.parsing.masks import clothes_mask
 from pipeline.parsing.quality import Quality
-from pipeline.reporting.comparison import compare_shards, least_first, match_shards
+from pipeline.reporting.comparison import compare_shards
+from pipeline.reporting.comparison_numbers import least_first
 from pipeline.reporting.inspection import Selection
+from pipeline.reporting.matched_shards import match_shards
 from pipeline.reporting.page import render_page
 from pipeline.reporting.pictures import picture_pixels
 from pipeline.shards.making.rows import make_row, write_rows
