@@ -50,9 +50,7 @@ def cluster(plugin_parser: Path, faults: Path) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": SMALL_STORE}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_metrics_report_interval_ms", "500")
-        found = Cluster(initialize_head=True, head_node_args=head)
+    found = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
     found.second = found.add_node(num_cpus=1, object_store_memory=SMALL_STORE)
     yield found
@@ -255,7 +253,7 @@ def test_ray_shows_what_workers_count(
     tasks = (ShardTask(spec.name, rows_of(manifest, spec)) for spec in specs)
     with closing(WorkerPool(setup, 2, 0, 0)) as pool:
         entries = [entry for _, entry in pool.run("make", tasks, lambda _: None)]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 60  # Ray reports every ten seconds
         wanted = {"images": float(sum(entry.rows for entry in entries))}
         wanted |= {f"quarantined {reason}": float(n) for reason, n in Counter(image_folder.bad.values()).items()}
         found: dict[str, float] = {}
