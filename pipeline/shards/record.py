@@ -135,8 +135,11 @@ def build_counts(entries: Sequence[ShardEntry]) -> dict[str, Any]:
 
 def build_versions(entries: Sequence[ShardEntry]) -> dict[str, str]:
     """Versions that the shards name, by library."""
-    names = dict.fromkeys([*LIBRARIES, *sorted(name for entry in entries for name in entry.versions)])
-    return {name: ", ".join(sorted({entry.versions.get(name, "unknown") for entry in entries})) for name in names}
+    found = {name: {entry.versions.get(name, "unknown") for entry in entries} for name in LIBRARIES}
+    for entry in entries:
+        for name in entry.versions.keys() - set(LIBRARIES):  # a parser's own
+            found.setdefault(name, set()).add(entry.versions[name])
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
 def write_record(

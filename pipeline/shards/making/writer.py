@@ -102,16 +102,18 @@ class ShardEntry:
     versions: dict[str, str]
 
 
+def _version(name: str) -> str:
+    """Of a package in this process, without the name of a build."""
+    try:
+        return version(name).partition("+")[0]
+    except PackageNotFoundError:  # such as another wheel of OpenCV
+        return "unknown"
+
+
 @cache
-def library_versions(more: tuple[str, ...] = ()) -> dict[str, str]:
-    """Versions of :data:`LIBRARIES`, and of some more, in this process, without the name of a build."""
-    found = {}
-    for name in (*LIBRARIES, *more):
-        try:
-            found[name] = version(name).partition("+")[0]
-        except PackageNotFoundError:  # such as another wheel of OpenCV
-            found[name] = "unknown"
-    return found
+def library_versions() -> dict[str, str]:
+    """Versions of :data:`LIBRARIES` in this process."""
+    return {name: _version(name) for name in LIBRARIES}
 
 
 @dataclass
@@ -153,10 +155,11 @@ class ShardWriter:
     def finish(self, sources_sha256: str) -> None:
         """Write what is left, and with it the quarantine and the hash of the sources, into the same file."""
         self.flush()
+        versions = library_versions() | {name: _version(name) for name in self.libraries}
         self.parquet.add_key_value_metadata(
             {
                 SOURCES_KEY: sources_sha256,
-                VERSIONS_KEY: json.dumps(library_versions(self.libraries), sort_keys=True),
+                VERSIONS_KEY: json.dumps(versions, sort_keys=True),
                 QUARANTINE_KEY: json.dumps([asdict(row) for row in self.quarantine], sort_keys=True),
             }
         )
