@@ -46,7 +46,7 @@ class Net(ImageEncoder):
 
 
 class Activated(ImageEncoder):
-    """Batch norms of timm, which have activations: an EfficientNet, after one that drops and whose activation learns."""
+    """Batch norms of timm, which have activations: an EfficientNet, after one that drops and then learns."""
 
     def __init__(self) -> None:
         torch.manual_seed(3)
