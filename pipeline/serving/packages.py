@@ -1,11 +1,6 @@
 """The packages of the extra ``serve``, looked for before anything is opened."""
 
-import importlib
-from typing import Final
-
-from pipeline.errors import InputError
-
-EXTRA: Final = "pip install 'ccaf-pipeline[serve]'"
+from pipeline.extras import import_extra
 
 
 def check_packages() -> None:
@@ -15,7 +10,4 @@ def check_packages() -> None:
         InputError: A package is not installed.
     """
     for name in ("fastapi", "uvicorn"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise InputError(f"--serve needs {name}, which cannot be imported ({error}): {EXTRA}") from None
+        import_extra(name, "serve", "--serve")

@@ -4,7 +4,6 @@ Only the files of an encoder checkpoint are fetched, within bounds; none is unpi
 this machine. huggingface_hub comes with the extra ``hub``; logging in, tokens and proxies are its own affair.
 """
 
-import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.errors import InputError, PipelineError, WorkError, one_line
+from pipeline.extras import import_extra
 from pipeline.limited_reading import read_limited
 from pipeline.models.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_checkpoint, read_config
 from pipeline.models.clip import ClipSpec
 
 CARD_NAME: Final = "README.md"
-EXTRA: Final = "pip install 'ccaf-pipeline[hub]'"
 MADE_BY: Final = "ccaf-pipeline push"
 MOST_BYTES: Final = {CONFIG_NAME: 16 << 20, WEIGHTS_NAME: 16 << 30}
 """Of the files that are fetched; the largest encoders that open_clip knows have some 10 GB."""
@@ -34,10 +33,7 @@ def load_hub() -> Any:
     Raises:
         InputError: It is not installed.
     """
-    try:
-        return importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise InputError(f"the hub needs huggingface_hub, which cannot be imported ({error}): {EXTRA}") from None
+    return import_extra("huggingface_hub", "hub", "the hub")
 
 
 def check_repository(name: str, revision: str | None = None) -> None:

@@ -10,17 +10,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 import torch.distributed as dist
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.trainer.task import Weights
 
 BUCKET_NUMBERS = 8 * 1024 * 1024
 """Gradients in one message, 32 MiB, at the least; the last one of a step may have fewer."""
+
+JOINED_NORMS: Final = (nn.BatchNorm2d, BatchNormAct2d)
+"""Batch norms that :func:`join_batch_norms` can join: torch's, and timm's, which has an activation."""
 
 RowsT = TypeVar("RowsT")
 ValueT = TypeVar("ValueT")
@@ -276,14 +281,21 @@ def share_weights(module: Weights, ranks: Ranks) -> None:
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose mean and variance, in training, are those of the images of all ranks together."""
+    """Batch norm whose mean and variance, in training, are those of the images of all ranks together.
+
+    What it has as children is done afterwards, in their order: the drop and the activation of timm's batch norm.
+    """
 
     ranks: Ranks = ALONE
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) of this rank -> the same, normalised over all ranks."""
-        if not self.training:
-            return super().forward(input)
+        features = self._normalised(input) if self.training else super().forward(input)
+        for layer in self.children():
+            features = layer(features)
+        return features
+
+    def _normalised(self, input: Tensor) -> Tensor:
         images = input.float()
         count = images.numel() // images.shape[1] * self.ranks.world
         mean: Tensor = _SumOverRanks.apply(images.sum((0, 2, 3))) / count
@@ -307,16 +319,32 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 def _global_batch_norm(norm: nn.BatchNorm2d, ranks: Ranks) -> GlobalBatchNorm2d:
     made = GlobalBatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     made._parameters, made._buffers = norm._parameters, norm._buffers  # the same tensors, not copies
+    made._modules = norm._modules
     made.ranks = ranks
     return made.train(norm.training)
 
 
 def join_batch_norms(task: Weights, ranks: Ranks) -> None:
-    """Let the batch norms inside the task's image encoders see the global batch; heads see it anyway."""
+    """Let the batch norms inside the task's image encoders see the global batch; heads see it anyway.
+
+    Raises:
+        InputError: An encoder has another batch norm than :data:`JOINED_NORMS`; nothing is changed.
+    """
     if ranks.world == 1:
         return
-    for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
-        for parent in list(encoder.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, nn.BatchNorm2d) and not isinstance(child, GlobalBatchNorm2d):
-                    setattr(parent, name, _global_batch_norm(child, ranks))
+    norms = [
+        (parent, name, child)
+        for encoder in task.modules()
+        if isinstance(encoder, ImageEncoder)
+        for parent in encoder.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.BatchNorm2d) and not isinstance(child, GlobalBatchNorm2d)
+    ]
+    for _, _, norm in norms:
+        if type(norm) not in JOINED_NORMS:  # a class of its own may do more than its parent
+            raise InputError(
+                f"the image encoder has a batch norm of the kind {type(norm).__name__}, which several workers cannot "
+                f"compute together: train it with one worker"
+            )
+    for parent, name, norm in norms:
+        setattr(parent, name, _global_batch_norm(norm, ranks))

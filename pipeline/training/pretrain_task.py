@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.losses.supervised_contrastive import supervised_contrastive
 from pipeline.models.clip import Clip
 from pipeline.models.preprocess import normalise
@@ -140,6 +141,20 @@ class PretrainTask(nn.Module):
         return self.losses(self.encode(batch), batch)
 
 
+def check_image_factor(encoder: nn.Module, settings: PretrainSettings) -> None:
+    """Refuse a learning rate of its own for an image tower that has no part which it would be for.
+
+    Raises:
+        InputError: The tower is not timm's, and ``pretrain.image_factor`` is not 1.
+    """
+    names = (f"image_encoder.{name}" for name, _ in encoder.named_parameters())
+    if settings.image_factor != 1 and not any(name.startswith(_PRETRAINED) for name in names):
+        raise InputError(
+            f"pretrain.image_factor={settings.image_factor} is for image towers of timm's, and this model has another: "
+            f"set it to 1, or choose such a model (model.name=walker-lite0)"
+        )
+
+
 def _parameter_groups(task: PretrainTask, settings: PretrainSettings) -> list[dict[str, object]]:
     """Weight decay is for matrices, not for biases, norms and the logit scale; a pretrained tower has its own rate."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -183,8 +198,10 @@ def pretrain(
         quiet: No progress line.
 
     Raises:
+        InputError: See :func:`check_image_factor`.
         WorkError: The loss is not finite.
     """
+    check_image_factor(task.image_encoder, settings)
     epochs, rate = settings.epochs, settings.learning_rate
     task.train()
     start_positions(task.image_encoder, task.grid)

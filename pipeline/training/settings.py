@@ -22,7 +22,8 @@ class PretrainStartSettings(SettingsGroup):
     image_factor: float = Field(
         1.0,
         gt=0,
-        description="Learning rate of a timm image tower, but for its projection, as a multiple of the others'.",
+        description="Learning rate of a timm image tower, but for its projection, as a multiple of the others'; "
+        "towers that are not timm's take 1 only.",
     )
 
 

@@ -14,7 +14,8 @@ from pipeline.errors import InputError, WorkError
 from pipeline.export.choices import Cameras, ImageInput
 from pipeline.export.graph import ExportedNetwork, ExportForm
 from pipeline.export.measure import Difference, features_of_file, random_images
-from pipeline.export.runtime import OPSET, OnnxEncoder, check_loads, load_package, write_int8, write_onnx
+from pipeline.export.runtime import OnnxEncoder, check_loads, load_package, write_int8, write_onnx
+from pipeline.onnx_packages import OPSET
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 VIT = {"image_size": [64, 32], "patch_size": 16, "width": 32, "layers": 2, "head_width": 16}

@@ -104,6 +104,19 @@ def test_variants_are_written_without_loss_and_bad_strips_cost_themselves_alone(
     assert "no file at" in str(done[2].problem)
 
 
+def test_variants_of_pictures_that_differ_in_their_ending_alone_are_kept_apart(tmp_path: Path) -> None:
+    paths = ["001/a.jpg", "001/a.png"]
+    for number, path in enumerate(paths):
+        write(tmp_path / "in" / f"{path}.png", strip(number))
+    naming = find_naming(tmp_path / "in", tmp_path / "images", paths)
+    assert naming == Naming(0, True)
+    done = list(cut_strips(tmp_path / "out", tmp_path / "in", naming, paths, 2))
+    assert [cut.paths[0] for cut in done] == ["variant_01/001/a.jpg.png", "variant_01/001/a.png.png"]
+    for number, cut in enumerate(done):
+        found = decode_image((tmp_path / "out" / cut.paths[1]).read_bytes())
+        np.testing.assert_array_equal(found, strip(number)[:, 7:14])
+
+
 def manifest() -> pa.Table:
     return build_manifest(
         [

@@ -10,7 +10,7 @@ from pipeline.parsing.lite.encoder import STAGES, Encoder
 from pipeline.parsing.lite.training.pretrained import load_imagenet_weights
 from pipeline.training.pretrain_data import FactorPhrases
 from pipeline.training.pretrain_start import BACKBONE, imagenet_file, start_from_imagenet
-from pipeline.training.pretrain_task import PretrainTask, _parameter_groups
+from pipeline.training.pretrain_task import PretrainTask, _parameter_groups, check_image_factor
 from pipeline.training.settings import PretrainSettings
 
 FACTORS = (FactorPhrases("hair", False, ("red hair.", "green hair.")),)
@@ -65,6 +65,15 @@ def test_a_pretrained_tower_has_a_rate_of_its_own_and_its_projection_has_not(tmp
     for name, parameter in task.named_parameters():
         factor = 0.25 if name.startswith("image_encoder.tower.trunk.") else 1.0
         assert found[id(parameter)] == (factor, 0.5 if parameter.ndim >= 2 else 0.0), name
+
+
+def test_a_rate_of_its_own_is_refused_where_it_would_do_nothing(tmp_path, tiny_clip_config):
+    other = make_clip(tiny_clip_config, image_size=(64, 32))
+    with pytest.raises(InputError, match=r"pretrain.image_factor=0.25 is for image towers of timm's.*set it to 1"):
+        check_image_factor(other.image_encoder, PretrainSettings(image_factor=0.25))
+    check_image_factor(other.image_encoder, PretrainSettings())
+    timms = make_clip(write_config(tmp_path, "efficientnet"), image_size=(64, 32))
+    check_image_factor(timms.image_encoder, PretrainSettings(image_factor=0.25))
 
 
 def test_without_a_rate_of_its_own_groups_are_those_of_before(tiny_clip_config):

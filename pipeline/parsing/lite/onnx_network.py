@@ -1,9 +1,7 @@
 """The network of ``lite`` run by onnxruntime, which needs less processor time for it than PyTorch does."""
 
 import importlib.util
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -11,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.onnx_packages import EXTRA, PACKAGES, load_package, quiet
+from pipeline.extras import how_to_install
+from pipeline.onnx_packages import EXTRA, INPUT_NAME, PACKAGES, load_package, trace_network
 
 WANTED_BY: Final = "parse.settings.backend: onnxruntime"
-INPUT_NAME: Final = "images"
-OPSET: Final = 18
 
 
 def check_backend(device: str, settings: Mapping[str, Any]) -> None:
@@ -30,7 +27,7 @@ def check_backend(device: str, settings: Mapping[str, Any]) -> None:
         raise InputError(f"{WANTED_BY} computes on the CPU, the device here is {device}: use torch, or device=cpu")
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"{WANTED_BY} needs {', '.join(missing)}: {EXTRA}")
+        raise InputError(f"{WANTED_BY} needs {', '.join(missing)}: {how_to_install(EXTRA)}")
 
 
 class OnnxNetwork:
@@ -53,20 +50,8 @@ class OnnxNetwork:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores as well
-        with tempfile.TemporaryDirectory(prefix="ccaf-lite-") as folder:
-            path = Path(folder) / "lite.onnx"
-            with quiet(), torch.no_grad():
-                torch.onnx.export(
-                    network,
-                    (torch.zeros(shape),),
-                    path,
-                    input_names=[INPUT_NAME],
-                    opset_version=OPSET,
-                    dynamo=True,
-                    external_data=False,
-                    verbose=False,
-                )
-            self._session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        model = trace_network(network, torch.zeros(shape)).SerializeToString()
+        self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (batch, 3, height, width) of the shape that it was made for -> the network's output, float32."""

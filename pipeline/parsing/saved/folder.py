@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.errors import InputError
+from pipeline.extras import import_extra
 from pipeline.files import read_json, sha256_of_file, sha256_of_value
 from pipeline.location import expand_home
-
-EXTRA: Final = "pip install 'ccaf-pipeline[transformers]'"
 
 _WEIGHTS: Final = (
     "model.safetensors",
@@ -74,11 +73,7 @@ def import_transformers(parser: str) -> Any:
     Raises:
         InputError: It is not installed.
     """
-    try:
-        import transformers
-    except ImportError as error:
-        raise InputError(f"the parser {parser} needs the package transformers ({error}); {EXTRA}") from error
-    return transformers
+    return import_extra("transformers", "transformers", f"the parser {parser}")
 
 
 def find_folder(model: str, revision: str | None, advice: str = "check name and connection") -> Path:

@@ -13,7 +13,7 @@ from pipeline.parsing.parser import register_parser
 from pipeline.parsing.transformers.labels import ModelLabels, class_names, mapped_labels, own_labels
 from pipeline.parsing.transformers.loading import LoadedModel, load_model
 from pipeline.parsing.transformers.named import Preset, load_preset, preset_labels, presets_in_words
-from pipeline.parsing.transformers.semantic import Run, SemanticParser, TransformersParser
+from pipeline.parsing.transformers.semantic import ModelRun, SemanticParser, TransformersParser
 from pipeline.parsing.transformers.universal import Mode, UniversalParser
 from pipeline.precision import PrecisionName
 from pipeline.settings import SettingsGroup
@@ -83,7 +83,7 @@ def create_transformers(
             f"{loaded.model_type}, which labels pixels without masks; use semantic"
         )
     meaning = _meaning(loaded, Path(chosen).name, facts, scheme, labels, mode)
-    run = Run(
+    run = ModelRun(
         loaded.network, loaded.processor, meaning, device, batch_size, precision, weights_sha256=loaded.weights_sha256
     )
     if not loaded.universal:

@@ -18,7 +18,7 @@ from pipeline.precision import PrecisionName
 
 
 @dataclass(frozen=True)
-class Run:
+class ModelRun:
     """A saved model, and how it is run.
 
     Attributes:
@@ -52,7 +52,7 @@ class TransformersParser(DeviceParser):
 
     name = "transformers"
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ModelRun) -> None:
         super().__init__(run.labels.scheme, run.device, run.batch_size, run.precision, run.weights_sha256)
         self._network = run.network.to(self._device)
         self._processor = run.processor

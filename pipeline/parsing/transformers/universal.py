@@ -17,7 +17,7 @@ from pipeline.images import RgbImage
 from pipeline.parsing.forward import check_images, parse_in_batches
 from pipeline.parsing.labelling import Taps, label_map, taps_at
 from pipeline.parsing.parser import Parsing
-from pipeline.parsing.transformers.semantic import Run, TransformersParser
+from pipeline.parsing.transformers.semantic import ModelRun, TransformersParser
 
 Mode = Literal["semantic", "panoptic"]
 
@@ -60,7 +60,7 @@ class UniversalParser(TransformersParser):
 
     def __init__(
         self,
-        run: Run,
+        run: ModelRun,
         mode: Mode = "semantic",
         threshold: float = 0.8,
         canvas: tuple[int, int] | None = None,
