@@ -201,11 +201,8 @@ class WorkerPool:
             self._least = min(self._least, self._most)
             if not self._members and not self._waiting:
                 died = isinstance(error, LostError)
-                reason = (
-                    f"each died again and again ({error}); {self._words.less}"
-                    if died
-                    else f"{error}; {self._words.kept}"
-                )
+                words = self._words
+                reason = f"each died again and again ({error}); {words.less}" if died else f"{error}; {words.kept}"
                 raise WorkError(f"no worker can be started: {reason}") from error
             self._say(f"a worker cannot be started ({error}); going on with those that are left")
         else:
