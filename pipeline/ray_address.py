@@ -3,6 +3,7 @@
 import os
 import socket
 import textwrap
+from dataclasses import dataclass
 
 from pipeline.errors import InputError
 
@@ -17,6 +18,19 @@ _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)
 """RFC 9113, section 3.4: what a client of HTTP/2, and so of gRPC, says first; with an empty frame of settings."""
 
 _FRAME_HEADER_BYTES, _FRAME_TYPE, _SETTINGS = 9, 3, 4
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Processes that Ray starts for a command.
+
+    Attributes:
+        workers: Their number; 0, where the command takes it: as many as there is room for.
+        address: Of a Ray cluster; None: a local one.
+    """
+
+    workers: int
+    address: str | None
 
 
 def shortened(error: BaseException) -> str:

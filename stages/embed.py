@@ -16,6 +16,7 @@ from pipeline.features.part_workers import EncoderSource, embed_on_ray
 from pipeline.features.parts import Embedded, embed_list, quarantine_of
 from pipeline.features.settings import FeatureSettings
 from pipeline.outputs import check_output
+from pipeline.ray_address import Cluster
 from pipeline.shards.making.run import RunSettings
 from pipeline.shards.schema import QUARANTINE_SCHEMA
 from stages.console import Console
@@ -75,19 +76,6 @@ def open_encoder(
 def feature_settings(parameters: Parameters) -> FeatureSettings:
     """How features are made, as the section ``evaluate`` says."""
     return FeatureSettings(**parameters.evaluate.model_dump(include=set(FeatureSettings.model_fields)))
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Ray, where it makes the features.
-
-    Attributes:
-        address: Of a cluster; None: one of this machine.
-        workers: Their number; 0: as many as there is room for.
-    """
-
-    address: str | None
-    workers: int
 
 
 def run(
@@ -152,8 +140,7 @@ def _embed_on_ray(
     out: Path,
     cluster: Cluster,
 ) -> Embedded:
-    folder = None if checkpoint is None else checkpoint.resolve()  # workers have other current folders
-    source = EncoderSource(folder, parameters.model, parameters.seed, feature_settings(parameters))
+    source = EncoderSource(checkpoint, parameters.model, parameters.seed, feature_settings(parameters))
     how = RunSettings(cluster.address, cluster.workers, parameters.device, parameters.threads or 1, parameters.parse)
     return embed_on_ray(
         source, images, out, how, max_pixels=parameters.parse.max_pixels, quiet=console.quiet, say=console.say

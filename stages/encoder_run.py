@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import save_checkpoint
 from pipeline.precision import Precision
+from pipeline.ray_address import Cluster
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
 from pipeline.trainer.distributed import ALONE, Ranks
 from pipeline.trainer.engine import Engine, TrainingRun
@@ -37,19 +37,6 @@ from stages.encoder import Inputs, Places, make_data, make_task, read_inputs
 
 BEST_FOLDER = "best"
 MINIMISE_CLOTHES = {"disentangle", "clothes_uniform", "clothes_uniform_own", "caption_orthogonal"}
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Several processes for stage 2.
-
-    Attributes:
-        workers: Their number.
-        address: Of a Ray cluster; None: a local one.
-    """
-
-    workers: int
-    address: str | None
 
 
 def _train(

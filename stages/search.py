@@ -70,7 +70,7 @@ def run(parameters: Parameters, console: Console, gallery: Path, how: How) -> di
         check_output(how.html, "html", [GENERATOR], inputs=[gallery, *map(Path, how.queries)])
     opened = open_gallery(gallery)
     chosen = None if how.where is None else choose_rows(opened, how.where)
-    pictures = None if how.html is None else GalleryImages(opened, how.images, how.shards)
+    pictures = None if how.html is None else _open_pictures(parameters, console, opened, how)
     asked = _Asked(parameters, console, opened, how, pictures)
     queries = [query for text in how.queries for query in asked.queries(text)]
     found = find(opened, queries, how.top, chosen, console.quiet)
@@ -78,6 +78,13 @@ def run(parameters: Parameters, console: Console, gallery: Path, how: How) -> di
         _write_page(how.html, pictures, how.where or "", queries, found)
         console.say(f"page -> {how.html}")
     return {"gallery": str(gallery), "images": len(opened), "searched": found.searched, "results": list(found.results)}
+
+
+def _open_pictures(parameters: Parameters, console: Console, gallery: Gallery, how: How) -> GalleryImages:
+    pictures = GalleryImages(gallery, parameters.parse.max_pixels, how.images, how.shards)
+    if pictures.note:
+        console.say(f"warning: {pictures.note}")
+    return pictures
 
 
 def result_table(result: Mapping[str, Any]) -> str:

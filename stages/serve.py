@@ -9,7 +9,7 @@ from pipeline.features.embedding import Encoder
 from pipeline.features.gallery import Gallery, choose_rows, open_gallery
 from pipeline.features.gallery_images import GalleryImages
 from pipeline.serving.application import build_application
-from pipeline.serving.desk import Desk
+from pipeline.serving.desk import MOST_TOP, Desk
 from pipeline.serving.server import bind, serve
 from stages.console import Console
 from stages.search import gallery_encoder
@@ -51,14 +51,18 @@ def run(parameters: Parameters, console: Console, gallery: Path, how: Serving) -
         how: What is served.
 
     Raises:
-        InputError: The gallery, the condition, the named checkpoint or the port is wrong.
+        InputError: The gallery, the condition, the named checkpoint, the port or the number of images is wrong.
         WorkError: The server ended by itself.
     """
+    if how.top > MOST_TOP:
+        raise InputError(f"--top {how.top} and --serve: the page shows at most {MOST_TOP} images for a query")
     with bind(how.port) as listener:  # first: a port that is taken is said before anything large is read
         opened = open_gallery(gallery)
         base = None if how.where is None else choose_rows(opened, how.where)
         encoder, reason = _encoder(parameters, console, opened, how)
-        images = GalleryImages(opened, how.images, how.shards)
+        images = GalleryImages(opened, parameters.parse.max_pixels, how.images, how.shards)
+        if images.note:
+            console.say(f"warning: {images.note}")
         desk = Desk(opened, images, encoder, reason, base, how.where or "", parameters.parse.max_pixels, how.top)
 
         def ready(address: str) -> None:

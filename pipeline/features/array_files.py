@@ -16,6 +16,8 @@ from pipeline.errors import InputError
 
 PICKLES: Final = (".pkl", ".pickle", ".joblib")
 TABLES: Final = (".csv", ".tsv")
+_ALONE: Final = (".npy", ".pt", ".pth")
+"""Forms that may hold no labels, which are then in a table beside the file."""
 _DELIMITERS: Final = (",", ";", "\t")
 
 COLUMN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -211,13 +213,20 @@ def _assemble(arrays: Mapping[str, AnyArray], names: Sequence[str], path: Path) 
     return Arrays(features, pa.concat_tables(tables, promote_options="permissive"))
 
 
+def tables_beside(path: Path) -> list[Path]:
+    """The tables beside a file of features alone that can hold its labels, the one that does first."""
+    if path.suffix.lower() not in _ALONE:
+        return []
+    return [place for suffix in TABLES if (place := path.with_suffix(suffix)).is_file()]
+
+
 def _read_table(path: Path, rows: int) -> pa.Table:
     """The CSV beside an array of features: one line a row of the array, in its order, below the names."""
-    places = [path.with_suffix(suffix) for suffix in TABLES]
-    place = next((place for place in places if place.is_file()), None)
+    place = next(iter(tables_beside(path)), None)
     if place is None:
+        name = path.with_suffix(TABLES[0]).name
         raise InputError(
-            f"{path} holds features alone: put a table {places[0].name} beside it with the columns person_id, role "
+            f"{path} holds features alone: put a table {name} beside it with the columns person_id, role "
             f"(query or gallery) and, where there are any, camera_id, clothes_id, image_id, a line a feature"
         )
     with _readable(place, "a table"):

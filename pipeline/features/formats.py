@@ -15,9 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.features.array_files import ARRAY_READERS, PICKLES, Arrays
+from pipeline.features.array_files import ARRAY_READERS, PICKLES, Arrays, tables_beside
 
 BATCH_ROWS: Final = 1024
+
+FileStamp = tuple[str, int, int, int, int]
+"""A file's path, device, inode, time of change in nanoseconds, and size in bytes."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,18 @@ def _files_of(folder: Path) -> list[Path]:
     if not files:
         raise InputError(f"the folder {folder} holds no features: there is no file that ends in .parquet")
     return files
+
+
+def stamps_of(path: Path) -> tuple[FileStamp, ...]:
+    """What tells whether features on disk are still the same: of every file that :func:`open_columns` may read.
+
+    Raises:
+        InputError: The folder holds no features.
+        OSError: A file cannot be looked at.
+    """
+    files = _files_of(path) if path.is_dir() else [path, *tables_beside(path)]
+    found = [(str(file), file.stat()) for file in files]
+    return tuple((name, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in found)
 
 
 def _partition(path: PurePath) -> dict[str, str]:

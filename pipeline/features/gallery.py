@@ -3,9 +3,10 @@
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any, Final
 
 import duckdb
@@ -25,7 +26,7 @@ from pipeline.features.feature_set import (
     list_rows,
     normalise_rows,
 )
-from pipeline.features.formats import open_columns, stored_lists
+from pipeline.features.formats import FileStamp, open_columns, stamps_of, stored_lists
 from pipeline.overlap import prefetch
 from pipeline.progress import Progress
 
@@ -44,11 +45,13 @@ class Gallery:
         path: The file, or the folder of files.
         ids: All columns that hold one value a row.
         metadata: What the file says of itself.
+        stamps: Its files as they were when it was opened: ids are read then, features at each search.
     """
 
     path: Path
     ids: pa.Table
     metadata: dict[str, str]
+    stamps: tuple[FileStamp, ...]
 
     def __len__(self) -> int:
         return int(self.ids.num_rows)
@@ -70,6 +73,27 @@ class Gallery:
         if len(found) > 1:
             raise InputError(f"{self.path} has {len(found)} rows with the image_id {image_id}")
         return int(found[0]) if len(found) else None
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Within the block the features may be read: before and after it the files are those that were opened.
+
+        Raises:
+            InputError: They are not; whatever else the block raised may come of that.
+        """
+        self._check_stamps()
+        try:
+            yield
+        finally:
+            self._check_stamps()
+
+    def _check_stamps(self) -> None:
+        try:
+            same = stamps_of(self.path) == self.stamps
+        except (OSError, InputError):
+            same = False
+        if not same:
+            raise InputError(f"the gallery {self.path} has changed since it was opened: start again")
 
 
 def plain_value(value: Any) -> Any:
@@ -106,6 +130,10 @@ def open_gallery(path: Path) -> Gallery:
             raise InputError(f"{path} lacks the column feature; it has: {', '.join(columns.names)}")
         if columns.names.count("feature") > 1:
             raise InputError(f"{path} has the column feature more than once")
+    try:
+        stamps = stamps_of(path)
+    except OSError as error:
+        raise InputError(f"feature file {path} cannot be read: {error.strerror or error}") from error
     with open_columns(path, names) as columns:
         if not columns.rows:
             raise InputError(f"the gallery {path} has no image")
@@ -114,16 +142,21 @@ def open_gallery(path: Path) -> Gallery:
             key.decode(errors="replace"): value.decode(errors="replace") for key, value in columns.metadata.items()
         }
         ids = columns.ids.select(flat) if flat else pa.table({"row": pa.array(range(columns.rows), pa.int64())})
-        return Gallery(path, ids, metadata)
+        return Gallery(path, ids, metadata, stamps)
 
 
-def choose_rows(gallery: Gallery, where: str) -> NDArray[np.bool_]:
+def choose_rows(gallery: Gallery, where: str, seconds: float = math.inf) -> NDArray[np.bool_]:
     """The rows for which an expression of SQL (DuckDB's) is true, such as ``camera_id != 3 and role = 'gallery'``.
 
     It sees the columns of the gallery, ``role`` and ``split`` by either name, and nothing else: no file, no network.
 
+    Args:
+        gallery: The gallery.
+        where: The expression.
+        seconds: After which it is interrupted.
+
     Raises:
-        InputError: The expression is wrong, or no row fits.
+        InputError: The expression is wrong or takes too long, or no row fits.
     """
     ids = gallery.ids
     for one, other in (ROLE_COLUMNS, ROLE_COLUMNS[::-1]):
@@ -132,11 +165,15 @@ def choose_rows(gallery: Gallery, where: str) -> NDArray[np.bool_]:
     taken = {name.lower() for name in ids.column_names}  # DuckDB does not tell them by case
     number = next(name for name in ("row", *(f"row_{more}" for more in range(len(taken) + 1))) if name not in taken)
     ids = ids.append_column(number, pa.array(np.arange(len(gallery))))
+    late = Event()
     try:
         with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
             connection.execute("SET python_enable_replacements = false; SET lock_configuration = true")
-            fitting = connection.from_arrow(ids).filter(where).project(f'"{number}"').fetchnumpy()[number]
+            with _interrupted(connection, seconds, late):
+                fitting = connection.from_arrow(ids).filter(where).project(f'"{number}"').fetchnumpy()[number]
     except (duckdb.Error, RuntimeError) as error:
+        if late.is_set():
+            raise InputError(f"--where {where!r} takes more than {seconds:g} s: use a simpler one") from None
         reason = " ".join(str(error).partition("\n")[0].split())
         known = ", ".join(name for name in ids.column_names if name != number)
         raise InputError(f"--where {where!r}: {reason} (columns: {known})") from error
@@ -147,12 +184,36 @@ def choose_rows(gallery: Gallery, where: str) -> NDArray[np.bool_]:
     return chosen
 
 
+@contextmanager
+def _interrupted(connection: duckdb.DuckDBPyConnection, seconds: float, late: Event) -> Iterator[None]:
+    """Within the block a query is interrupted after so many seconds, and ``late`` is set."""
+
+    def interrupt() -> None:
+        late.set()
+        with suppress(duckdb.Error):  # it has ended just now
+            connection.interrupt()
+
+    timer = Timer(seconds, interrupt)
+    timer.daemon = True
+    if math.isfinite(seconds):
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def read_row(gallery: Gallery, row: int) -> Floats:
     """The feature of a row, L2-normalised, (D,).
 
     Raises:
-        InputError: The features are damaged.
+        InputError: The features are damaged, or have changed since the gallery was opened.
     """
+    with gallery.unchanged():
+        return _feature_of(gallery, row)
+
+
+def _feature_of(gallery: Gallery, row: int) -> Floats:
     groups = _row_groups(gallery.path)
     if groups is not None and 0 <= row < len(gallery):
         number = int(np.searchsorted(groups.starts, row, side="right")) - 1
@@ -192,7 +253,7 @@ def search(
         quiet: No progress line.
 
     Raises:
-        InputError: The features have another dimension, or are damaged.
+        InputError: The features have another dimension, are damaged, or have changed since the gallery was opened.
     """
     out = np.asarray(leave_out if len(leave_out) else [-1] * len(queries), dtype=np.int64)
     best = [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
@@ -200,7 +261,7 @@ def search(
     def compare(piece: Chunk) -> tuple[int, list[tuple[NDArray[np.int64], Floats]]]:
         return len(piece[1]), _compare(piece, gallery.path, queries, top, chosen, out)
 
-    with ExitStack() as stack, Progress(len(gallery), "search", "image", quiet) as progress:
+    with gallery.unchanged(), ExitStack() as stack, Progress(len(gallery), "search", "image", quiet) as progress:
         for count, found in _compared(gallery.path, compare, threads or len(os.sched_getaffinity(0)), stack):
             best = [_nearest(np.append(a, c), np.append(b, d), top) for (a, b), (c, d) in zip(best, found, strict=True)]
             progress.advance(count)
@@ -292,10 +353,17 @@ class _RowGroups:
 
 
 def _row_groups(path: Path) -> _RowGroups | None:
-    """The row groups of a file; None where it has none, or too large ones."""
+    """The row groups of a file; None where it has none, or too large ones.
+
+    Raises:
+        InputError: The file is damaged.
+    """
     if not path.is_file() or path.suffix.lower() != ".parquet":
         return None
-    metadata = pq.read_metadata(path, memory_map=True)
+    try:
+        metadata = pq.read_metadata(path, memory_map=True)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"feature file {path} cannot be read as Parquet: {error}") from error
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if max(sizes, default=0) > _LARGEST_GROUP:
         return None

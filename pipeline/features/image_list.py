@@ -85,6 +85,11 @@ class ImageList:
             before += last - first
         return replace(self, rows=rows, held=tuple(held), notes=())
 
+    def absolute(self) -> "ImageList":
+        """The same images for a process with another current folder: local places are written out."""
+        held = tuple((_absolute(place), first, last) for place, first, last in self.held)
+        return replace(self, folder=_absolute(self.folder), held=held)
+
     def items(self, max_pixels: int) -> Iterator[tuple[ManifestRow, bytes | BadImageError | None]]:
         """All rows, each with its bytes, or with why they are none, where a table holds them.
 
@@ -101,6 +106,10 @@ class ImageList:
         limit = max_bytes(max_pixels)
         held = (data for place, first, last in self.held for data in read_held(place, self.column, first, last, limit))
         yield from zip(rows, held, strict=True)
+
+
+def _absolute(place: Location) -> Location:
+    return place if place.local is None else Location(str(place.local.resolve()))
 
 
 def open_item(images: Location, row: ManifestRow, data: bytes | BadImageError | None, max_pixels: int) -> Source:

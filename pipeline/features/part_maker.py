@@ -35,7 +35,7 @@ _FINGERPRINT, _SOURCES, _BAD, _MADE = b"fingerprint", b"sources_sha256", b"quara
 
 
 @dataclass(frozen=True)
-class Part:
+class FeaturePart:
     """Some rows of a list, one after another.
 
     Attributes:
@@ -87,7 +87,7 @@ class PartMaker:
         """What made the features; see :func:`made_by`."""
         return made_by(self.encoder.chosen, self.encoder.settings, self.encoder.device)
 
-    def is_whole(self, path: Path, part: Part) -> bool:
+    def is_whole(self, path: Path, part: FeaturePart) -> bool:
         """Whether a part is there, of the same encoder and list, and of the images as they are now."""
         try:
             known = pq.read_schema(path).metadata or {}
@@ -103,7 +103,7 @@ class PartMaker:
                 digest = _digest(list(found), part.start)
         return known.get(_SOURCES) == digest.encode()
 
-    def make(self, path: Path, part: Part, report: Callable[[int], None]) -> None:
+    def make(self, path: Path, part: FeaturePart, report: Callable[[int], None]) -> None:
         """Make a part; the network computes while threads read and decode the next batches."""
         batch: list[_Ready] = []
         rows: list[int] = []

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 import torch
 
@@ -15,18 +16,26 @@ from pipeline.errors import WorkError
 from pipeline.features.embedding import Encoder
 from pipeline.features.encoders import ChosenEncoder, frozen_encoder, trained_encoder
 from pipeline.features.image_list import ImageList
-from pipeline.features.part_maker import Part, PartMaker
+from pipeline.features.part_maker import FeaturePart, PartMaker
 from pipeline.features.parts import PART_BATCHES, RUN_FILE, Embedded, Parts, join_parts, open_parts
 from pipeline.features.settings import FeatureSettings
 from pipeline.files import atomic_file
 from pipeline.location import Location
+from pipeline.models.builtin import builtin_weights, weights_on_disk
 from pipeline.models.settings import ModelSettings
 from pipeline.progress import Progress
 from pipeline.ray_session import check_reachable, ray_session
 from pipeline.shards.making.faults import WorkerFaultError
+from pipeline.shards.making.members import Words
 from pipeline.shards.making.pool import WorkerPool
 from pipeline.shards.making.run import RunSettings, choose_workers, least_cpus
 from pipeline.storage import is_folder
+
+PART_WORDS: Final = Words(
+    "part",
+    "is there too little memory? fewer --workers or a smaller evaluate.batch_size need less",
+    "parts that are complete are kept, so the same command goes on from them",
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,14 @@ class EncoderSource:
         model: The section ``model``.
         seed: Of random weights.
         settings: Which feature is made, and how.
+        name: Name of the model as it was given, which counts among what made the features; empty: that of ``model``.
     """
 
     checkpoint: Path | None
     model: ModelSettings
     seed: int
     settings: FeatureSettings
+    name: str = ""
 
     def choose(self) -> ChosenEncoder:
         """Read it.
@@ -51,7 +62,23 @@ class EncoderSource:
         Raises:
             InputError: It is missing or damaged.
         """
-        return frozen_encoder(self.model, self.seed) if self.checkpoint is None else trained_encoder(self.checkpoint)
+        if self.checkpoint is not None:
+            return trained_encoder(self.checkpoint)
+        chosen = frozen_encoder(self.model, self.seed)
+        return replace(chosen, spec=replace(chosen.spec, name=self.name or self.model.name))
+
+    def absolute(self) -> "EncoderSource":
+        """The same encoder for a process with another current folder: paths that exist here are written out."""
+        model = self.model
+        weights = None if self.checkpoint is not None or model.pretrained is None else weights_on_disk(model.pretrained)
+        given = {
+            "name": model.name if model.name.endswith(".json") else None,
+            "pretrained": None if weights is None or model.pretrained in builtin_weights() else model.pretrained,
+            "tokenizer": model.tokenizer,
+        }
+        paths = {key: str(Path(path).absolute()) for key, path in given.items() if path is not None}
+        checkpoint = None if self.checkpoint is None else self.checkpoint.resolve()
+        return replace(self, checkpoint=checkpoint, model=model.model_copy(update=paths), name=self.name or model.name)
 
 
 @dataclass(frozen=True)
@@ -118,11 +145,11 @@ class PartWorker:
             encoder = Encoder(chosen, setup.device, setup.source.settings)
         self._maker = PartMaker(encoder, setup.content, setup.max_pixels, setup.threads + 1, self._turn)
 
-    def check(self, part: Part) -> bool:
+    def check(self, part: FeaturePart) -> bool:
         """Whether a part that is there can be kept."""
         return self._get_maker().is_whole(self._setup.folder / part.name, part)
 
-    def make(self, part: Part) -> bool:
+    def make(self, part: FeaturePart) -> bool:
         """Make a part.
 
         Raises:
@@ -193,6 +220,7 @@ def embed_on_ray(
         WorkError: A worker could not do its work; what is complete is kept.
     """
     check_reachable(run.address)
+    source, images = source.absolute(), images.absolute()
     chosen = source.choose()
     if chosen.note:
         say(chosen.note)
@@ -201,24 +229,26 @@ def embed_on_ray(
         with atomic_file(parts.folder / RUN_FILE) as temporary:
             temporary.write_text(token)
         setup = PartSetup(
-            source, chosen.sha256, _absolute(images.folder), parts.folder, token, parts.content, max_pixels, run.threads
+            source, chosen.sha256, images.folder, parts.folder, token, parts.content, max_pixels, run.threads
         )
         with ray_session(run.address, least_cpus(run)) as resources:
             placement = choose_workers(resources, run, len(parts))
             setup = replace(setup, device=placement.device)
             work = run.work
             pool = WorkerPool(
-                setup, placement.workers, placement.gpus, work.restarts, work.shard_timeout, say, worker=PartWorker
+                setup,
+                placement.workers,
+                placement.gpus,
+                work.restarts,
+                work.shard_timeout,
+                say,
+                worker=PartWorker,
+                words=PART_WORDS,
             )
             with closing(pool):
                 pool.wait()
                 reused = _make_all(pool, parts, quiet)
         return join_parts(parts, out, reused, pool.lost)
-
-
-def _absolute(place: Location) -> Location:
-    """Workers have other current folders."""
-    return place if place.local is None else Location(str(place.local.resolve()))
 
 
 def _make_all(pool: WorkerPool, parts: Parts, quiet: bool) -> int:

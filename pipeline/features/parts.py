@@ -19,7 +19,7 @@ from pipeline.errors import InputError, WorkError
 from pipeline.features.embedding import Encoder
 from pipeline.features.feature_set import IMAGES_KEY, write_feature_parts
 from pipeline.features.image_list import ImageList
-from pipeline.features.part_maker import Part, PartMaker, read_bad, read_made
+from pipeline.features.part_maker import FeaturePart, PartMaker, read_bad, read_made
 from pipeline.files import atomic_file, sha256_of_value
 from pipeline.locks import hold
 from pipeline.progress import Progress
@@ -85,9 +85,9 @@ class Parts:
         """Their files, in order."""
         return [self.folder / _name(number) for number in range(len(self))]
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[FeaturePart]:
         for number, start in enumerate(range(0, len(self.images), self.rows)):
-            yield Part(_name(number), start, self.images.part(start, min(start + self.rows, len(self.images))))
+            yield FeaturePart(_name(number), start, self.images.part(start, min(start + self.rows, len(self.images))))
 
 
 def _name(number: int) -> str:

@@ -14,11 +14,10 @@ from starlette.requests import ClientDisconnect
 import pipeline
 from pipeline.errors import BadImageError, InputError, PipelineError, one_line
 from pipeline.reporting.page import read_template
-from pipeline.serving.desk import Choice, Desk, UnknownRowError
+from pipeline.serving.desk import MOST_CAMERAS, MOST_TOP, Choice, Desk, UnknownRowError
 from pipeline.serving.guard import Application, Guard
 
 MOST_UPLOAD_BYTES: Final = 16 << 20
-MOST_TOP: Final = 200
 MOST_ROWS: Final = 200
 MOST_TEXT: Final = 2000
 
@@ -27,7 +26,7 @@ _KINDS: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascri
 
 Top = Annotated[int | None, Query(ge=1, le=MOST_TOP)]
 Where = Annotated[str, Query(max_length=MOST_TEXT)]
-Cameras = Annotated[list[str], Query(max_length=MOST_TOP)]
+Cameras = Annotated[list[str], Query(max_length=MOST_CAMERAS)]
 
 
 class UploadTooLargeError(InputError):

@@ -28,8 +28,13 @@ LOOKS_AT_ONCE: Final = 4
 SEARCHES_AT_ONCE: Final = 2
 """Pictures that are decoded, and searches that compute, at the same time; others wait. A photo may be large, and a
 search uses all cores by itself."""
-MOST_CAMERAS: Final = 500
-"""That the page offers as filters, those with most images."""
+CONDITIONS_AT_ONCE: Final = 2
+CONDITION_SECONDS: Final = 10.0
+"""Expressions that are evaluated at the same time, and after how long one is interrupted; each uses all cores."""
+MOST_CAMERAS: Final = 200
+"""That the page offers as filters, those with most images, and that a request may name."""
+MOST_TOP: Final = 200
+"""Images that are shown for a query."""
 
 
 class UnknownRowError(InputError):
@@ -78,6 +83,10 @@ class Desk:
         default_factory=lambda: BoundedSemaphore(SEARCHES_AT_ONCE), repr=False, compare=False
     )
 
+    _conditions: BoundedSemaphore = field(
+        default_factory=lambda: BoundedSemaphore(CONDITIONS_AT_ONCE), repr=False, compare=False
+    )
+
     def about(self) -> dict[str, Any]:
         """What the page says of the gallery, and what it offers."""
         ids = self.gallery.ids if self.base is None else self.gallery.ids.filter(pa.array(self.base))
@@ -111,7 +120,8 @@ class Desk:
         """
         masks = [] if self.base is None else [self.base]
         if choice.where.strip():
-            masks.append(choose_rows(self.gallery, choice.where))
+            with self._conditions:
+                masks.append(choose_rows(self.gallery, choice.where, CONDITION_SECONDS))
         if choice.cameras:
             masks.append(_of_cameras(self.gallery, choice.cameras))
         if not masks:

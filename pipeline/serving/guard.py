@@ -43,11 +43,19 @@ def refusal(headers: dict[str, str], path: str) -> str | None:
     if host.rpartition(":")[0] not in HOSTS and host not in HOSTS:
         return "this server answers only to 127.0.0.1 and localhost"
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _netloc(origin) != host:
         return "requests of other pages are not answered"
     if path != "/" and headers.get("sec-fetch-site") in _FOREIGN:  # a link may lead to the page itself
         return "requests of other pages are not answered"
     return None
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None if it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 class Guard:

@@ -66,6 +66,7 @@ def command(
     reason; all others have one row each, in the order given. A run that was stopped goes on from its complete parts.
     With --workers or --address the features are made by workers of Ray, on one machine or many, with the same bytes.
     """
+    from pipeline.ray_address import Cluster
     from stages import embed
 
     if frozen and checkpoint is not None:
@@ -78,7 +79,7 @@ def command(
     named = embed.Inputs(inputs, images, _pairs(columns or []), default_role, roles or [])
     source = None if frozen else checkpoint or context.workspace.encoder
     on_ray = workers is not None or context.address is not None
-    cluster = embed.Cluster(context.cluster_address, workers or 0) if on_ray else None
+    cluster = Cluster(workers or 0, context.cluster_address) if on_ray else None
     result = embed.run(context.parameters, context.console, named, source, out, cluster)
     context.console.result(result, f"{out}: {result['images']} rows, {result['quarantined']} quarantined")
     embed.check_bad(context.parameters, result)

@@ -46,6 +46,7 @@ def command(
     Interrupted training goes on from its last state when the same command is run again, and ends as if it had not been
     interrupted. Stage 1 uses one process.
     """
+    from pipeline.ray_address import Cluster
     from pipeline.trainer.epochs import has_state
     from pipeline.training.preflight import Obstacles
     from pipeline.training.run_record import state_folder
@@ -64,7 +65,7 @@ def command(
     result: dict[str, Any] = {}
     cluster = None
     if stage is not Stage.PROMPTS and (workers > 1 or context.address is not None):
-        cluster = encoder_recipe.Cluster(workers, context.cluster_address)
+        cluster = Cluster(workers, context.cluster_address)
     with _held(stage, prompts, out):
         obstacles = check_shards(context.parameters, shards, workers)
         for sentence in obstacles.evaluation:

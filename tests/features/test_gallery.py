@@ -1,5 +1,8 @@
 """Exact search in a feature file against a plain sort, conditions on its columns, and what is refused."""
 
+import os
+import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.features import gallery as gallery_module
 from pipeline.features.feature_set import FeatureSet, feature_table, write_features
 from pipeline.features.gallery import choose_rows, open_gallery, read_row, search
 
@@ -129,6 +133,75 @@ def test_conditions_are_those_of_sql(forms, where, fits):
 def test_conditions_that_are_wrong_or_reach_out_are_refused(forms, where, reason):
     with pytest.raises(InputError, match=reason):
         choose_rows(open_gallery(forms / "tiny.parquet"), where)
+
+
+def test_a_condition_that_takes_too_long_is_interrupted(forms):
+    gallery = open_gallery(forms / "tiny.parquet")
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"takes more than 0\.3 s"):
+        choose_rows(gallery, "(select count(*) from range(1000000) a, range(1000000) b) > camera_id", 0.3)
+    assert time.monotonic() - started < 30
+    assert choose_rows(gallery, "camera_id = 2", 60).any()
+
+
+@pytest.mark.parametrize("name", ["small.parquet", "one_group.parquet", "parts", "arrays.npz"])
+def test_features_that_changed_since_the_gallery_was_opened_are_refused(forms, features, name, tmp_path):
+    """A longer file by the same name, one of other rows as long to the byte, a file more in a folder, none at all."""
+    place = tmp_path / name
+    shutil.copytree(forms / name, place) if place.suffix == "" else shutil.copy(forms / name, place)
+    gallery = open_gallery(place)
+    query = unit(features[:1])
+    assert search(gallery, query, 1).rows.tolist() == [[0]]
+    one = sorted(place.iterdir())[0] if place.is_dir() else place
+    before = one.stat()
+    copy = tmp_path / "copy"
+    shutil.copy2(one, copy)
+    copy.replace(one)  # another file of the same bytes and time
+    assert (one.stat().st_size, one.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    for change in (None, lambda: pq.write_table(pq.read_table(forms / "one_group.parquet"), one), one.unlink):
+        if change is not None:
+            change()
+        for read in (lambda: search(gallery, query, 1), lambda: read_row(gallery, 4999)):
+            with pytest.raises(InputError, match="has changed since it was opened"):
+                read()
+
+
+def test_a_change_during_a_search_is_seen_whatever_it_leads_to(forms, features, tmp_path, monkeypatch):
+    place = tmp_path / "f.parquet"
+    shutil.copy(forms / "tiny.parquet", place)
+    gallery = open_gallery(place)
+    before = gallery_module._row_groups
+
+    def late(path):
+        table = pq.read_table(place)
+        pq.write_table(pa.concat_tables([table, table]), place, row_group_size=37)
+        return before(path)
+
+    monkeypatch.setattr(gallery_module, "_row_groups", late)
+    with pytest.raises(InputError, match="has changed since it was opened"):
+        search(gallery, unit(features[:1]), 3, chosen=np.arange(len(gallery)) % 2 == 0)
+
+
+def test_a_table_beside_an_array_counts_as_well(features, tmp_path):
+    np.save(tmp_path / "f.npy", features[:4])
+    (tmp_path / "f.csv").write_text("person_id,role\n" + "1,gallery\n" * 4)
+    gallery = open_gallery(tmp_path / "f.npy")
+    assert search(gallery, unit(features[:1]), 1).rows.tolist() == [[0]]
+    (tmp_path / "f.csv").write_text("person_id,role\n" + "23,gallery\n" * 4)
+    with pytest.raises(InputError, match="has changed since it was opened"):
+        search(gallery, unit(features[:1]), 1)
+
+
+def test_a_file_that_is_damaged_in_its_place_is_said(forms, features, tmp_path):
+    place = tmp_path / "f.parquet"
+    shutil.copy(forms / "tiny.parquet", place)
+    gallery = open_gallery(place)
+    times = place.stat()
+    place.write_bytes(bytes(times.st_size))
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for read in (lambda: search(gallery, unit(features[:1]), 1), lambda: read_row(gallery, 0)):
+        with pytest.raises(InputError, match="cannot be read as Parquet"):
+            read()
 
 
 def test_galleries_that_cannot_be_searched_are_refused(forms, features, tmp_path):

@@ -3,17 +3,23 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from browser import chromium
@@ -23,11 +29,12 @@ import pipeline
 from pipeline.config import load_parameters
 from pipeline.errors import InputError
 from pipeline.features.feature_set import read_features
-from pipeline.features.gallery import choose_rows, open_gallery
+from pipeline.features.gallery import Gallery, choose_rows, open_gallery
 from pipeline.features.gallery_images import GalleryImages
 from pipeline.images import decode_image, encode_image
+from pipeline.serving import desk as desk_module
 from pipeline.serving.application import MOST_UPLOAD_BYTES, build_application
-from pipeline.serving.desk import Desk
+from pipeline.serving.desk import CONDITION_SECONDS, CONDITIONS_AT_ONCE, Desk
 from pipeline.serving.guard import refusal
 from pipeline.serving.server import bind
 from stages.cli import run
@@ -69,7 +76,8 @@ def open_desk(served: dict[str, Any], where: str | None = None, encoder: bool = 
     made = gallery_encoder(parameters, Console(quiet=True), gallery, None, True)
     base = None if where is None else choose_rows(gallery, where)
     reason = "" if encoder else "there is no encoder"
-    return Desk(gallery, GalleryImages(gallery), made if encoder else None, reason, base, where or "", max_pixels, 5)
+    images = GalleryImages(gallery, max_pixels)
+    return Desk(gallery, images, made if encoder else None, reason, base, where or "", max_pixels, 5)
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +245,7 @@ def test_requests_of_other_hosts_and_pages_are_refused(client: TestClient) -> No
         {"origin": "http://evil.example"},
         {"origin": "http://127.0.0.1:8080"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ):
@@ -293,6 +302,55 @@ def test_without_an_encoder_images_of_the_gallery_are_searched_for(served: dict[
         assert error_of(client.post("/api/search", content=b"x"), 400) == "there is no encoder"
 
 
+def test_conditions_are_few_at_once_and_are_interrupted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, most, limits = 0, 0, set()
+    lock = threading.Lock()
+
+    def slow(gallery: Gallery, where: str, seconds: float) -> np.ndarray:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.05)
+        with lock:
+            at_once -= 1
+        limits.add(seconds)
+        return choose_rows(gallery, where)
+
+    monkeypatch.setattr(desk_module, "choose_rows", slow)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.get, "/api/rows?where=camera_id=1") for _ in range(8)]
+        assert {answer.result().json()["total"] for answer in asked} == {8}
+    assert most == CONDITIONS_AT_ONCE
+    assert limits == {CONDITION_SECONDS}
+    monkeypatch.undo()
+    monkeypatch.setattr(desk_module, "CONDITION_SECONDS", 0.2)
+    endless = "(select count(*) from range(1000000) a, range(1000000) b) > person_id"
+    assert "takes more than 0.2 s" in error_of(client.get("/api/rows", params={"where": endless}), 400)
+    assert client.get("/api/rows?where=camera_id=1").json()["total"] == 8
+
+
+def test_as_many_cameras_are_offered_as_may_be_asked_for(client: TestClient, desk: Desk) -> None:
+    cameras = pa.table({"camera_id": range(300)})
+    offered = [
+        camera["value"] for camera in replace(desk, gallery=replace(desk.gallery, ids=cameras)).about()["cameras"]
+    ]
+    assert len(offered) == 200
+    assert client.get("/api/rows", params={"camera": [*offered[1:], "1"]}).json()["total"] == 24
+
+
+def test_a_gallery_that_is_replaced_while_it_is_served_is_refused(served: dict[str, Any], tmp_path: Path) -> None:
+    place = tmp_path / "gallery.parquet"
+    shutil.copy(served["gallery"], place)
+    with TestClient(build_application(open_desk({**served, "gallery": place})), base_url=ADDRESS) as client:
+        assert rows_of(client.get("/api/search/3"))
+        table = pq.read_table(place)
+        pq.write_table(pa.concat_tables([table.take(list(range(23, -1, -1))), table]), place)
+        photo = next(served["images"].glob("*.png")).read_bytes()
+        for answer in (client.get("/api/search/3"), client.post("/api/search", content=photo)):
+            assert "has changed since it was opened: start again" in error_of(answer, 400)
+
+
 def test_a_port_that_is_taken_is_said(served: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     with bind(0) as taken:
         assert taken.getsockname()[0] == "127.0.0.1"
@@ -303,6 +361,7 @@ def test_a_port_that_is_taken_is_said(served: dict[str, Any], capsys: pytest.Cap
         (["--serve", "--query", "x"], "chosen on the page"),
         (["--serve", "--html", "x.html"], "give one of the two"),
         (["--port", "1"], "which is not asked for"),
+        (["--serve", "--top", "201"], "at most 200 images"),
         ([], "--query, or open a page by --serve"),
     ):
         assert run(["search", "--gallery", str(served["gallery"]), *served["words"], *words]) == 2

@@ -1,14 +1,18 @@
 """embed: features of images that are in no shards, by the real command, against extract and a plain loop."""
 
+import contextlib
 import io
 import json
 import os
+import pickle
 import shutil
 import signal
-from dataclasses import replace
+from dataclasses import astuple, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import open_clip
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -24,14 +28,14 @@ from pipeline.features.encoders import trained_encoder
 from pipeline.features.feature_set import read_features
 from pipeline.features.image_list import list_inputs
 from pipeline.features.image_tables import read_held
-from pipeline.features.part_maker import Part, PartMaker
+from pipeline.features.part_maker import FeaturePart, PartMaker
 from pipeline.features.part_workers import EncoderSource, PartSetup, PartWorker, embed_on_ray
 from pipeline.features.parts import RUN_FILE, embed_list
 from pipeline.features.settings import FeatureSettings
 from pipeline.images import max_bytes
 from pipeline.location import Location
 from pipeline.models.settings import ModelSettings
-from pipeline.ray_session import ray_session
+from pipeline.ray_session import Resources, ray_session
 from pipeline.shards.making.pool import WorkerPool
 from pipeline.shards.making.run import RunSettings
 from pipeline.shards.making.settings import WorkSettings
@@ -206,6 +210,11 @@ def test_a_killed_run_goes_on_and_sees_what_changed(trained, tmp_path, monkeypat
     assert (tmp_path / "again.parquet").read_bytes() != (tmp_path / "whole.parquet").read_bytes()
 
 
+@contextlib.contextmanager
+def no_session(address, cpus=None):
+    yield Resources(cpus=2, gpus=0, node_cpus=2)
+
+
 class KillingPool(WorkerPool):
     """After the third part one of the workers is killed by the system's own means."""
 
@@ -258,6 +267,82 @@ def test_workers_of_ray_one_of_which_is_killed_write_the_same_bytes(embed, train
         embed(*words, "--workers", "1", "--checkpoint", trained / "prompts", code=2, out=tmp_path / "command.parquet")
 
 
+def elsewhere_pool(folder, seen):
+    """A class like :class:`WorkerPool` with one worker, in this process, whose current folder is another one."""
+
+    class ElsewherePool:
+        lost = 0
+
+        def __init__(self, setup, *_, worker, words, **__):
+            seen.append((setup, words))
+            self.worker = worker(pickle.loads(pickle.dumps(setup)))
+
+        def wait(self):
+            with contextlib.chdir(folder):
+                self.worker.prepare()
+
+        def close(self):
+            pass
+
+        def run(self, method, tasks, report):
+            for task in tasks:
+                with contextlib.chdir(folder):
+                    result = getattr(self.worker, method)(pickle.loads(pickle.dumps(task)))
+                yield task, result
+
+    return ElsewherePool
+
+
+def test_workers_with_another_current_folder_write_the_bytes_of_this_process(
+    trained, tiny_clip_config, tmp_path, monkeypatch
+):
+    """Images by relative paths of every kind; a model whose configuration, weights and tokenizer are relative too."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained / "images", "crops")
+    shutil.copytree(trained / "encoder", "encoder")
+    shutil.copy(tiny_clip_config, "tiny-clip.json")
+    open_clip.add_model_config(tiny_clip_config)
+    network = open_clip.create_model("tiny-clip", pretrained=None, force_custom_text=True)
+    torch.save(network.state_dict(), "weights.pt")
+    (tmp_path / "crops" / "zz.png").write_bytes(b"no image")
+    names = sorted(path.name for path in (tmp_path / "crops").glob("*.png"))
+    data = [(tmp_path / "crops" / name).read_bytes() for name in names]
+    pq.write_table(pa.table({"image": data}), "held.parquet")
+    settings = FeatureSettings(batch_size=8)
+    model = ModelSettings(name="tiny-clip.json", pretrained="weights.pt", tokenizer="words", image_size=(64, 32))
+    frozen = EncoderSource(None, model, 0, settings)
+    checkpoint = EncoderSource(Path("encoder"), ModelSettings(), 0, settings)
+    seen = []
+    monkeypatch.setattr(part_workers, "WorkerPool", elsewhere_pool(tmp_path / "elsewhere", seen))
+    monkeypatch.setattr(part_workers, "ray_session", no_session)
+    run_settings = RunSettings(workers=1, device="cpu", threads=1, work=WorkSettings())
+    how = {"max_pixels": 10**6, "part_batches": 1, "quiet": True}
+    torch.set_num_threads(1)
+    for source, inputs in (
+        (checkpoint, ["crops"]),
+        (frozen, ["held.parquet"]),
+        (frozen, [f"crops/{name}" for name in names[-3:]]),
+    ):
+        images = list_inputs(inputs)
+        encoder = Encoder(source.choose(), "cpu", settings)
+        local = embed_list(encoder, images, Path("local.parquet"), **how)
+        assert local.images == min(len(images), len(names)) - 1
+        assert embed_on_ray(source, images, Path("ray.parquet"), run_settings, **how) == local
+        for end in ("parquet", "quarantine.parquet"):
+            assert Path(f"ray.{end}").read_bytes() == Path(f"local.{end}").read_bytes()
+    setup, words = seen[-1]
+    assert setup.source.model.tokenizer == str(tmp_path / "words")
+    assert setup.source.model.pretrained == str(tmp_path / "weights.pt")
+    assert not any("shard" in text or "parse." in text for text in astuple(words))
+    named = replace(frozen, model=model.model_copy(update={"name": "ViT-B-16", "pretrained": "openai"}))
+    (tmp_path / "openai").mkdir()  # a tag stays a tag, and a name a name
+    (tmp_path / "ViT-B-16").mkdir()
+    assert (named.absolute().model.name, named.absolute().model.pretrained) == ("ViT-B-16", "openai")
+    built_in = replace(frozen, model=ModelSettings(name="walker-clip", pretrained="builtin:walker-clip"))
+    assert built_in.absolute().model == built_in.model
+
+
 def test_parts_of_an_earlier_run_serve_workers_of_ray_and_the_other_way_round(trained, tmp_path):
     """The worker's own class, called in this process."""
     images = list_inputs([str(trained / "images")])
@@ -270,7 +355,7 @@ def test_parts_of_an_earlier_run_serve_workers_of_ray_and_the_other_way_round(tr
     setup = PartSetup(source, chosen.sha256, images.folder, tmp_path / "parts", "token", "content", 10**6, 1)
     worker = PartWorker(setup)
     worker.prepare()
-    first, second = Part("one.parquet", 0, images.part(0, 6)), Part("two.parquet", 6, images.part(6, 12))
+    first, second = FeaturePart("one.parquet", 0, images.part(0, 6)), FeaturePart("two.parquet", 6, images.part(6, 12))
     maker.make(tmp_path / "parts" / first.name, first, lambda _: None)
     assert worker.check(first)
     assert not worker.check(second)

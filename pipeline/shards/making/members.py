@@ -14,9 +14,29 @@ LONGEST_REASON = 400
 ASKED_PER_SECOND = 200
 """Workers that are asked how far they are, at the most."""
 
-LESS = "is there too little memory? fewer --workers or a smaller parse.batch_size need less"
 DIED = "its worker died again and again"
-KEPT = "shards that are committed are kept, so the same command goes on from them"
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a command's users call what its pool does.
+
+    Attributes:
+        task: What a worker makes at a time.
+        less: What they can do where memory does not suffice.
+        kept: What is not lost when the pool fails.
+    """
+
+    task: str
+    less: str
+    kept: str
+
+
+SHARD_WORDS = Words(
+    "shard",
+    "is there too little memory? fewer --workers or a smaller parse.batch_size need less",
+    "shards that are committed are kept, so the same command goes on from them",
+)
 
 
 @dataclass(eq=False)
@@ -84,8 +104,13 @@ class Questions:
         self._next = time.monotonic() + len(self._asked) / ASKED_PER_SECOND
 
 
-def get_result(ref: Any, what: str) -> Any:
+def get_result(ref: Any, what: str, words: Words = SHARD_WORDS) -> Any:
     """The result of a call, with the worker's error as it was raised there.
+
+    Args:
+        ref: Of the call.
+        what: What was called, for messages.
+        words: Of the command.
 
     Raises:
         PipelineError: The worker's own; or it could not write.
@@ -98,12 +123,12 @@ def get_result(ref: Any, what: str) -> Any:
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, DiskError):
-            raise WorkError(f"{what} failed: {cause.reason}; {KEPT}") from None
+            raise WorkError(f"{what} failed: {cause.reason}; {words.kept}") from None
         if isinstance(cause, PipelineError):
             raise cause from None
         if isinstance(cause, OSError | MemoryError):
             reason = getattr(cause, "strerror", None) or cause
-            raise WorkError(f"{what} failed: {reason}; {KEPT}") from error
+            raise WorkError(f"{what} failed: {reason}; {words.kept}") from error
         raise
     except ray.exceptions.RuntimeEnvSetupError as error:  # its first line says no more than its name
         raise LostError(" ".join(str(error).split())[:LONGEST_REASON]) from error

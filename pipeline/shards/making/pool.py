@@ -22,7 +22,17 @@ from typing import Any
 from pipeline.errors import WorkError
 from pipeline.ray_session import check_alive, leaving_nodes
 from pipeline.shards.making.faults import WorkerFaultError
-from pipeline.shards.making.members import DIED, KEPT, LESS, Call, LostError, Member, Questions, get_result, prepare
+from pipeline.shards.making.members import (
+    DIED,
+    SHARD_WORDS,
+    Call,
+    LostError,
+    Member,
+    Questions,
+    Words,
+    get_result,
+    prepare,
+)
 from pipeline.shards.making.queue import TaskQueue
 from pipeline.shards.making.worker import ShardTask, ShardWorker
 from pipeline.storage import StorageError
@@ -56,6 +66,7 @@ class WorkerPool:
         say: Receives remarks for the user.
         most: Workers that the pool may grow to; 0: it does not grow.
         worker: Class of the actors, which is made with ``setup``.
+        words: For messages.
 
     Attributes:
         lost: Workers that crashed, hung, went with their node or could not be trusted, and were replaced.
@@ -72,6 +83,7 @@ class WorkerPool:
         say: Callable[[str], None] = lambda _: None,
         most: int = 0,
         worker: type = ShardWorker,
+        words: Words = SHARD_WORDS,
     ) -> None:
         import ray
 
@@ -85,6 +97,7 @@ class WorkerPool:
         self._restarts = restarts
         self._timeout = shard_timeout
         self._say = say
+        self._words = words
         self._members: set[Member] = set()
         self._leaving: set[Member] = set()
         self._starting: dict[Any, Member] = {}
@@ -178,7 +191,7 @@ class WorkerPool:
 
     def _see_started(self, member: Member) -> None:
         try:
-            member.node = get_result(member.starting, "a worker")
+            member.node = get_result(member.starting, "a worker", self._words)
         except (LostError, WorkerFaultError, StorageError) as error:
             self._replace(member)
             if member.deaths < self._restarts:
@@ -188,7 +201,8 @@ class WorkerPool:
             self._least = min(self._least, self._most)
             if not self._members and not self._waiting:
                 died = isinstance(error, LostError)
-                reason = f"each died again and again ({error}); {LESS}" if died else f"{error}; {KEPT}"
+                words = self._words
+                reason = f"each died again and again ({error}); {words.less}" if died else f"{error}; {words.kept}"
                 raise WorkError(f"no worker can be started: {reason}") from error
             self._say(f"a worker cannot be started ({error}); going on with those that are left")
         else:
@@ -283,9 +297,9 @@ class WorkerPool:
             member.calls[0].started = time.monotonic()
             self._heads[member.calls[0].ref] = member
         try:
-            result = get_result(call.ref, call.task.name)
+            result = get_result(call.ref, call.task.name, self._words)
         except LostError as error:
-            self._lose(member, [call, *member.calls], queue, f"{DIED} ({error}); {LESS}")
+            self._lose(member, [call, *member.calls], queue, f"{DIED} ({error}); {self._words.less}")
             return None
         except WorkerFaultError as error:
             self._tell_fault(error)
@@ -314,7 +328,7 @@ class WorkerPool:
         for member in list(self._heads.values()) if self._timeout else []:
             if time.monotonic() - member.calls[0].started > self._timeout:
                 slow = f"it took longer than parse.shard_timeout, {self._timeout:g} s"
-                self._lose(member, list(member.calls), queue, f"{DIED} ({slow}); {LESS}")
+                self._lose(member, list(member.calls), queue, f"{DIED} ({slow}); {self._words.less}")
 
     def _lose(self, member: Member, calls: list[Call], queue: TaskQueue, reason: str) -> None:
         """Replace a worker and give its shards to others; the first of them is taken for the cause."""
@@ -326,7 +340,7 @@ class WorkerPool:
         """Say why a worker is replaced, the same reason once."""
         if str(error) not in self._told:
             self._told.add(str(error))
-            self._say(f"a worker is replaced, and its shard given to another one: {error}")
+            self._say(f"a worker is replaced, and its {self._words.task} given to another one: {error}")
 
     def _end(self, member: Member) -> None:
         """Stop a worker and forget it."""
@@ -352,4 +366,4 @@ class WorkerPool:
     def _count_failure(self, task: ShardTask, queue: TaskQueue, reason: str) -> None:
         queue.failures[task.name] = queue.failures.get(task.name, 0) + 1
         if queue.failures[task.name] > self._restarts:
-            raise WorkError(f"{task.name} failed: {reason}; {KEPT}")
+            raise WorkError(f"{task.name} failed: {reason}; {self._words.kept}")
