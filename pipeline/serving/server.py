@@ -68,6 +68,7 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[st
         access_log=False,
         server_header=False,
         ws="none",
+        lifespan="off",  # the page has none; cut off at the end, that of Starlette would write a traceback
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
