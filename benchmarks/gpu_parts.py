@@ -26,6 +26,7 @@ from pipeline.trainer.loop import train
 from pipeline.trainer.record import hardware, peak_memory
 from pipeline.trainer.task import BatchT, Epoch, FeaturesT, LabelsT, Plan, Task
 from pipeline.training.batches import EncoderBatch
+from pipeline.training.captions import ABOUT
 from pipeline.training.encoder_task import EncoderTask, make_optimizer
 from pipeline.training.methods import METHODS, term_weights
 from pipeline.training.prompt_task import PromptBatch, PromptTask
@@ -156,6 +157,7 @@ def make_task(clip: Clip, method: str, device: str, size: Size) -> EncoderTask:
         clothes_texts=torch.randn(CLOTHES, encoder.projected_dim, generator=generator),
         identity_clothes=torch.arange(CLOTHES).reshape(IDENTITIES, -1),
         targets=torch.randn(size.pairs, encoder.hidden_dim + encoder.projected_dim, generator=generator),
+        captions={about: torch.randn(size.pairs, encoder.projected_dim, generator=generator) for about in ABOUT},
     )
     task = task.to(device).train()
     use_fast_layout(task)

@@ -59,18 +59,18 @@ def command(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Score only this many images, spread over the folder.")
     ] = None,
-    against: Annotated[
+    second: Annotated[
         str | None,
         typer.Option(
-            "--against",
+            "--second",
             metavar="PARSER",
-            help="A second parser that is scored on the same images, beside the first; its settings by --against-set.",
+            help="A second parser that is scored on the same images, beside the first; its settings by --second-set.",
         ),
     ] = None,
-    against_set: Annotated[
+    second_set: Annotated[
         list[str] | None,
         typer.Option(
-            "--against-set",
+            "--second-set",
             metavar="KEY=VALUE",
             help="As --set, for the second parser: parse.settings.preset=fashn. Repeatable. Of --set it has all but "
             "what begins with parse.",
@@ -82,7 +82,7 @@ def command(
 
     Where the label maps have another scheme than the parser, the clothes masks are compared all the same, and those
     classes that both schemes have. The parser's settings are the parameters parse.settings, its clothes
-    parse.clothes_labels; neither dilation nor hole filling is applied. With --against two parsers are scored on the
+    parse.clothes_labels; neither dilation nor hole filling is applied. With --second two parsers are scored on the
     images that both can parse, with the differences.
     """
     from pipeline.errors import InputError
@@ -91,14 +91,14 @@ def command(
     asked = parse_score.Asked(
         images, labels, labels_scheme, label_list, tuple(labels_clothes or ()), held_out, view, limit
     )
-    if against is not None:
+    if second is not None:
         own = [text for text in context.overrides or [] if not text.lstrip().startswith("parse.")]
-        other = replace(context, parser=against, overrides=[*own, *(against_set or [])], trust=False)
+        other = replace(context, parser=second, overrides=[*own, *(second_set or [])], trust=False)
         both, value = parse_score.compare((context.parameters, other.parameters), context.console, asked, out)
         context.console.result(value, _side_by_side(both, value))
         return
-    if against_set:
-        raise InputError("--against-set goes with --against, which names the second parser")
+    if second_set:
+        raise InputError("--second-set goes with --second, which names the second parser")
     scores, value = parse_score.run(context.parameters, context.console, asked, out)
     context.console.result(value, _as_text(scores))
 

@@ -7,6 +7,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -15,6 +18,8 @@ from safetensors.torch import load_file
 
 from pipeline.ray_session import Resources
 from pipeline.shards.making import job
+from pipeline.shards.reader import ShardReader
+from pipeline.training.captions import ABOUT
 from stages.cli import run
 
 TESTS = Path(__file__).parent.parent
@@ -55,11 +60,13 @@ class World:
         folder: Holds ``data``.
         parameters: Parameter file; its device is the CPU.
         shards: Shards of all people, made from their true label maps.
+        captions: Random features of texts about their images.
     """
 
     folder: Path
     parameters: Path
     shards: Path
+    captions: Path
 
     def command(self, device: str, command: str, *words: object, settings: Sequence[str] = ()) -> Log | None:
         """Run one of the project's commands on ``cpu`` or ``cuda``; the log of the latter."""
@@ -89,10 +96,18 @@ def make_world(folder: Path, clip_config: Path) -> World:
     parameters["model"]["name"] = str(clip_config)
     parameters["parse"]["settings"] = {"root": str(folder / "data" / "walkers" / "labels")}
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
-    world = World(folder, folder / "params.yaml", folder / "shards")
+    world = World(folder, folder / "params.yaml", folder / "shards", folder / "captions.parquet")
     world.command("cpu", "synth")
     world.parse("cpu", world.shards)
+    write_captions(world.captions, ShardReader(world.shards).ids.image_id.tolist())
     return world
+
+
+def write_captions(path: Path, image_ids: Sequence[str]) -> None:
+    """Random features of a text about the person, and of one about the clothes, for each image."""
+    generator = np.random.default_rng(0)
+    columns = {about: generator.standard_normal((len(image_ids), 6)).tolist() for about in ABOUT}
+    pq.write_table(pa.table({"image_id": image_ids, **columns}), path)
 
 
 @contextmanager

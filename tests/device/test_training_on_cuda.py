@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 
 from pipeline.trainer import gradients
 from pipeline.trainer.distributed import Ranks
+from pipeline.training.captions import wanted_captions
 from pipeline.training.methods import METHODS
+from pipeline.training.settings import AllEncoderSettings
 from stages import encoder_run
 
 CONFIGURATIONS = {
@@ -61,9 +63,11 @@ def test_both_stages_with_checks_between_epochs(world, tmp_path):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method(world, prompts, tmp_path, method):
     own = METHODS[method].identity_images == "raw"
+    needed = wanted_captions(AllEncoderSettings(method=method))
+    texts = [f"encoder.captions={world.captions}"] if needed else []
     for device in ("cpu", "cuda"):
         where = {"stage": "all"} if own else {"stage": "encoder", "prompts": prompts}
-        world.train(device, tmp_path / device, f"encoder.method={method}", **where)
+        world.train(device, tmp_path / device, f"encoder.method={method}", *texts, **where)
     assert_equal_weights(tmp_path / "cpu" / "encoder", tmp_path / "cuda" / "encoder")
 
 

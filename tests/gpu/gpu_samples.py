@@ -18,6 +18,7 @@ from pipeline.models.recompute import recompute_activations
 from pipeline.precision import Precision
 from pipeline.trainer.gradients import GradientMaker, weighted_sum
 from pipeline.training.batches import EncoderBatch
+from pipeline.training.captions import ABOUT
 from pipeline.training.encoder_task import EncoderTask
 from pipeline.training.methods import term_weights
 from pipeline.training.prompt_task import PromptBatch, PromptTask
@@ -26,6 +27,8 @@ from pipeline.training.settings import AllEncoderSettings
 IDENTITIES = 16
 CLOTHES = 2 * IDENTITIES
 PER_IDENTITY = 4
+CAPTION = 3
+"""Length of texts' features: few numbers, so that their cosines are not near 0, where a relative error says little."""
 SCALES = 12
 """Scales that are tried in fp16, each half of the one before."""
 SMALLEST_LOSS = 1e-3
@@ -207,6 +210,7 @@ class Checks:
             clothes_texts=0.1 * torch.randn(CLOTHES, projected, generator=generator),
             identity_clothes=torch.arange(CLOTHES).reshape(IDENTITIES, 2),
             targets=torch.randn(self.images, hidden + projected, generator=generator),
+            captions={about: torch.randn(self.images, CAPTION, generator=generator) for about in ABOUT},
         )
         for part in (task.image_encoder, task.shielding_encoder) if recompute else ():
             if part is not None:

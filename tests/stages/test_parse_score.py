@@ -239,7 +239,7 @@ class HalfRed(RedIsShirt):
 def test_two_parsers_are_scored_on_the_images_that_both_can_parse(folders, tmp_path):
     registry.register_parser("half", NoSettings)(lambda device: HalfRed(LIP, 5))
     out = tmp_path / "two.json"
-    words = [*folders, "--parser", "red", "--against", "half", "--set", "parse.batch_size=1", "--out", str(out)]
+    words = [*folders, "--parser", "red", "--second", "half", "--set", "parse.batch_size=1", "--out", str(out)]
     result = run(*words, "--json")
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
@@ -260,7 +260,7 @@ def test_two_parsers_are_scored_on_the_images_that_both_can_parse(folders, tmp_p
 @pytest.mark.usefixtures("red")
 def test_a_parser_scored_beside_itself_differs_in_nothing(folders):
     single = json.loads(run(*folders, "--parser", "red-atr", "--labels-scheme", "lip", "--json").stdout)
-    words = [*folders, "--parser", "red", "--labels-scheme", "lip", "--against", "red-atr", "--json"]
+    words = [*folders, "--parser", "red", "--labels-scheme", "lip", "--second", "red-atr", "--json"]
     value = json.loads(run(*words).stdout)
     times = {"ms_per_image"}
     assert {name: value["second"][name] for name in value["second"] if name not in times} == {
@@ -272,12 +272,12 @@ def test_a_parser_scored_beside_itself_differs_in_nothing(folders):
 
 @pytest.mark.usefixtures("red")
 def test_settings_of_the_second_parser_are_its_own(folders):
-    named = [*folders, "--parser", "red", "--against", "red-atr"]
+    named = [*folders, "--parser", "red", "--second", "red-atr"]
     for words, message in (
-        ([*named, "--against-set", "parse.settings.odd=1"], "odd is not one of its settings"),
+        ([*named, "--second-set", "parse.settings.odd=1"], "odd is not one of its settings"),
         ([*named, "--set", "parse.settings.odd=1"], "settings of the parser red: odd"),
-        ([*folders, "--parser", "red", "--against", "nobody"], "unknown parser 'nobody'"),
-        ([*folders, "--parser", "red", "--against-set", "parse.batch_size=2"], "goes with --against"),
+        ([*folders, "--parser", "red", "--second", "nobody"], "unknown parser 'nobody'"),
+        ([*folders, "--parser", "red", "--second-set", "parse.batch_size=2"], "goes with --second"),
     ):
         with pytest.raises(InputError, match=message):
             raise run(*words).exception or AssertionError("accepted")
