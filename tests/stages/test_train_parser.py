@@ -108,7 +108,7 @@ def test_without_the_extra_it_says_what_to_install(photos, tmp_path, monkeypatch
     monkeypatch.setattr("pipeline.models.imagenet.find_spec", lambda _: None)
     result = run("--photos", photos, "--out", tmp_path / "out")
     assert isinstance(result.exception, InputError)
-    assert 'pip install "ccaf-pipeline[train-parser]"' in str(result.exception)
+    assert "pip install 'ccaf-pipeline[train-parser]'" in str(result.exception)
     assert "--init random" in str(result.exception)
     assert not (tmp_path / "out").exists()
 
