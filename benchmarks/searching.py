@@ -27,7 +27,8 @@ from pipeline.device import choose_device, set_threads
 from pipeline.features.embedding import Encoder, rgb_pixels
 from pipeline.features.encoders import frozen_encoder, trained_encoder
 from pipeline.features.feature_set import FeatureSet, feature_table, write_feature_parts
-from pipeline.features.gallery import choose_rows, open_gallery, search
+from pipeline.features.gallery import open_gallery, search
+from pipeline.features.gallery_conditions import choose_rows
 from pipeline.features.image_list import list_inputs
 from pipeline.features.parts import embed_list
 from pipeline.features.settings import FeatureSettings

@@ -13,7 +13,8 @@ from pipeline.features.builder import made_by
 from pipeline.features.embedding import Encoder
 from pipeline.features.feature_set import NO_ID, read_vectors
 from pipeline.features.formats import open_columns
-from pipeline.features.gallery import Gallery, choose_rows, open_gallery, plain_value, read_row
+from pipeline.features.gallery import Gallery, open_gallery, plain_value, read_row
+from pipeline.features.gallery_conditions import choose_rows
 from pipeline.features.gallery_images import GalleryImages
 from pipeline.features.image_list import list_inputs, open_item
 from pipeline.features.queries import Findings, Query, check_made, find, settings_of

@@ -6,7 +6,8 @@ from pathlib import Path
 from pipeline.config import Parameters
 from pipeline.errors import InputError
 from pipeline.features.embedding import Encoder
-from pipeline.features.gallery import Gallery, choose_rows, open_gallery
+from pipeline.features.gallery import Gallery, open_gallery
+from pipeline.features.gallery_conditions import choose_rows
 from pipeline.features.gallery_images import GalleryImages
 from pipeline.serving.application import build_application
 from pipeline.serving.desk import MOST_TOP, Desk

@@ -3,38 +3,29 @@
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Timer
-from typing import Any, Final
+from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.features.feature_set import (
     NO_ID,
-    ROLE_COLUMNS,
     Floats,
     check_values,
     checked_rows,
     list_rows,
     normalise_rows,
 )
-from pipeline.features.formats import FileStamp, open_columns, stamps_of, stored_lists
+from pipeline.features.formats import FileStamp, open_columns, stamps_of
+from pipeline.features.gallery_pieces import Chunk, chunks_in_order, row_groups
 from pipeline.overlap import prefetch
 from pipeline.progress import Progress
-
-_LARGEST_GROUP: Final = 16_384
-"""Rows of a row group that a thread may hold; files with larger ones are read one batch after another."""
-
-Chunk = tuple[int, pa.Array]
-"""The first row of some rows, and their features as lists."""
 
 
 @dataclass(frozen=True)
@@ -145,64 +136,6 @@ def open_gallery(path: Path) -> Gallery:
         return Gallery(path, ids, metadata, stamps)
 
 
-def choose_rows(gallery: Gallery, where: str, seconds: float = math.inf) -> NDArray[np.bool_]:
-    """The rows for which an expression of SQL (DuckDB's) is true, such as ``camera_id != 3 and role = 'gallery'``.
-
-    It sees the columns of the gallery, ``role`` and ``split`` by either name, and nothing else: no file, no network.
-
-    Args:
-        gallery: The gallery.
-        where: The expression.
-        seconds: After which it is interrupted.
-
-    Raises:
-        InputError: The expression is wrong or takes too long, or no row fits.
-    """
-    ids = gallery.ids
-    for one, other in (ROLE_COLUMNS, ROLE_COLUMNS[::-1]):
-        if one in ids.column_names and other not in ids.column_names:
-            ids = ids.append_column(other, ids[one])
-    taken = {name.lower() for name in ids.column_names}  # DuckDB does not tell them by case
-    number = next(name for name in ("row", *(f"row_{more}" for more in range(len(taken) + 1))) if name not in taken)
-    ids = ids.append_column(number, pa.array(np.arange(len(gallery))))
-    late = Event()
-    try:
-        with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
-            connection.execute("SET python_enable_replacements = false; SET lock_configuration = true")
-            with _interrupted(connection, seconds, late):
-                fitting = connection.from_arrow(ids).filter(where).project(f'"{number}"').fetchnumpy()[number]
-    except (duckdb.Error, RuntimeError) as error:
-        if late.is_set():
-            raise InputError(f"--where {where!r} takes more than {seconds:g} s: use a simpler one") from None
-        reason = " ".join(str(error).partition("\n")[0].split())
-        known = ", ".join(name for name in ids.column_names if name != number)
-        raise InputError(f"--where {where!r}: {reason} (columns: {known})") from error
-    if not len(fitting):
-        raise InputError(f"no image of the gallery fits --where {where!r}")
-    chosen = np.zeros(len(gallery), dtype=np.bool_)
-    chosen[np.asarray(fitting)] = True
-    return chosen
-
-
-@contextmanager
-def _interrupted(connection: duckdb.DuckDBPyConnection, seconds: float, late: Event) -> Iterator[None]:
-    """Within the block a query is interrupted after so many seconds, and ``late`` is set."""
-
-    def interrupt() -> None:
-        late.set()
-        with suppress(duckdb.Error):  # it has ended just now
-            connection.interrupt()
-
-    timer = Timer(seconds, interrupt)
-    timer.daemon = True
-    if math.isfinite(seconds):
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 def read_row(gallery: Gallery, row: int) -> Floats:
     """The feature of a row, L2-normalised, (D,).
 
@@ -214,12 +147,12 @@ def read_row(gallery: Gallery, row: int) -> Floats:
 
 
 def _feature_of(gallery: Gallery, row: int) -> Floats:
-    groups = _row_groups(gallery.path)
+    groups = row_groups(gallery.path)
     if groups is not None and 0 <= row < len(gallery):
         number = int(np.searchsorted(groups.starts, row, side="right")) - 1
         return _feature_at(groups.read(number), gallery.path, row)
     with ExitStack() as stack:
-        for piece in _chunks_in_order(gallery.path, stack):
+        for piece in chunks_in_order(gallery.path, stack):
             if 0 <= row < piece[0] + len(piece[1]):
                 return _feature_at(piece, gallery.path, row)
     raise InputError(f"{gallery.path} has no row {row}")
@@ -316,63 +249,9 @@ def _compared(
     path: Path, compare: Callable[[Chunk], tuple[int, Any]], threads: int, stack: ExitStack
 ) -> Iterator[tuple[int, Any]]:
     """What ``compare`` makes of every piece of a file, in its order."""
-    groups = _row_groups(path)
+    groups = row_groups(path)
     if groups is not None:
         full = (number for number, size in enumerate(np.diff(groups.starts)) if size)
         yield from prefetch(lambda number: compare(groups.read(number)), full, threads, threads)
         return
-    yield from prefetch(compare, _chunks_in_order(path, stack), threads, threads)
-
-
-@dataclass(frozen=True)
-class _RowGroups:
-    """The row groups of a Parquet file, each of which a thread may hold.
-
-    Attributes:
-        path: The file.
-        metadata: Of Parquet.
-        starts: First row of each group, and the number of all rows.
-    """
-
-    path: Path
-    metadata: Any
-    starts: NDArray[np.int64]
-
-    def read(self, number: int) -> Chunk:
-        """The features of a group.
-
-        Raises:
-            InputError: The file is damaged.
-        """
-        try:
-            with pq.ParquetFile(self.path, metadata=self.metadata, memory_map=True, pre_buffer=False) as file:
-                column = file.read_row_group(number, columns=["feature"], use_threads=False)["feature"]
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"feature file {self.path} cannot be read as Parquet: {error}") from error
-        return int(self.starts[number]), stored_lists(column.combine_chunks())
-
-
-def _row_groups(path: Path) -> _RowGroups | None:
-    """The row groups of a file; None where it has none, or too large ones.
-
-    Raises:
-        InputError: The file is damaged.
-    """
-    if not path.is_file() or path.suffix.lower() != ".parquet":
-        return None
-    try:
-        metadata = pq.read_metadata(path, memory_map=True)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"feature file {path} cannot be read as Parquet: {error}") from error
-    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    if max(sizes, default=0) > _LARGEST_GROUP:
-        return None
-    return _RowGroups(path, metadata, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
-
-
-def _chunks_in_order(path: Path, stack: ExitStack) -> Iterator[Chunk]:
-    columns = stack.enter_context(open_columns(path, []))
-    first = 0
-    for lists in columns.batches or ():
-        yield first, lists
-        first += len(lists)
+    yield from prefetch(compare, chunks_in_order(path, stack), threads, threads)

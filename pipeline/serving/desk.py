@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.features.embedding import Encoder
 from pipeline.features.feature_set import NO_ID
-from pipeline.features.gallery import Gallery, choose_rows, plain_value, read_row
+from pipeline.features.gallery import Gallery, plain_value, read_row
+from pipeline.features.gallery_conditions import choose_rows
 from pipeline.features.gallery_images import GalleryImages
 from pipeline.features.queries import Query, find, known_of
 from pipeline.images import decode_image, resize_image

@@ -13,7 +13,8 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.features import gallery as gallery_module
 from pipeline.features.feature_set import FeatureSet, feature_table, write_features
-from pipeline.features.gallery import choose_rows, open_gallery, read_row, search
+from pipeline.features.gallery import open_gallery, read_row, search
+from pipeline.features.gallery_conditions import choose_rows
 
 
 def unit(values):
@@ -63,7 +64,7 @@ def plain(features, queries, top, mask, own):
 @pytest.mark.parametrize("name", ["small.parquet", "tiny.parquet", "one_group.parquet", "parts", "arrays.npz"])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_neighbours_are_those_of_a_plain_sort(forms, features, name, threads, monkeypatch):
-    monkeypatch.setattr("pipeline.features.gallery._LARGEST_GROUP", 4500)
+    monkeypatch.setattr("pipeline.features.gallery_pieces.LARGEST_GROUP", 4500)
     gallery = open_gallery(forms / name)
     queries = unit(features[[10, 77, 4999]] + np.float32(0.01))
     queries[0] = unit(features[2500:2501])[0]
@@ -170,14 +171,14 @@ def test_a_change_during_a_search_is_seen_whatever_it_leads_to(forms, features, 
     place = tmp_path / "f.parquet"
     shutil.copy(forms / "tiny.parquet", place)
     gallery = open_gallery(place)
-    before = gallery_module._row_groups
+    before = gallery_module.row_groups
 
     def late(path):
         table = pq.read_table(place)
         pq.write_table(pa.concat_tables([table, table]), place, row_group_size=37)
         return before(path)
 
-    monkeypatch.setattr(gallery_module, "_row_groups", late)
+    monkeypatch.setattr(gallery_module, "row_groups", late)
     with pytest.raises(InputError, match="has changed since it was opened"):
         search(gallery, unit(features[:1]), 3, chosen=np.arange(len(gallery)) % 2 == 0)
 

@@ -29,7 +29,8 @@ import pipeline
 from pipeline.config import load_parameters
 from pipeline.errors import InputError
 from pipeline.features.feature_set import read_features
-from pipeline.features.gallery import Gallery, choose_rows, open_gallery
+from pipeline.features.gallery import Gallery, open_gallery
+from pipeline.features.gallery_conditions import choose_rows
 from pipeline.features.gallery_images import GalleryImages
 from pipeline.images import decode_image, encode_image
 from pipeline.serving import desk as desk_module
