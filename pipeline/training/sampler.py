@@ -1,14 +1,12 @@
 """Identity sampling: batches of P identities x K images, a pure function of seed and epoch, shared out to ranks."""
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.files import sha256_of_value
 
 Indices = NDArray[np.int64]
 Spread = Literal["none", "outfits", "cameras", "both"]
@@ -23,8 +21,6 @@ class IdentitySampler:
 
     ``spread`` deals an identity's images so that each group has as many of its outfits, cameras, or outfits and then
     cameras as are left to deal, and keeps the outfits in step, so that later groups are as mixed as they can be.
-
-    Iterating gives the batches of the current epoch from the current step on; :meth:`state_dict` is that position.
 
     Args:
         labels: Class number of each image, (N,); negative ones are never sampled.
@@ -59,12 +55,6 @@ class IdentitySampler:
         self._images = images
         self._seed = seed
         self._outfits, self._cameras = _spread_ids(spread, outfits, cameras, len(labels))
-        self._fingerprint = sha256_of_value(
-            [seed, identities, images, spread, labels.tolist()]
-            + [None if ids is None else ids.tolist() for ids in (self._outfits, self._cameras)]
-        )
-        self._epoch = 0
-        self._step = 0
         if len(self._members) < identities:
             raise InputError(
                 f"encoder.identities_per_batch = {identities}, but the training images have "
@@ -111,32 +101,6 @@ class IdentitySampler:
         batches = groups[np.stack(chosen)].reshape(len(chosen), world, -1)
         share: Indices = batches[:, rank]
         return share
-
-    def __iter__(self) -> Iterator[Indices]:
-        """The rest of the current epoch; afterwards the next one is current."""
-        batches = self.epoch(self._epoch)
-        while self._step < len(batches):
-            self._step += 1
-            yield batches[self._step - 1]
-        self.set_epoch(self._epoch + 1)
-
-    def set_epoch(self, number: int) -> None:
-        """Make the start of an epoch the current position."""
-        self._epoch, self._step = number, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """The current position: ``epoch``, ``step`` (batches of it that were given out), and what it belongs to."""
-        return {"epoch": self._epoch, "step": self._step, "fingerprint": self._fingerprint}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a position.
-
-        Raises:
-            InputError: It is that of a sampler with other images, sizes, seed or spread.
-        """
-        if state.get("fingerprint") != self._fingerprint:
-            raise InputError("the sampler's state is of other images, batch sizes, seed or spread: start the run anew")
-        self._epoch, self._step = int(state["epoch"]), int(state["step"])
 
 
 def _spread_ids(

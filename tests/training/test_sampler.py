@@ -117,28 +117,6 @@ def test_epochs_differ_and_are_the_same_again():
     assert not np.array_equal(first.epoch(2)[0], first.epoch(3)[0])
 
 
-@pytest.mark.parametrize("stop", [0, 1, 3])
-def test_a_restored_position_goes_on_with_the_next_batch(stop):
-    labels = np.repeat(np.arange(6), 8)
-    sampler = IdentitySampler(labels, 3, 4, 1)
-    sampler.set_epoch(4)
-    expected = list(sampler) + list(sampler)  # epochs 4 and 5
-    sampler.set_epoch(4)
-    running = iter(sampler)
-    for _ in range(stop):
-        next(running)
-    other = IdentitySampler(labels, 3, 4, 1)
-    other.load_state_dict(sampler.state_dict())
-    np.testing.assert_array_equal([*list(other), *list(other)], expected[stop:])
-
-
-def test_the_position_of_another_sampler_is_refused():
-    labels = np.repeat(np.arange(6), 8)
-    state = IdentitySampler(labels, 3, 4, 1).state_dict()
-    with pytest.raises(InputError, match="other images, batch sizes, seed or spread"):
-        IdentitySampler(labels, 3, 4, 2).load_state_dict(state)
-
-
 def test_images_without_a_class_are_never_sampled():
     labels = np.array([0, 0, -1, 1, 1, -1])
     batches = IdentitySampler(labels, 2, 2, 0).epoch(0)
