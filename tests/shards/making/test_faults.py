@@ -4,11 +4,10 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -157,12 +156,16 @@ def shard_workers(cluster: Any) -> list[int]:
     return found
 
 
+def wait_until(is_so: Callable[[], bool], remarks: Sequence[str] = ()) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, remarks
+        time.sleep(0.02)
+
+
 def wait_for_the_end_of_workers(cluster: Any) -> None:
     """A worker that is being stopped may still begin a batch, and would take the next fault upon itself."""
-    deadline = time.monotonic() + 30
-    while shard_workers(cluster):
-        assert time.monotonic() < deadline, "a worker does not end"
-        time.sleep(0.02)
+    wait_until(lambda: not shard_workers(cluster))
 
 
 def test_what_cannot_go_on_is_a_clear_error_and_one_worker_finishes_to_the_same_bytes(
@@ -272,27 +275,21 @@ def test_a_pool_grows_with_the_cluster_and_shrinks_when_nodes_go_or_are_asked_to
     """It grows to both nodes of the cluster and to two more; one of these goes, with its shards; one is to leave."""
     remarks: list[str] = []
 
-    def wait_for(is_so: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not is_so():
-            assert time.monotonic() < deadline, remarks
-            time.sleep(0.05)
-
     (faults / "wait").touch()
     with ThreadPoolExecutor(1) as beside:  # only the main thread can add nodes
         job = beside.submit(run, image_folder, tmp_path / "out", workers=1, most_workers=8, say=remarks.append)
         try:
-            wait_for(lambda: len(shard_workers(cluster)) == 2)
+            wait_until(lambda: len(shard_workers(cluster)) == 2, remarks)
             nodes = [cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE) for _ in range(2)]
-            wait_for(lambda: len(shard_workers(cluster)) == 4)
+            wait_until(lambda: len(shard_workers(cluster)) == 4, remarks)
             time.sleep(1)  # until they have shards
             cluster.remove_node(nodes[0], allow_graceful=False)
-            wait_for(lambda: len(shard_workers(cluster)) == 3)
+            wait_until(lambda: len(shard_workers(cluster)) == 3, remarks)
             node = ["--address", cluster.address, "--node-id", nodes[1].node_id, "--deadline-remaining-seconds", "60"]
             why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
             command = [str(Path(sys.executable).parent / "ray"), "drain-node", *node, *why]
             subprocess.run(command, check=True, capture_output=True)
-            wait_for(lambda: bool(remarks))
+            wait_until(lambda: bool(remarks), remarks)
         finally:
             (faults / "wait").unlink()  # until now nobody finished anything
         result = job.result(timeout=120)
@@ -303,20 +300,24 @@ def test_a_pool_grows_with_the_cluster_and_shrinks_when_nodes_go_or_are_asked_to
 
 
 def test_a_node_that_goes_takes_no_shard_with_it(
-    cluster: Any, expected: dict[str, bytes], image_folder: Any, tmp_path: Path
+    cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
 ) -> None:
+    """From the second shard on no worker finishes anything until the node is gone, however long that takes."""
     out = tmp_path / "out"
 
     def remove_node() -> None:
-        deadline = time.monotonic() + 60
-        while len(list(out.glob("part-*"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        cluster.remove_node(cluster.second, allow_graceful=False)
+        wait_until(lambda: len(list(out.glob("part-*"))) >= 2)
+        (faults / "wait").touch()
+        try:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            wait_until(lambda: len(shard_workers(cluster)) == 1)
+        finally:
+            (faults / "wait").unlink()
 
-    remover = threading.Thread(target=remove_node)
-    remover.start()
-    result = run(image_folder, out)
-    remover.join()
+    with ThreadPoolExecutor(1) as beside:
+        remover = beside.submit(remove_node)
+        result = run(image_folder, out)
+        remover.result(timeout=60)
     assert result.timings.workers_lost >= 1
     assert content(out) == expected
 
