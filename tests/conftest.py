@@ -23,8 +23,14 @@ __all__ = ["picture_shards"]  # a fixture of every folder
 settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("any machine")
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
 REAL_DATA_VARIABLE = "CCAF_TEST_DATA"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run whole commands begin first, lest one of them runs alone at the end; see Makefile."""
+    items.sort(key=lambda item: item.path.parent not in (TESTS, TESTS / "stages"))
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +69,12 @@ def prepared_processes() -> multiprocessing.context.ForkServerContext:
 def _no_memory_monitor() -> None:
     """Ray kills workers when the machine is short of memory; what else runs on it must not decide a test."""
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_reports_of_dvc() -> None:
+    """DVC otherwise starts a process after each command, which looks for a newer DVC or reports what was run."""
+    os.environ["DVC_TEST"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)

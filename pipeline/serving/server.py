@@ -75,20 +75,28 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[st
     server = uvicorn.Server(config)  # which has set the loggers up
     quiet = _NoCancellations()
     logging.getLogger("uvicorn.error").addFilter(quiet)
+    ended = threading.Event()  # Thread.join, interrupted once, takes a running thread for one that has ended
+
+    def answer() -> None:
+        try:
+            server.run(sockets=[listener])
+        finally:
+            ended.set()
+
     # in a thread, where it leaves the signals alone: they reach this one, as in every other command
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="serve")
+    thread = threading.Thread(target=answer, daemon=True, name="serve")
     with listener:
         thread.start()
         try:
-            while thread.is_alive() and not server.started:
-                thread.join(0.02)
-            if thread.is_alive():
+            while not server.started and not ended.wait(0.02):
+                pass
+            if not ended.is_set():
                 ready(f"http://{HOST}:{listener.getsockname()[1]}/")
-            thread.join()
+            ended.wait()
         except KeyboardInterrupt:
             return
         finally:
             server.should_exit = True
-            thread.join(_LONGEST_END_SECONDS)
+            ended.wait(_LONGEST_END_SECONDS)
             logging.getLogger("uvicorn.error").removeFilter(quiet)
     raise WorkError("the search page ended by itself; its reason stands above")
