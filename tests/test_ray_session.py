@@ -91,6 +91,7 @@ class Counter:
         return self.value
 
 main()
+os._exit(0)  # as the command line does: Ray's threads may crash Python at its end
 """
 
 

@@ -1,11 +1,12 @@
 """The command line ``ccaf-pipeline``: one command a stage, and one place where errors become messages."""
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, NoReturn, Protocol
 
 import typer
 from typer.core import TyperGroup
@@ -212,4 +213,14 @@ def main() -> None:
     """Entry point of the command."""
     # Waiting threads must sleep: beside another busy process, spinning ones cost several times the work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(run())
+    _end(run())
+
+
+def _end(code: int) -> NoReturn:
+    """End this process; threads that Ray leaves behind may crash Python while it takes itself down, so it does not."""
+    if "ray" in sys.modules:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

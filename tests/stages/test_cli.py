@@ -60,6 +60,28 @@ def test_the_entry_point_is_installed():
     assert "Traceback" not in done.stderr
 
 
+def test_a_command_that_has_used_ray_ends_with_its_own_code_whatever_python_does_at_its_end():
+    program = """
+import atexit, os, signal, sys, types
+
+class Crash:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+crash = Crash()
+crash.itself = crash  # until Python takes itself down
+sys.modules["ray"] = types.ModuleType("ray")
+atexit.register(print, "what is to be done at the end")
+sys.argv = ["ccaf-pipeline", *sys.argv[1:]]
+from stages.cli import main
+main()
+"""
+    for words, code in ((["--version"], 0), (["evaluate", "--features", "nowhere"], 2)):
+        done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert done.stdout.endswith("what is to be done at the end\n")
+
+
 def test_the_help_lists_every_command_in_its_group_on_one_line(capsys):
     assert run(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
