@@ -185,15 +185,15 @@ def test_a_killed_run_goes_on_and_sees_what_changed(trained, tmp_path, monkeypat
     whole = embed_list(encoder, images, tmp_path / "whole.parquet", **how)
     assert whole.parts == -(-len(images) // 8) > 3
     calls = []
-    encode = type(encoder).encode
+    launch = type(encoder).launch
 
     def counting(self, pixels, cameras, stop_at=None):
         calls.append(len(pixels))
         if len(calls) == stop:
             raise KeyboardInterrupt
-        return encode(self, pixels, cameras)
+        return launch(self, pixels, cameras)
 
-    monkeypatch.setattr(type(encoder), "encode", counting)
+    monkeypatch.setattr(type(encoder), "launch", counting)
     stop = 6
     with pytest.raises(KeyboardInterrupt):
         embed_list(encoder, images, tmp_path / "f.parquet", **how)
