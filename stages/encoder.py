@@ -263,14 +263,12 @@ def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool, 
         )
     targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, quiet, ranks)
     task = _make_task(parameters, inputs, targets).to(device)
-    if training.recompute_activations:
-        for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+    for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+        if training.recompute_activations:
             recompute_activations(encoder)
-    elif training.compile:
-        for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+        elif training.compile:
             compile_encoder(encoder)
-    elif ranks.world == 1:
-        for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+        elif ranks.world == 1:
             cast_together(encoder)
     return task
 

@@ -10,8 +10,9 @@ from torch.autograd.function import FunctionCtx
 
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
 
-LAYERS: Final = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
-"""All whose weights autocast casts; it leaves those of norms as they are."""
+LAYERS: Final = frozenset(kind.forward for kind in (nn.Linear, nn.Conv2d, nn.MultiheadAttention))
+"""What the layers do whose weights autocast casts as they are; it leaves those of norms alone, and a layer that changes
+its weight first does something else."""
 
 
 def _copies(tensors: tuple[Tensor, ...], kind: torch.dtype) -> tuple[Tensor, ...]:
@@ -61,7 +62,7 @@ def cast_together(encoder: ImageEncoder) -> None:
     places = [
         (module, name)
         for module in encoder.tower.modules()
-        if isinstance(module, LAYERS)
+        if type(module).forward in LAYERS
         for name, weight in module.named_parameters(recurse=False)
         if weight.requires_grad and weight.dtype == torch.float32
     ]
