@@ -101,6 +101,30 @@ def map_ahead(
         yield from results
 
 
+def launch_ahead(
+    launch: Callable[[Item], Callable[[], Result]], items: Iterable[Item], ahead: int
+) -> Generator[Result, None, None]:
+    """Yield the result of each item in order, with ``ahead`` more items launched before it is waited for.
+
+    Unlike :func:`prefetch` this needs no thread: a GPU goes on with what it was asked for while the CPU asks for more.
+
+    Args:
+        launch: Begins the work on an item, and returns what waits for its result.
+        items: Drawn when they are launched.
+        ahead: 0: each result is waited for before the next item is drawn.
+
+    Raises:
+        Exception: What ``launch``, or waiting, raised.
+    """
+    launched: deque[Callable[[], Result]] = deque()
+    for item in items:
+        launched.append(launch(item))
+        if len(launched) > ahead:
+            yield launched.popleft()()
+    while launched:
+        yield launched.popleft()()
+
+
 def prefetch(
     make: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int
 ) -> Generator[Result, None, None]:

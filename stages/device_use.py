@@ -5,7 +5,10 @@ from contextlib import AbstractContextManager
 from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
 from pipeline.device_faults import fitting, half
+from pipeline.models.image_encoder import ImageEncoder
+from pipeline.models.recompute import can_recompute
 from pipeline.precision import Precision
+from pipeline.trainer.gradients import is_steady
 
 
 def training_arithmetic(parameters: Parameters, device: str) -> AbstractContextManager[None]:
@@ -52,8 +55,17 @@ def fitting_prompts(parameters: Parameters, device: str) -> AbstractContextManag
     return fitting(tried, device, lower)
 
 
-def fitting_encoder(parameters: Parameters, device: str, workers: int = 1) -> AbstractContextManager[None]:
-    """:func:`fitting` for stage 2, with the encoder's settings as they were given."""
+def fitting_encoder(
+    parameters: Parameters, device: str, workers: int = 1, encoder: ImageEncoder | None = None
+) -> AbstractContextManager[None]:
+    """:func:`fitting` for stage 2, with the encoder's settings as they were given.
+
+    Args:
+        parameters: All of them.
+        device: Where it runs.
+        workers: Processes of stage 2.
+        encoder: E_v: what it cannot do is not advised; None: it is not read yet.
+    """
     settings, training = parameters.encoder, parameters.training
     shared = 1 if settings.batch_per_worker else workers
     images = settings.identities_per_batch * settings.images_per_identity // shared
@@ -61,9 +73,11 @@ def fitting_encoder(parameters: Parameters, device: str, workers: int = 1) -> Ab
         f"stage 2, a step of {images} images of {settings.method} with {_model(parameters)} in {training.precision}, "
         f"training.accumulation={training.accumulation}"
     )
+    splits = not training.compile and (encoder is None or is_steady(encoder))
+    recomputes = not training.compile and (encoder is None or can_recompute(encoder))
     lower = [
-        f"training.accumulation={2 * training.accumulation}",
-        *([] if training.recompute_activations else ["training.recompute_activations=true"]),
+        *([f"training.accumulation={2 * training.accumulation}"] if splits else []),
+        *(["training.recompute_activations=true"] if recomputes and not training.recompute_activations else []),
         *_short(parameters),
         *half("encoder.identities_per_batch", settings.identities_per_batch, least=2),
         *(

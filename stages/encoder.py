@@ -15,6 +15,7 @@ from pipeline.features.extraction import encode_images
 from pipeline.losses.registry import find_terms
 from pipeline.losses.target_alignment import TargetSettings
 from pipeline.losses.terms import settings_as
+from pipeline.models.casting import cast_together
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.clip import Clip, load_clip
 from pipeline.models.compiling import compile_encoder
@@ -262,12 +263,13 @@ def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool, 
         )
     targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, quiet, ranks)
     task = _make_task(parameters, inputs, targets).to(device)
-    if training.recompute_activations:
-        for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+    for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+        if training.recompute_activations:
             recompute_activations(encoder)
-    if training.compile:
-        for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+        elif training.compile:
             compile_encoder(encoder)
+        elif ranks.world == 1:
+            cast_together(encoder)
     return task
 
 

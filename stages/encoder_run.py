@@ -140,9 +140,11 @@ def _worker(config: Mapping[str, Any], ranks: Ranks, device: str, report: Worker
     parameters = settled(given, device, ranks.world)
     advised = parameters.model_copy(update={"encoder": given.encoder})
     places = Places(*(Path(config[name]) for name in ("shards", "prompts", "out")))
-    with training_arithmetic(parameters, device), fitting_encoder(advised, device, ranks.world):
-        inputs = read_inputs(parameters, Console(quiet=True), places, device)
-        report.result(_train(parameters, Console(quiet=True), places, inputs, device, ranks, report))
+    with training_arithmetic(parameters, device):
+        with fitting_encoder(advised, device, ranks.world):
+            inputs = read_inputs(parameters, Console(quiet=True), places, device)
+        with fitting_encoder(advised, device, ranks.world, inputs.clip.image_encoder):
+            report.result(_train(parameters, Console(quiet=True), places, inputs, device, ranks, report))
 
 
 def check_cluster(parameters: Parameters, out: Path, cluster: Cluster) -> None:
@@ -212,7 +214,7 @@ def run(
         if cluster is None:
             parameters = settled(parameters, device)
             inputs = read_inputs(parameters, console, places, device)
-            with fitting_encoder(parameters, device):
+            with fitting_encoder(parameters, device, encoder=inputs.clip.image_encoder):
                 summary = _train(parameters, console, places, inputs, device)
         else:
             batch = {"encoder": parameters.encoder.of_all(cluster.workers)}

@@ -1,12 +1,12 @@
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
-from pipeline.overlap import MapAhead, prefetch
+from pipeline.overlap import MapAhead, launch_ahead, prefetch
 
 
 def test_order_is_kept_whatever_finishes_first() -> None:
@@ -181,3 +181,23 @@ def test_a_slow_step_does_not_wait_for_its_batch():
         next(results)
         waited += time.perf_counter() - started
     assert waited < 0.05 * 19 * 0.03 + 0.05  # 5% of the steps, and room for a busy machine
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2, 9])
+def test_so_many_are_launched_before_one_is_waited_for(ahead: int) -> None:
+    events: list[str] = []
+
+    def launch(number: int) -> Callable[[], int]:
+        events.append(f"launch {number}")
+
+        def wait() -> int:
+            events.append(f"wait {number}")
+            return number * number
+
+        return wait
+
+    assert list(launch_ahead(launch, range(5), ahead)) == [0, 1, 4, 9, 16]
+    for number in range(5):
+        launched = events[: events.index(f"wait {number}")]
+        assert sum(event.startswith("launch") for event in launched) == min(5, number + 1 + ahead)
+    assert list(launch_ahead(launch, [], ahead)) == []

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.arithmetic import arithmetic
 from pipeline.device_faults import fitting, half
 from pipeline.features.encoders import ChosenEncoder
-from pipeline.features.extraction import encode_images, retrieval_feature
+from pipeline.features.extraction import BatchEncoder, encode_images, retrieval_feature
 from pipeline.features.feature_set import CHECKPOINT_KEY, FeatureSet, Floats, Integers
 from pipeline.features.rows import FeatureRows
 from pipeline.features.settings import FeatureSettings
@@ -107,6 +107,61 @@ def fitting_features(spec: ClipSpec, settings: FeatureSettings, device: str) -> 
     return fitting(tried, device, half("evaluate.batch_size", settings.batch_size))
 
 
+def _encoding(encoder: ImageEncoder, spec: ClipSpec, settings: FeatureSettings, device: str) -> dict[str, Any]:
+    """The arguments of :class:`BatchEncoder` and of :func:`encode_images`.
+
+    Raises:
+        InputError: The device cannot do the precision.
+    """
+    if settings.precision != "auto":
+        check_precision(settings.precision, device, "evaluate.precision")
+    return {
+        "encoder": encoder.to(device),
+        "select": lambda item: retrieval_feature(item, settings.feature),
+        "mean": spec.pixel_mean,
+        "std": spec.pixel_std,
+        "flip": settings.flip,
+        "device": device,
+        "precision": resolve_precision(settings.precision, device),
+    }
+
+
+def launch_features(
+    encoder: ImageEncoder,
+    spec: ClipSpec,
+    pixels: Tensor,
+    cameras: Integers,
+    settings: FeatureSettings,
+    *,
+    device: str = "cpu",
+) -> Callable[[], Floats]:
+    """Begin to compute the features of one batch as :func:`build_features` does; what is returned waits for them.
+
+    Args:
+        encoder: E_v, in evaluation mode.
+        spec: Its architecture.
+        pixels: uint8 (B, H, W, 3) at the encoder's size.
+        cameras: Camera ids, (B,), ``NO_ID`` where not known.
+        settings: See :func:`build_features`.
+        device: Where the encoder runs.
+
+    Raises:
+        InputError, WorkError: As :func:`build_features`; memory may also be found not to suffice when they are waited
+            for.
+    """
+    with arithmetic(device), fitting_features(spec, settings, device):
+        batches = BatchEncoder(**_encoding(encoder, spec, settings, device))
+        known = None if encoder.camera_embedding is None else cameras.tolist()
+        launched = batches.launch(batches.send(pixels, known))
+
+    def take() -> Floats:
+        with fitting_features(spec, settings, device):
+            features: Floats = launched().numpy()
+        return features
+
+    return take
+
+
 def build_features(
     encoder: ImageEncoder,
     spec: ClipSpec,
@@ -137,22 +192,14 @@ def build_features(
         InputError: The device cannot do the precision.
         WorkError: Memory does not suffice.
     """
-    if settings.precision != "auto":
-        check_precision(settings.precision, device, "evaluate.precision")
     with arithmetic(device), fitting_features(spec, settings, device):
         features: Floats = encode_images(
-            encoder.to(device),
-            images.load,
-            range(len(images)),
-            lambda item: retrieval_feature(item, settings.feature),
-            mean=spec.pixel_mean,
-            std=spec.pixel_std,
+            load=images.load,
+            rows=range(len(images)),
             cameras=None if encoder.camera_embedding is None else images.camera_id.tolist(),
-            flip=settings.flip,
             batch_size=settings.batch_size,
-            device=device,
-            precision=resolve_precision(settings.precision, device),
             quiet=quiet,
+            **_encoding(encoder, spec, settings, device),
         ).numpy()
     return images.with_features(features)
 

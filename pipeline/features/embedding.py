@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.arithmetic import uses_cuda
 from pipeline.errors import BadImageError, InputError
-from pipeline.features.builder import FeatureImages, build_features
+from pipeline.features.builder import FeatureImages, build_features, launch_features
 from pipeline.features.encoders import ChosenEncoder
 from pipeline.features.feature_set import NO_ID, Floats, Integers, normalise_rows
 from pipeline.features.settings import FeatureSettings
@@ -108,10 +108,23 @@ class Encoder:
         Raises:
             WorkError: Memory does not suffice.
         """
-        return self._features(_unlabelled(lambda rows: pixels[list(rows)], cameras), self.settings)
+        return self.launch(pixels, cameras)()
+
+    def launch(self, pixels: Tensor, cameras: Integers) -> Callable[[], Floats]:
+        """Begin what :meth:`encode` does; what is returned waits for the features. A CPU has computed them already.
+
+        Raises:
+            WorkError: Memory does not suffice, which may also be found when they are waited for.
+        """
+        chosen = self.chosen
+        with self._switches():
+            return launch_features(chosen.encoder, chosen.spec, pixels, cameras, self.settings, device=self.device)
+
+    def _switches(self) -> AbstractContextManager[object]:
+        return self._alone if uses_cuda(self.device) else nullcontext()
 
     def _features(self, images: FeatureImages, settings: FeatureSettings) -> Floats:
-        with self._alone if uses_cuda(self.device) else nullcontext():
+        with self._switches():
             return build_features(self.chosen.encoder, self.chosen.spec, images, settings, device=self.device).features
 
     def _load(self, images: Sequence[AnyImage]) -> Tensor:

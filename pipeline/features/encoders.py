@@ -1,6 +1,6 @@
 """The image encoder that a command works with, trained or the CLIP of the parameters as it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.models.checkpoint import load_strictly, read_checkpoint
@@ -32,15 +32,19 @@ class ChosenEncoder:
     note: str = ""
 
 
-def trained_encoder(folder: Path) -> ChosenEncoder:
+def trained_encoder(folder: Path, configuration: str | None = None) -> ChosenEncoder:
     """The encoder of a checkpoint.
+
+    Args:
+        folder: The checkpoint's.
+        configuration: Where the open_clip configuration is that the checkpoint names; None: where it says.
 
     Raises:
         InputError: It is missing, damaged, or no encoder.
     """
     checkpoint = read_checkpoint(folder, "encoder", "ccaf-pipeline train")
     spec = ClipSpec.from_dict(checkpoint.field("model"))
-    encoder = build_image_encoder(spec)
+    encoder = build_image_encoder(spec if configuration is None else replace(spec, name=configuration))
     weights = checkpoint.part("image_encoder")
     if "camera_embedding.cameras" in weights:
         encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.field("camera_embedding"))

@@ -1,6 +1,5 @@
 """Features of many images with a frozen encoder: raw images only, no mask and no text."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Final, Literal
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
 from pipeline.models.preprocess import pixel_constants, standardise
-from pipeline.overlap import prefetch
+from pipeline.overlap import launch_ahead, prefetch
 from pipeline.precision import PrecisionName, autocast
 from pipeline.progress import Progress
 from pipeline.transfer import Carrier, Returned, Sent
@@ -23,6 +22,7 @@ LOAD_THREADS: Final = 2
 LOAD_AHEAD: Final = 3
 """Batches that are decoded ahead of the network, by so many threads; a shard's store has threads of its own besides."""
 RESULTS_AHEAD: Final = 2
+"""Batches that are asked of a GPU before the result of one is waited for."""
 
 
 def retrieval_feature(features: ImageFeatures, kind: FeatureKind) -> Tensor:
@@ -36,7 +36,63 @@ def retrieval_feature(features: ImageFeatures, kind: FeatureKind) -> Tensor:
     return F.normalize(features.joined, dim=1)
 
 
-@torch.no_grad()
+class BatchEncoder:
+    """Asks a device for the features of batches; a GPU computes while it is asked for the next ones.
+
+    Args:
+        encoder: E_v, in evaluation mode.
+        select: Takes the wanted tensor (B, D) out of the features.
+        mean: See :func:`pipeline.models.preprocess.normalise`.
+        std: See :func:`pipeline.models.preprocess.normalise`.
+        flip: Average the features of each image and of its mirror image.
+        device: Where the encoder is.
+        precision: Numbers that the encoder computes with; what ``select`` is given is float32.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        select: Callable[[ImageFeatures], Tensor],
+        *,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        flip: bool = False,
+        device: str = "cpu",
+        precision: PrecisionName = "fp32",
+    ) -> None:
+        self._encoder = encoder
+        self._select = select
+        self._shift, self._scale = pixel_constants(mean, std)
+        self._flip = flip
+        self._numbers = autocast(precision, torch.device(device))
+        self._carrier = Carrier(device)
+
+    def send(self, pixels: Tensor, cameras: Sequence[int] | None = None) -> Sent:
+        """Begin to copy a batch to the device; threads may do so at the same time.
+
+        Args:
+            pixels: uint8 (B, H, W, 3) at the encoder's size.
+            cameras: Camera ids, (B,), for an encoder with a camera embedding.
+        """
+        arrays = {"planes": pixels.permute(0, 3, 1, 2).numpy(), "shift": self._shift, "scale": self._scale}
+        return self._carrier.send(arrays if cameras is None else {**arrays, "cameras": np.asarray(cameras, np.int64)})
+
+    @torch.no_grad()
+    def launch(self, sent: Sent) -> Callable[[], Tensor]:
+        """Ask for the features of a batch that was sent; what is returned waits for them, float32 (B, D) on the CPU."""
+        batch = sent.take()
+        images = standardise(batch["planes"], batch["shift"], batch["scale"])
+        with self._numbers:
+            features: ImageFeatures = self._encoder(images, batch.get("cameras"))
+            if self._flip:
+                mirrored: ImageFeatures = self._encoder(images.flip(3), batch.get("cameras"))
+        if self._flip:
+            pairs = zip(features, mirrored, strict=True)
+            features = ImageFeatures(*((one.float() + other.float()) / 2 for one, other in pairs))
+        returned = Returned(self._select(ImageFeatures(*(feature.float() for feature in features))))
+        return lambda: returned.take().clone()
+
+
 def encode_images(
     encoder: ImageEncoder,
     load: Callable[[Sequence[int]], Tensor],
@@ -73,41 +129,24 @@ def encode_images(
     Returns:
         (len(rows), D), float32, on the CPU.
     """
-    numbers = autocast(precision, torch.device(device))
-    shift, scale = pixel_constants(mean, std)
-    carrier = Carrier(device)
+    batches = BatchEncoder(encoder, select, mean=mean, std=std, flip=flip, device=device, precision=precision)
 
     def load_ahead(start: int) -> Sent:
         """In a thread: decode a batch, and begin to copy it."""
         part = slice(start, start + batch_size)
-        planes = load(rows[part]).permute(0, 3, 1, 2).numpy()
-        arrays = {"planes": planes, "shift": shift, "scale": scale}
-        return carrier.send(arrays if cameras is None else {**arrays, "cameras": np.asarray(cameras[part], np.int64)})
+        return batches.send(load(rows[part]), None if cameras is None else cameras[part])
 
     was_training = encoder.training
     if was_training:  # an encoder that threads share is left as it is
         encoder.eval()
     parts: list[Tensor] = []
-    returning: deque[Returned] = deque()
     with (
         Progress(len(rows), what, "image", quiet) as progress,
         closing(prefetch(load_ahead, range(0, len(rows), batch_size), LOAD_THREADS, LOAD_AHEAD)) as loaded,
     ):
-        for sent in loaded:
-            batch = sent.take()
-            images = standardise(batch["planes"], batch["shift"], batch["scale"])
-            with numbers:
-                features: ImageFeatures = encoder(images, batch.get("cameras"))
-                if flip:
-                    mirrored: ImageFeatures = encoder(images.flip(3), batch.get("cameras"))
-            if flip:
-                pairs = zip(features, mirrored, strict=True)
-                features = ImageFeatures(*((one.float() + other.float()) / 2 for one, other in pairs))
-            returning.append(Returned(select(ImageFeatures(*(feature.float() for feature in features)))))
-            progress.advance(len(images))
-            if len(returning) > RESULTS_AHEAD:  # so many batches are asked of a GPU before a result is waited for
-                parts.append(returning.popleft().take().clone())
-        parts += [returned.take() for returned in returning]
+        for features in launch_ahead(batches.launch, loaded, RESULTS_AHEAD):
+            parts.append(features)
+            progress.advance(len(features))
     if was_training:
         encoder.train()
     return torch.cat(parts)

@@ -52,6 +52,12 @@ class ImageList:
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
+    @property
+    def needs_folder(self) -> bool:
+        """Whether who reads the images must see :attr:`folder`: not if each of them is a URI."""
+        remote = pc.match_substring_regex(self.rows["path"], "^[a-zA-Z][a-zA-Z0-9+.-]+://")
+        return bool(self.held) or not pc.all(remote).as_py()
+
     def sha256(self) -> str:
         """Hash of the rows; where the images are, and what is in them, does not count."""
         digest = hashlib.sha256()

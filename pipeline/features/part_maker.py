@@ -5,7 +5,7 @@ what made them, and the hash of all its images' bytes: one that changed since ma
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -21,12 +21,13 @@ from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import BadImageError
 from pipeline.features.builder import made_by
 from pipeline.features.embedding import Encoder
+from pipeline.features.extraction import RESULTS_AHEAD
 from pipeline.features.feature_set import NO_ID, Floats, write_features
 from pipeline.features.image_list import ImageList, open_item
 from pipeline.features.image_tables import LABELS
 from pipeline.files import sha256_of_value
 from pipeline.images import RgbImage, resize_image
-from pipeline.overlap import MapAhead
+from pipeline.overlap import MapAhead, launch_ahead
 from pipeline.shards.making.sources import Source, decode_source, sources_sha256
 from pipeline.shards.making.writer import QuarantineRow
 
@@ -104,35 +105,41 @@ class PartMaker:
         return known.get(_SOURCES) == digest.encode()
 
     def make(self, path: Path, part: FeaturePart, report: Callable[[int], None]) -> None:
-        """Make a part; the network computes while threads read and decode the next batches."""
-        batch: list[_Ready] = []
+        """Make a part; the network computes while threads read and decode the next batches.
+
+        A GPU is asked for the next batches before the features of one are waited for.
+        """
         rows: list[int] = []
         features: list[Floats] = []
         bad: list[QuarantineRow] = []
         digests: list[str] = []
         size = self.encoder.settings.batch_size
         images = part.images
+
+        def batches() -> Iterator[list[_Ready]]:
+            batch: list[_Ready] = []
+            for ready in ahead:
+                digests.append(ready.digest)
+                if ready.bad is None:
+                    batch.append(ready)
+                    rows.append(ready.row)
+                else:
+                    bad.append(ready.bad)
+                    report(1)
+                if len(batch) == size:
+                    ahead.fill()
+                    yield batch
+                    batch = []
+            if batch:
+                yield batch
+
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
             items = enumerate(images.items(self.max_pixels))
             ahead = MapAhead(pool, lambda item: self._ready(images, item), items, _BATCHES_AHEAD * size)
             with closing(ahead):
-                for ready in ahead:
-                    digests.append(ready.digest)
-                    if ready.bad is None:
-                        batch.append(ready)
-                    else:
-                        bad.append(ready.bad)
-                        report(1)
-                    if len(batch) == size:
-                        ahead.fill()
-                        features.append(self._encode(images, batch))
-                        rows += [one.row for one in batch]
-                        report(len(batch))
-                        batch = []
-                if batch:
-                    features.append(self._encode(images, batch))
-                    rows += [one.row for one in batch]
-                    report(len(batch))
+                for found in launch_ahead(lambda batch: self._launch(images, batch), batches(), RESULTS_AHEAD):
+                    features.append(found)
+                    report(len(found))
         known = {
             _FINGERPRINT.decode(): self._fingerprint,
             _SOURCES.decode(): _digest(digests, part.start),
@@ -157,11 +164,11 @@ class PartMaker:
             return _Ready(number, source.digest, None, QuarantineRow(name, row.path, reason, detail))
         return _Ready(number, source.digest, resize_image(source.image, self.encoder.size), None)
 
-    def _encode(self, images: ImageList, batch: Sequence[_Ready]) -> Floats:
+    def _launch(self, images: ImageList, batch: Sequence[_Ready]) -> Callable[[], Floats]:
         pixels = np.stack([one.pixels for one in batch if one.pixels is not None])
         cameras = images.rows["camera_id"].take(pa.array([one.row for one in batch])).fill_null(NO_ID)
         with self.turn:
-            return self.encoder.encode(torch.from_numpy(pixels), cameras.cast(pa.int64()).to_numpy())
+            return self.encoder.launch(torch.from_numpy(pixels), cameras.cast(pa.int64()).to_numpy())
 
     def _table(self, images: ImageList, rows: Sequence[int], features: Sequence[Floats]) -> pa.Table:
         """The columns of a feature file for some rows of a part."""

@@ -22,6 +22,8 @@ from pipeline.features.settings import FeatureSettings
 from pipeline.files import atomic_file
 from pipeline.location import Location
 from pipeline.models.builtin import builtin_weights, weights_on_disk
+from pipeline.models.checkpoint import read_config
+from pipeline.models.clip import ClipSpec
 from pipeline.models.settings import ModelSettings
 from pipeline.progress import Progress
 from pipeline.ray_session import check_reachable, ray_session
@@ -48,6 +50,7 @@ class EncoderSource:
         seed: Of random weights.
         settings: Which feature is made, and how.
         name: Name of the model as it was given, which counts among what made the features; empty: that of ``model``.
+        configuration: See :func:`pipeline.features.encoders.trained_encoder`.
     """
 
     checkpoint: Path | None
@@ -55,6 +58,7 @@ class EncoderSource:
     seed: int
     settings: FeatureSettings
     name: str = ""
+    configuration: str | None = None
 
     def choose(self) -> ChosenEncoder:
         """Read it.
@@ -63,22 +67,29 @@ class EncoderSource:
             InputError: It is missing or damaged.
         """
         if self.checkpoint is not None:
-            return trained_encoder(self.checkpoint)
+            return trained_encoder(self.checkpoint, self.configuration)
         chosen = frozen_encoder(self.model, self.seed)
         return replace(chosen, spec=replace(chosen.spec, name=self.name or self.model.name))
 
     def absolute(self) -> "EncoderSource":
-        """The same encoder for a process with another current folder: paths that exist here are written out."""
+        """The same encoder for a process with another current folder: paths that exist here are written out.
+
+        Raises:
+            InputError: The checkpoint is missing or damaged.
+        """
         model = self.model
-        weights = None if self.checkpoint is not None or model.pretrained is None else weights_on_disk(model.pretrained)
+        if self.checkpoint is not None:
+            named = ClipSpec.from_dict(read_config(self.checkpoint, "encoder", "ccaf-pipeline train")["model"]).name
+            configuration = str(Path(named).absolute()) if named.endswith(".json") else None
+            return replace(self, checkpoint=self.checkpoint.resolve(), configuration=configuration)
+        weights = None if model.pretrained is None else weights_on_disk(model.pretrained)
         given = {
             "name": model.name if model.name.endswith(".json") else None,
             "pretrained": None if weights is None or model.pretrained in builtin_weights() else model.pretrained,
             "tokenizer": model.tokenizer,
         }
         paths = {key: str(Path(path).absolute()) for key, path in given.items() if path is not None}
-        checkpoint = None if self.checkpoint is None else self.checkpoint.resolve()
-        return replace(self, checkpoint=checkpoint, model=model.model_copy(update=paths), name=self.name or model.name)
+        return replace(self, model=model.model_copy(update=paths), name=self.name or model.name)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class PartSetup:
     Attributes:
         source: The encoder.
         weights_sha256: Hash of the weights where the run was started.
-        images: Folder that paths are relative to.
+        images: Folder that paths are relative to; None: all of them are URIs.
         folder: Where the parts belong.
         run: Content of the folder's :data:`RUN_FILE`: it tells the folder of this run from another of its name.
         content: See :class:`Parts`.
@@ -99,7 +110,7 @@ class PartSetup:
 
     source: EncoderSource
     weights_sha256: str
-    images: Location
+    images: Location | None
     folder: Path
     run: str
     content: str
@@ -127,7 +138,7 @@ class PartWorker:
             WorkerFaultError: The device failed.
         """
         setup, here = self._setup, platform.node()
-        if not is_folder(setup.images):
+        if setup.images is not None and not is_folder(setup.images):
             raise WorkError(f"{here} does not see the folder of the images {setup.images}: all machines must")
         try:
             seen = (setup.folder / RUN_FILE).read_text()
@@ -228,9 +239,8 @@ def embed_on_ray(
         token = secrets.token_hex(16)
         with atomic_file(parts.folder / RUN_FILE) as temporary:
             temporary.write_text(token)
-        setup = PartSetup(
-            source, chosen.sha256, images.folder, parts.folder, token, parts.content, max_pixels, run.threads
-        )
+        folder = images.folder if images.needs_folder else None
+        setup = PartSetup(source, chosen.sha256, folder, parts.folder, token, parts.content, max_pixels, run.threads)
         with ray_session(run.address, least_cpus(run)) as resources:
             placement = choose_workers(resources, run, len(parts))
             setup = replace(setup, device=placement.device)

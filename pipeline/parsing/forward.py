@@ -14,7 +14,7 @@ from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
 from pipeline.labels import LabelScheme
 from pipeline.parsing.labelling import Labelled, Taps
-from pipeline.parsing.parser import Parsing
+from pipeline.parsing.parser import Parsing, Taken
 from pipeline.precision import PrecisionName, autocast, check_precision
 from pipeline.transfer import Carrier
 
@@ -152,7 +152,10 @@ class DeviceParser:
 
 
 class NetworkParser(DeviceParser, ABC):
-    """A parser whose network makes an image's logits from one input tensor; see :class:`DeviceParser`."""
+    """A parser whose network makes an image's logits from one input tensor; see :class:`DeviceParser`.
+
+    What it does with a batch is said in :meth:`launch` alone; :meth:`parse` takes what that gives.
+    """
 
     def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
         """Parse RGB uint8 images of any sizes.
@@ -160,18 +163,28 @@ class NetworkParser(DeviceParser, ABC):
         Raises:
             ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
         """
+        return self.launch(images, paths)()
+
+    def launch(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> Taken:
+        """Begin to parse images; see :class:`pipeline.parsing.parser.Launching`. A CPU has done all when this returns.
+
+        Raises:
+            ValueError: As :meth:`parse`.
+        """
         check_images(images)
-        if self._device.type != "cpu":
-            return self._parse_on_device(images)
+        if images and self._device.type != "cpu":
+            return self._launch_on_device(images)
         inputs = [self._input(image) for image in images]
-        return parse_in_batches(
+        parsings = parse_in_batches(
             inputs, self._batch_size, self._logits, lambda logits, place: self._label(logits, *images[place].shape[:2])
         )
+        return lambda: parsings
 
-    def _parse_on_device(self, images: Sequence[RgbImage]) -> list[Parsing | BadImageError]:
-        """Two copies to the device and one back for each batch; the CPU waits for the parses alone."""
-        if not images:
-            return []
+    def _launch_on_device(self, images: Sequence[RgbImage]) -> Taken:
+        """Two copies to the device and one back for each batch; the CPU waits for the parses alone, when it takes them.
+
+        Nothing on the device outlives this: what is launched next has its memory again.
+        """
         sent = self._send([self._arrays(image) for image in images])
         batches: list[tuple[list[int], Labelled]] = []
         with torch.inference_mode():
@@ -185,10 +198,14 @@ class NetworkParser(DeviceParser, ABC):
                     labelled.add(logits[row], *_as_taps(tensors))
                 labelled.send()
                 batches.append((places, labelled))
-        parsings: dict[int, Parsing | BadImageError] = {}
-        for places, labelled in batches:
-            parsings.update(zip(places, labelled.take(), strict=True))
-        return [parsings[place] for place in range(len(images))]
+
+        def take() -> list[Parsing | BadImageError]:
+            parsings: dict[int, Parsing | BadImageError] = {}
+            for places, labelled in batches:
+                parsings.update(zip(places, labelled.take(), strict=True))
+            return [parsings[place] for place in sorted(parsings)]
+
+        return take
 
     def _send(self, parts: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, Tensor]]:
         """Arrays of several images on the device, in one copy."""

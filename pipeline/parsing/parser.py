@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
@@ -66,6 +66,26 @@ class SourceDigest(Protocol):
 
         Args:
             path: The image's path inside its data set.
+        """
+
+
+Taken: TypeAlias = Callable[[], list[Parsing | BadImageError]]
+"""Gives the outcomes of a batch that was launched, as :meth:`Parser.parse` does, as soon as they are there."""
+
+
+@runtime_checkable
+class Launching(Protocol):
+    """What a parser has besides if it can begin a batch on its device before the last one's outcomes are asked for."""
+
+    def launch(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> Taken:
+        """Begin to parse a batch, and wait for nothing that the device computes.
+
+        Args:
+            images: As for :meth:`Parser.parse`, which gives the same outcomes.
+            paths: As for :meth:`Parser.parse`.
+
+        Returns:
+            A function that waits for the outcomes; it is called once at the most, in the order of the launches.
         """
 
 

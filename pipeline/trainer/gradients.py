@@ -68,6 +68,11 @@ def _is_unsteady(module: nn.Module) -> str | None:
     return None
 
 
+def is_steady(network: nn.Module) -> bool:
+    """Whether in training a network gives an image the same feature in any part of a batch; else it is not split."""
+    return all(_is_unsteady(module) is None for module in network.modules())
+
+
 @contextmanager
 def _refuse_unsteady(task: Weights) -> Iterator[None]:
     """While encoders run in here, modules that would make parts differ from the whole are an error."""

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import yaml
 from device_samples import World
+from pretended.gpu import Gpu
 
 from pipeline.parsing.backends import BACKENDS, load_backends
 from pipeline.parsing.detectron2 import compat
+from pipeline.parsing.forward import NetworkParser
 from pipeline.parsing.parser import create_parser
 from pipeline.parsing.schp.transform import warp_arrays, warp_on_device, warp_to_input
 from pipeline.parsing.schp.variants import VARIANTS
+from pipeline.shards.making import batches
 from pipeline.shards.reader import ShardReader
 from pipeline.transfer import Carrier
 
@@ -134,6 +137,47 @@ def test_a_batch_is_two_copies_there_and_one_back_and_one_wait(cuda, world, pars
         assert np.mean(one.label_map == other.label_map) > 0.999
         assert other.confidence == pytest.approx(one.confidence, abs=1e-3)
     assert network.parse([]) == []
+
+
+def test_the_next_batch_is_launched_before_the_worker_waits_for_the_last_one(world, tmp_path, monkeypatch):
+    """Across windows, too; with one batch at a time the shards have the same bytes, and the GPU as much to do."""
+    order: list[tuple[str, int, int]] = []
+    plain = NetworkParser.launch
+
+    def launch(parser, images, paths=None):
+        log, number = Gpu.current().log, sum(what == "launch" for what, _, _ in order)
+        kernels, waits = log.kernels, log.waits
+        taken = plain(parser, images, paths)
+        assert log.kernels > kernels
+        assert log.waits == waits
+        order.append(("launch", number, len(images)))
+
+        def take():
+            found = taken()
+            assert log.waits == waits + 1 + (number > 0) * ahead  # its own, and that of the batch before it
+            order.append(("take", number, len(found)))
+            return found
+
+        return take
+
+    monkeypatch.setattr(NetworkParser, "launch", launch)
+    counts, shards = [], []
+    for ahead in (1, 0):
+        monkeypatch.setattr(batches, "BATCHES_AHEAD", ahead)
+        order.clear()
+        small = ["parse.parser=lite", "parse.batch_size=2", "parse.bucket_batches=2", "parse.settings={batch_size: 2}"]
+        log = world.parse("cuda", out := tmp_path / str(ahead), "--limit", 7, settings=small)
+        launches = [("launch", number, 2 if number < 3 else 1) for number in range(4)]
+        takes = [("take", number, images) for _, number, images in launches]
+        if ahead:
+            pairs = zip(launches[1:], takes[:-1], strict=True)
+            assert order == [launches[0], *(event for pair in pairs for event in pair), takes[-1]]
+        else:
+            assert order == [event for pair in zip(launches, takes, strict=True) for event in pair]
+        counts.append((log.kernels, log.host_to_device, log.device_to_host, log.waits))
+        shards.append({path.name: path.read_bytes() for path in out.glob("*.parquet")})
+    assert counts[0] == counts[1]
+    assert shards[0] == shards[1] != {}
 
 
 @pytest.mark.parametrize("shape", [(64, 32), (97, 41), (33, 80), (300, 200), (1, 9), (2, 400), (65, 65)])

@@ -132,6 +132,15 @@ def test_kernels_are_counted_and_views_and_allocations_are_not(cuda):
     with cuda.section() as fused:
         F.scaled_dot_product_attention(*(on_gpu(1, 2, 4, 8) for _ in range(3)))
     assert fused.kernels == 3 + 1
+    shapes = [(2, 3), (4,), (5, 1)]
+    short, full = ([on_gpu(*shape).to(kind) for shape in shapes] for kind in (torch.bfloat16, torch.float32))
+    with cuda.section() as alike:
+        torch._foreach_copy_(short, full)
+    assert alike.operators() == {"_foreach_copy_": 1}
+    for mixed in ([short[0], *full[1:]], [full[0].double(), *full[1:]], [on_gpu(3, 2).t(), *full[1:]]):
+        with cuda.section() as apart:
+            torch._foreach_copy_(full, mixed)
+        assert apart.operators() == {"copy_": 3}
 
 
 def test_counts_are_by_the_projects_line(cuda):

@@ -192,6 +192,11 @@ def test_a_step_of_stage_2_waits_for_nothing_and_takes_one_copy(world, prompts, 
     assert 0 < waits.total() <= 2 + steps // 16
     assert log.host_to_device == steps
     assert log.blocking_host_to_device == 0
+    short = any(setting.endswith(("bf16", "fp16")) for setting in settings)
+    encoders = {"ccaf": 2, "ccaf-plus": 1}[method]
+    assert (
+        log.operators()["_foreach_copy_"] == short * 2 * encoders * steps
+    )  # their weights are cast together, and back
 
 
 @pytest.mark.parametrize("settings", [(), ("training.accumulation=2", "encoder.method=cal")])

@@ -3,12 +3,20 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from clips import make_clip
 
-from pipeline.features.extraction import encode_images
+from pipeline.features.embedding import Encoder
+from pipeline.features.encoders import trained_encoder
+from pipeline.features.extraction import RESULTS_AHEAD, encode_images
 from pipeline.features.feature_set import read_features
+from pipeline.features.image_list import list_inputs
+from pipeline.features.parts import embed_list
+from pipeline.features.settings import FeatureSettings
+from pipeline.shards.reader import ShardReader
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +68,40 @@ def test_a_batch_is_one_copy_and_the_only_wait_is_for_its_result(cuda, tiny_clip
     assert (log.host_to_device, log.blocking_host_to_device, log.device_to_host) == (6, 0, 6)
     assert log.operators("wait") == {"Event.synchronize": 6}
     assert log.waits == 6
+
+
+def test_embed_asks_for_batches_before_it_waits_for_one(cuda, world, trained, tmp_path, monkeypatch):
+    order = []
+    plain = Encoder.launch
+
+    def launch(encoder, pixels, cameras):
+        number, waits = order.count("launch"), cuda.waits
+        taken = plain(encoder, pixels, cameras)
+        assert cuda.waits == waits
+        order.append("launch")
+
+        def take():
+            assert order.count("launch") == min(number + 1 + RESULTS_AHEAD, batches)
+            return taken()
+
+        return take
+
+    rows = range(0, len(ShardReader(world.shards)), 4)
+    data = [ShardReader(world.shards).encoded(row) for row in rows]
+    pq.write_table(pa.table({"image": data}), tmp_path / "held.parquet")
+    images, batches = list_inputs([str(tmp_path / "held.parquet")]), -(-len(rows) // 3)
+    chosen = trained_encoder(trained / "encoder")
+    settings = FeatureSettings(batch_size=3, precision="fp32")
+    embed_list(Encoder(chosen, "cpu", settings), images, tmp_path / "cpu.parquet", max_pixels=10**6, quiet=True)
+    encoder = Encoder(chosen, "cuda", settings)
+    monkeypatch.setattr(Encoder, "launch", launch)
+    with cuda.section() as log:
+        embed_list(encoder, images, tmp_path / "cuda.parquet", max_pixels=10**6, quiet=True)
+    assert len(order) == batches > 4
+    assert (log.host_to_device, log.blocking_host_to_device, log.device_to_host) == (batches, 0, batches)
+    assert log.waits == batches
+    one, other = (read_features(tmp_path / f"{device}.parquet")[0] for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(other.features, one.features, rtol=0, atol=1e-5)
 
 
 def test_figures(world, trained, tmp_path):

@@ -1,14 +1,18 @@
 """Commands on a device that is too small or fails, and what decides a result on CUDA."""
 
+import json
+
 import pytest
 import torch
+from clips import make_clip
 
 from pipeline.config import Parameters
 from pipeline.device_faults import fitting
 from pipeline.errors import InputError, WorkError
 from pipeline.features import builder
 from pipeline.files import read_json
-from pipeline.trainer.gradients import GradientMaker
+from pipeline.models.recompute import can_recompute, recompute_activations
+from pipeline.trainer.gradients import GradientMaker, _refuse_unsteady, is_steady
 from pipeline.trainer.worker_report import read_stopped
 from pipeline.trainer.workers import _worker_loop
 from stages import encoder_run, prompts
@@ -107,6 +111,41 @@ def test_settings_that_are_at_their_least_are_not_named():
     with pytest.raises(WorkError) as caught, fitting_encoder(tight, "cpu", workers=2):
         lacks_memory()
     assert str(caught.value).endswith("less is needed with training.accumulation=8")
+
+
+@pytest.mark.parametrize(
+    ("tower", "model", "training", "named"),
+    [
+        ("tiny-clip", {}, {}, ["accumulation", "recompute_activations"]),
+        ("tiny-clip", {"stem": "conv"}, {}, ["recompute_activations"]),  # batch norms, but none in a block
+        ("resnet", {}, {}, []),
+        ("tiny-clip", {}, {"compile": True}, []),
+        (None, {}, {}, ["accumulation", "recompute_activations"]),
+    ],
+    ids=["transformer", "conv stem", "resnet", "compiled", "not read yet"],
+)
+def test_what_a_network_cannot_do_is_not_advised(tiny_clip_config, tmp_path, tower, model, training, named):
+    encoder = None
+    if tower is not None:
+        config = json.loads(tiny_clip_config.read_text())
+        if tower == "resnet":
+            config["vision_cfg"] = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
+        (tmp_path / f"{tower}.json").write_text(json.dumps(config))
+        encoder = make_clip(tmp_path / f"{tower}.json", image_size=(64, 32), **model).image_encoder
+    parameters = Parameters.model_validate({"training": {"precision": "bf16", **training}})
+    with pytest.raises(WorkError) as caught, fitting_encoder(parameters, "cpu", encoder=encoder):
+        lacks_memory()
+    for name in ("accumulation", "recompute_activations"):
+        assert (f"training.{name}=" in str(caught.value).partition("less is needed with ")[2]) == (name in named)
+        if encoder is not None and not training:  # as the training itself would say
+            can = {"accumulation": is_steady, "recompute_activations": can_recompute}[name]
+            assert can(encoder) == (name in named)
+    if named == ["recompute_activations"] or tower == "resnet":
+        with pytest.raises(InputError, match="batch norm"), _refuse_unsteady(encoder):
+            encoder.train()(torch.zeros(2, 3, 64, 32))
+    if tower == "resnet":
+        with pytest.raises(InputError, match="works with transformers only"):
+            recompute_activations(encoder)
 
 
 def test_other_errors_pass_as_they_are():

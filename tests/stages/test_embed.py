@@ -185,15 +185,15 @@ def test_a_killed_run_goes_on_and_sees_what_changed(trained, tmp_path, monkeypat
     whole = embed_list(encoder, images, tmp_path / "whole.parquet", **how)
     assert whole.parts == -(-len(images) // 8) > 3
     calls = []
-    encode = type(encoder).encode
+    launch = type(encoder).launch
 
     def counting(self, pixels, cameras, stop_at=None):
         calls.append(len(pixels))
         if len(calls) == stop:
             raise KeyboardInterrupt
-        return encode(self, pixels, cameras)
+        return launch(self, pixels, cameras)
 
-    monkeypatch.setattr(type(encoder), "encode", counting)
+    monkeypatch.setattr(type(encoder), "launch", counting)
     stop = 6
     with pytest.raises(KeyboardInterrupt):
         embed_list(encoder, images, tmp_path / "f.parquet", **how)
@@ -302,6 +302,9 @@ def test_workers_with_another_current_folder_write_the_bytes_of_this_process(
     shutil.copytree(trained / "images", "crops")
     shutil.copytree(trained / "encoder", "encoder")
     shutil.copy(tiny_clip_config, "tiny-clip.json")
+    config = json.loads(Path("encoder/config.json").read_text())
+    config["model"]["name"] = "tiny-clip.json"
+    Path("encoder/config.json").write_text(json.dumps(config))
     open_clip.add_model_config(tiny_clip_config)
     network = open_clip.create_model("tiny-clip", pretrained=None, force_custom_text=True)
     torch.save(network.state_dict(), "weights.pt")
@@ -447,6 +450,28 @@ def test_a_bucket_is_read_as_a_folder_is(embed, trained, s3_bucket, tmp_path):
     table = pa.table({"path": [f"{s3_bucket}/crops/{row % 2}/{path.name}" for row, path in enumerate(paths)]})
     pq.write_table(table, tmp_path / "table.parquet")
     assert embed(tmp_path / "table.parquet")[0]["images"] == 6
+
+
+def test_workers_that_see_none_of_this_machines_folders_read_uris(trained, s3_bucket, tmp_path, monkeypatch):
+    from pyarrow.fs import FileSystem
+
+    system, bucket = FileSystem.from_uri(s3_bucket)
+    paths = sorted((trained / "images").glob("*.png"))[:2]
+    for path in paths:
+        with system.open_output_stream(f"{bucket}/{path.name}") as stream:
+            stream.write(path.read_bytes())
+    pq.write_table(pa.table({"path": [f"{s3_bucket}/{path.name}" for path in paths]}), tmp_path / "uris.parquet")
+    monkeypatch.setattr(part_workers, "WorkerPool", elsewhere_pool(tmp_path, []))
+    monkeypatch.setattr(part_workers, "ray_session", no_session)
+    monkeypatch.setattr(part_workers, "is_folder", lambda place: place.local is None)
+    source = EncoderSource(trained / "encoder", ModelSettings(), 0, FeatureSettings(batch_size=2))
+    how = [RunSettings(workers=1, device="cpu", threads=1, work=WorkSettings())]
+    for inputs in ([f"{s3_bucket}/{path.name}" for path in paths], [str(tmp_path / "uris.parquet")]):
+        done = embed_on_ray(source, list_inputs(inputs), tmp_path / "f.parquet", *how, max_pixels=10**6, quiet=True)
+        assert done.images == 2
+    for inputs in ([str(path) for path in paths], [f"{s3_bucket}/{paths[0].name}", str(paths[1])]):
+        with pytest.raises(WorkError, match="does not see the folder of the images"):
+            embed_on_ray(source, list_inputs(inputs), tmp_path / "f.parquet", *how, max_pixels=10**6, quiet=True)
 
 
 def test_the_name_of_the_feature_file_tells_its_form(embed, trained, tmp_path):

@@ -13,7 +13,9 @@ BASE_MEGABYTES = 850
 """A worker with torch, torchvision, OpenCV, Arrow, Ray and the embedded parser loaded; an estimate on the safe side."""
 
 PIXEL_BYTES = 12
-"""Bytes for each pixel under way: the image, its masks, its shielding image, and room for their encoders."""
+"""Bytes for each pixel under way: the image, its masks, its shielding image, and room for their encoders.
+
+A pixel that is not parsed yet has three bytes; this makes up for windows that are parsed, one, or two on a GPU."""
 
 TYPICAL_PIXELS = 256 * 128
 

@@ -8,25 +8,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 
-import numpy as np
-
 from pipeline.datasets.manifest import ManifestRow
-from pipeline.device_faults import is_device_fault
-from pipeline.errors import BadImageError, WorkError
-from pipeline.images import RgbImage
+from pipeline.errors import BadImageError
 from pipeline.location import Location, Place, locate
 from pipeline.overlap import MapAhead
 from pipeline.parsing.masks import clothes_mask
-from pipeline.parsing.parser import OwnLibraries, Parser, Parsing, check_settings
+from pipeline.parsing.parser import OwnLibraries, Parser, Parsing
 from pipeline.parsing.quality import assess
+from pipeline.shards.making.batches import BatchParser, make_batches
 from pipeline.shards.making.counters import PhaseClock
-from pipeline.shards.making.faults import PARSER_FAILED, Suspicion, device_fault, suspect
+from pipeline.shards.making.faults import PARSER_FAILED, Suspicion, suspect
 from pipeline.shards.making.rows import make_row
 from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.sources import (
     Source,
     add_parser_digest,
-    bucket_by_size,
     decode_source,
     group_windows,
     open_source,
@@ -37,57 +33,7 @@ from pipeline.shards.schema import Provenance
 
 AHEAD_PIXELS = 16_000_000
 """Pixels that are decoded but not parsed yet, and as many that are parsed but not encoded yet, at the most; an image
-that has more is alone."""
-
-
-def check_parsings(parser: Parser, images: Sequence[RgbImage], parsings: Sequence[Parsing | BadImageError]) -> None:
-    """Check that a parser keeps its contract; one that does not is no fault of an image.
-
-    Raises:
-        WorkError: The number of results, a label map's size or type, or a label number is wrong.
-    """
-    if len(parsings) != len(images):
-        raise WorkError(f"parser {parser.name} gave {len(parsings)} results for {len(images)} images")
-    for image, parsing in zip(images, parsings, strict=True):
-        if isinstance(parsing, BadImageError):
-            continue
-        label_map = parsing.label_map
-        if label_map.shape != image.shape[:2] or label_map.dtype != np.uint8:
-            raise WorkError(
-                f"parser {parser.name} gave a label map of {label_map.dtype} {label_map.shape} for an image of "
-                f"{image.shape[:2]}; it must be uint8 of the image's own size"
-            )
-        if int(label_map.max()) >= len(parser.scheme.labels):
-            raise WorkError(
-                f"parser {parser.name} gave label number {int(label_map.max())}; "
-                f"its scheme {parser.scheme.name} has {len(parser.scheme.labels)} labels"
-            )
-
-
-def parse_images(parser: Parser, images: Sequence[RgbImage], paths: Sequence[str]) -> list[Parsing | BadImageError]:
-    """Parse a batch; when the parser fails on it, parse its images one by one, so that only the culprit is lost.
-
-    Raises:
-        WorkError: The parser breaks its contract.
-        Exception: The device failed (:func:`pipeline.device_faults.is_device_fault`), which is no fault of an image.
-    """
-    try:
-        parsings = parser.parse(images, paths)
-    except WorkError:
-        raise
-    except Exception as error:  # a parser may raise anything on an odd image
-        if is_device_fault(error):
-            raise
-        if len(images) == 1:
-            detail = str(error).splitlines()[0] if str(error) else "no message"
-            return [BadImageError(PARSER_FAILED, f"{type(error).__name__}: {detail}")]
-        return [
-            outcome
-            for image, path in zip(images, paths, strict=True)
-            for outcome in parse_images(parser, [image], [path])
-        ]
-    check_parsings(parser, images, parsings)
-    return list(parsings)
+that has more is alone. Besides, there is the window that is being parsed, and on a GPU the next one."""
 
 
 def _error_of(outcome: Parsing | BadImageError) -> str | None:
@@ -107,7 +53,7 @@ class ShardMaker:
         provenance: Goes into every shard.
         images: Folder that relative paths of the manifest are relative to.
         work: Sizes of batches, and the number of threads.
-        device: Torch device string of the parser, for messages.
+        device: Torch device string of the parser.
 
     Attributes:
         clock: Seconds of its threads by phase.
@@ -126,7 +72,6 @@ class ShardMaker:
         self._settings = settings
         self._provenance = provenance
         self._images = images
-        self._device = device
         self._batch_size = work.batch_size
         self._window = work.window
         self._readers = ThreadPoolExecutor(work.io_threads, thread_name_prefix="read")
@@ -134,6 +79,7 @@ class ShardMaker:
         self._clothes = parser.scheme.numbers_of(list(provenance.clothes_labels))
         self._libraries = parser.libraries if isinstance(parser, OwnLibraries) else ()
         self.clock = PhaseClock()
+        self._batches = BatchParser(parser, settings, device, self.clock)
         self._turn = threading.Lock()
         self._done: dict[object, int] = {}
 
@@ -195,7 +141,7 @@ class ShardMaker:
         with self._turn:
             for row in rows:
                 source = decode_source(self._open(row))
-                if source.image is not None and isinstance(self._parse_batch([source])[0], Parsing):
+                if source.image is not None and isinstance(self._batches.launch([source])()[0], Parsing):
                     return True
         return False
 
@@ -247,37 +193,26 @@ class ShardMaker:
     def _open(self, row: ManifestRow) -> Source:
         return add_parser_digest(self._parser, open_source(self._images, row, self._settings.max_pixels))
 
-    def _parse_batch(self, sources: Sequence[Source]) -> list[Parsing | BadImageError]:
-        """Outcomes of images that are decoded.
-
-        Raises:
-            WorkError: The parser breaks its contract.
-            WorkerFaultError: The device failed.
-        """
-        images = [source.image for source in sources if source.image is not None]
-        try:
-            return parse_images(self._parser, images, [source.row.path for source in sources])
-        except Exception as error:  # it may be of any class
-            if not is_device_fault(error):
-                raise
-            settings = check_settings(self._settings.parser, self._settings.settings)
-            raise device_fault(error, self._parser.name, settings, self._device, images) from error
-
     def _parse(
         self, sources: Iterable[Source], digests: list[tuple[str, str]], suspicion: Suspicion
     ) -> Iterator[tuple[Source, Parsing | BadImageError]]:
         """Outcomes in the manifest's order. The parser is this shard's from its first image to its last."""
-        with self._turn:
+
+        def windows() -> Iterator[list[Source]]:
             for window in group_windows(sources, self._window):
-                digests += [(source.row.image_id, source.digest) for source in window]
-                outcomes: dict[int, Parsing | BadImageError] = {}
-                for batch in bucket_by_size(window, self._batch_size):
-                    with self.clock.phase("parse"):
-                        found = self._parse_batch([window[index] for index in batch])
-                    outcomes.update(zip(batch, found, strict=True))
-                    suspicion.add([(window[index].row.image_id, _error_of(outcomes[index])) for index in batch])
-                for index, source in enumerate(window):
-                    yield source, source.bad or outcomes[index]
+                digests.extend((source.row.image_id, source.digest) for source in window)
+                yield window
+
+        outcomes: dict[int, Parsing | BadImageError] = {}
+        with self._turn:
+            for batch, found in self._batches.parse(make_batches(windows(), self._batch_size)):
+                outcomes.update(zip(batch.places, found, strict=True))
+                names = [source.row.image_id for source in batch.sources]
+                suspicion.add(list(zip(names, map(_error_of, found), strict=True)))
+                if batch.last:
+                    for place, source in enumerate(batch.window):
+                        yield source, source.bad or outcomes[place]
+                    outcomes.clear()
 
     def _encode(self, parsed: tuple[Source, Parsing | BadImageError]) -> ShardRow | QuarantineRow:
         source, outcome = parsed

@@ -102,3 +102,13 @@ def check_device(device: Any) -> None:
     """
     if device is not None and torch.device(device).type == "cuda" and (torch.device(device).index or 0) > 0:
         raise RuntimeError("CUDA error: invalid device ordinal")
+
+
+def is_fused_copy(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:
+    """Whether ``_foreach_copy_`` is fused: all on the GPU, each list of one type, each pair of one shape and layout."""
+    pairs = zip(targets, sources, strict=True)
+    return (
+        all(tensor.is_cuda for tensor in (*targets, *sources))
+        and all(len({tensor.dtype for tensor in tensors}) == 1 for tensors in (targets, sources))
+        and all(one.shape == other.shape and one.stride() == other.stride() for one, other in pairs)
+    )

@@ -14,6 +14,7 @@ from pretended.rules import (
     check_device,
     check_generator,
     check_operands,
+    is_fused_copy,
     launches,
     name_of,
     waits,
@@ -201,6 +202,9 @@ def _compute(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
 def _copy(gpu: Gpu, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """Copies inside a device and from one to the other."""
     if name == "_foreach_copy_":
+        if is_fused_copy(*args[:2]):
+            gpu.log.add("kernel", name)
+            return _compute(func, name, args, kwargs)
         for target, source in zip(args[0], args[1], strict=True):
             target.copy_(source, non_blocking=bool(kwargs.get("non_blocking")))
         return None

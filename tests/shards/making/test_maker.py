@@ -19,9 +19,10 @@ from pipeline.labels import LIP
 from pipeline.location import locate
 from pipeline.parsing.parser import Parsing
 from pipeline.shards.making import writer as writer_module
+from pipeline.shards.making.batches import parse_images
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.faults import Suspicion, WorkerFaultError, device_fault
-from pipeline.shards.making.maker import ShardMaker, parse_images
+from pipeline.shards.making.maker import ShardMaker
 from pipeline.shards.making.plan import plan_shards, rows_of
 from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.worker import build_parser
@@ -206,7 +207,7 @@ def test_a_fault_of_the_device_costs_the_worker_in_one_line_and_nothing_is_commi
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("pipeline.shards.making.maker.parse_images", fail)
+    monkeypatch.setattr("pipeline.shards.making.batches.parse_images", fail)
     with pytest.raises(WorkerFaultError, match="parser tiles") as raised:
         make_one(image_folder, tmp_path / "part.parquet")
     assert "\n" not in str(raised.value)

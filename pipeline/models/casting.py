@@ -1,0 +1,79 @@
+"""Weights in a short type, cast together: under autocast each weight is cast by a kernel of its own, in both passes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
+
+LAYERS: Final = frozenset(kind.forward for kind in (nn.Linear, nn.Conv2d, nn.MultiheadAttention))
+"""What the layers do whose weights autocast casts as they are; it leaves those of norms alone, and a layer that changes
+its weight first does something else."""
+
+
+def _copies(tensors: tuple[Tensor, ...], kind: torch.dtype) -> tuple[Tensor, ...]:
+    made = [torch.empty_like(tensor, dtype=kind) for tensor in tensors]
+    torch._foreach_copy_(made, tensors)
+    return tuple(made)
+
+
+class _Cast(torch.autograd.Function):
+    """Float32 weights -> the same in a short type; and their gradients back."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, kind: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)  # what was not used has no gradient
+        return _copies(weights, kind)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        long = iter(_copies(tuple(gradient for gradient in gradients if gradient is not None), torch.float32))
+        return None, *(None if gradient is None else next(long) for gradient in gradients)
+
+
+@contextmanager
+def _exchanged(places: Sequence[tuple[nn.Module, str]], values: Sequence[Tensor]) -> Iterator[None]:
+    """The layers compute with these values inside."""
+    kept = [module._parameters[name] for module, name in places]
+    try:
+        for (module, name), value in zip(places, values, strict=True):
+            module._parameters[name] = value  # type: ignore[assignment]
+        yield
+    finally:
+        for (module, name), weight in zip(places, kept, strict=True):
+            module._parameters[name] = weight
+
+
+def cast_together(encoder: ImageEncoder) -> None:
+    """Let an encoder cast its layers' weights all at once where autocast is on; losses and gradients keep their bits.
+
+    An encoder that sees one batch twice in a step has its gradients summed in float32, which is no worse. Its state
+    keeps its names. Copies of the encoder must be made before. All of its gradients come at the end of its backward
+    pass, so it is nothing for several ranks, whose messages travel meanwhile.
+
+    Args:
+        encoder: On its device.
+    """
+    plain = encoder.forward
+    places = [
+        (module, name)
+        for module in encoder.tower.modules()
+        if type(module).forward in LAYERS
+        for name, weight in module.named_parameters(recurse=False)
+        if weight.requires_grad and weight.dtype == torch.float32
+    ]
+
+    def forward(images: Tensor, cameras: Tensor | None = None) -> ImageFeatures:
+        kind = images.device.type
+        if not torch.is_autocast_enabled(kind):
+            return plain(images, cameras)
+        weights = (module._parameters[name] for module, name in places)
+        with _exchanged(places, _Cast.apply(torch.get_autocast_dtype(kind), *weights)):
+            return plain(images, cameras)
+
+    if places:
+        encoder.forward = forward  # type: ignore[method-assign]
