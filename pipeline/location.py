@@ -8,7 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from pipeline.errors import InputError
+
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+_FILE = "file://"
 
 _HOME = re.compile(r"~[\w.-]*(/|$)", re.ASCII)
 
@@ -98,6 +102,19 @@ def expand_home(value: Any) -> Any:
     return value
 
 
+def is_file_uri(text: str) -> bool:
+    """Whether a text is a URI of a file of this machine."""
+    return text[: len(_FILE)].lower() == _FILE
+
+
+def _path_of_file_uri(text: str) -> str:
+    """By RFC 8089, percent signs being escapes; what follows a ``?`` or ``#`` is taken for a part of the name."""
+    host, _, path = text[len(_FILE) :].partition("/")
+    if host not in ("", "localhost"):
+        raise InputError(f"{text} names the machine {host}; a file of this one is file:/// and its path from the root")
+    return unquote(f"/{path}")
+
+
 def locate(place: Place) -> Location:
     """A place as users give it; ``file://`` URIs become local paths, and ``~`` is the home folder.
 
@@ -107,8 +124,8 @@ def locate(place: Place) -> Location:
     if isinstance(place, Location):
         return place
     text = str(expand_home(place))
-    if text.startswith("file://"):
-        text = urlsplit(text).path
+    if is_file_uri(text):
+        text = _path_of_file_uri(text)
     damaged = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+):/[^/]", text)
     if isinstance(place, Path) and damaged:  # pathlib makes one slash of two
         text = text.replace(":/", "://", 1)

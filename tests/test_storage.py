@@ -129,12 +129,18 @@ def test_objects_are_copied_within_a_store(s3_bucket: str) -> None:
         ("s3://key:secret@bucket/a", "s3://bucket/a", "a", "s3://key:secret@bucket/"),
         (Path("s3://bucket/a/b"), "s3://bucket/a/b", "b", "s3://bucket/a"),
         ("file:///data/x", "/data/x", "x", "/data"),
+        ("FILE://localhost/data/a%20b#1?", "/data/a b#1?", "a b#1?", "/data"),
         ("relative/x", "relative/x", "x", "relative"),
     ],
 )
 def test_places_as_users_give_them(given: str | Path, shown: str, name: str, parent: str) -> None:
     location = locate(given)
     assert (str(location), location.name, location.parent) == (shown, name, Location(parent))
+
+
+def test_a_file_of_another_machine_is_refused() -> None:
+    with pytest.raises(InputError, match="names the machine data; a file of this one is file:///"):
+        locate("file://data/x")
 
 
 def test_an_absolute_path_of_a_row_wins_in_a_local_folder() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from pipeline.datasets.manifest import ManifestRow
+from pipeline.errors import InputError
 from pipeline.features.feature_set import IMAGES_KEY, NO_ID
 from pipeline.features.gallery import Gallery, plain_value
 from pipeline.images import RgbImage
-from pipeline.location import Location, locate
+from pipeline.location import Location, is_file_uri, locate
 from pipeline.shards.making.sources import decode_source, open_source
 from pipeline.shards.reader import ShardReader
 from pipeline.storage import StorageError
@@ -61,7 +62,7 @@ class GalleryImages:
             if inside is None:
                 return None
             source = decode_source(open_source(self._folder, ManifestRow(inside, "", NO_ID), self._max_pixels))
-        except (OSError, ValueError, StorageError):
+        except (OSError, ValueError, StorageError, InputError):
             return None
         return source.image
 
@@ -73,9 +74,11 @@ def _path_below(folder: Location, path: str) -> str | None:
     Of a URI below a remote folder the path alone counts: its options and credentials are the feature file's.
 
     Raises:
-        ValueError: It can be no path.
+        ValueError, InputError: It can be no path, or none of this machine.
     """
     place = locate(path)
+    if is_file_uri(path):
+        path = place.uri
     if folder.local is not None:
         if place.local is None:
             return None

@@ -20,7 +20,7 @@ from pipeline.features.feature_set import NO_ID
 from pipeline.features.image_tables import COLUMNS, LABELS, TYPES, read_held, read_table
 from pipeline.images import check_size, max_bytes
 from pipeline.json_text import decode_text
-from pipeline.location import Location, locate
+from pipeline.location import Location, is_file_uri, locate
 from pipeline.shards.making.sources import Source, open_source
 from pipeline.storage import is_file, is_folder, list_files, read_bytes
 
@@ -131,8 +131,11 @@ def open_item(images: Location, row: ManifestRow, data: bytes | BadImageError | 
         OSError, StorageError: Nothing can be read just now; it says nothing of the image.
     """
     if data is None:
-        place = locate(row.path)
-        if place.local is None:  # a URI of its own
+        try:
+            place = locate(row.path)
+        except InputError as error:
+            return Source(row, b"", "missing", bad=BadImageError("missing", str(error)))
+        if place.local is None or is_file_uri(row.path):  # a URI of its own
             images, row = place.parent, replace(row, path=place.name)
         return open_source(images, row, max_pixels)
     if isinstance(data, BadImageError):

@@ -47,8 +47,16 @@ def test_local_paths_stay_in_the_folder_unless_they_are_absolute(shown, picture,
     for name in ("in/a.png", "in/deep/c.png", "b.png"):
         (tmp_path / name).write_bytes(picture)
     (tmp_path / "in" / "link").symlink_to(tmp_path / "in" / "deep")
-    good = ["a.png", "deep/c.png", "deep/../a.png", "link/../a.png", str(tmp_path / "b.png")]
+    good = [
+        "a.png",
+        "deep/c.png",
+        "deep/../a.png",
+        "link/../a.png",
+        str(tmp_path / "b.png"),
+        (tmp_path / "b.png").as_uri(),
+    ]
     bad = ["../b.png", "deep/../../b.png", "absent.png", "", ".", "..", f"{remote}/a.png", "a\0.png", "http://[/a.png"]
+    bad += [f"file://elsewhere{tmp_path}/b.png"]
     assert shown([*good, *bad], tmp_path / "in") == (good, "")
     assert shown([*good, *bad], images=str(tmp_path / "in")) == (good, "")
     assert shown(["a.png"], tmp_path / "in", max_pixels=200)[0] == ["a.png"]

@@ -129,12 +129,14 @@ def test_forms_of_one_list_give_one_table(embed, trained, tmp_path):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
     paths = sorted(set(manifest["path"].to_pylist()))
     (tmp_path / "list.txt").write_text("\n".join(paths))
+    (tmp_path / "uris.txt").write_text("\n".join((trained / "images" / path).as_uri() for path in paths))
     found = []
     for words in (
         [tmp_path / "list.txt", "--images", trained / "images"],
         [trained / "images"],
         [trained / "images" / "*.png"],
         [trained / "images" / path for path in paths],
+        [tmp_path / "uris.txt"],
     ):
         result, _ = embed(*words, "--as", "query")
         assert result["images"] == len(paths)
