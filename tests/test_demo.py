@@ -113,13 +113,6 @@ def test_a_second_run_does_nothing(project):
     assert "up to date" in output
 
 
-def test_a_training_parameter_reruns_training_and_what_follows_only(project):
-    folder, _, _ = project
-    change(folder / "params.yaml", {"encoder": {"lambda_dis": 0.5}})
-    stages, _ = repro(folder)
-    assert stages == ["encoder", "evaluate", "report"]
-
-
 def test_a_clip_that_the_stages_of_pretraining_make_is_made_before_it_is_used(project):
     folder, _, _ = project
     change(folder / "params.yaml", {"model": {"pretrained": "artifacts/clip/weights.safetensors"}})

@@ -1,9 +1,10 @@
-"""What DVC runs again when the program changes: real DVC on the repository's own files, beside a quick command."""
+"""What DVC runs again when the program or a parameter changes: real DVC on our own files, beside a quick command."""
 
 import json
 import re
 
 import pytest
+import yaml
 from dvc_copy import DvcCopy
 
 RECORDER = """#!/bin/sh
@@ -58,6 +59,15 @@ def choose_parser(dvc, name: str) -> None:
 
 def test_a_changed_loss_runs_the_encoder_and_what_follows_again(dvc):
     edit(dvc, "pipeline/losses/disentangle.py")
+    assert outdated(dvc) == ["encoder"]
+    assert repro(dvc) == ["encoder", "evaluate", "report"]
+
+
+def test_a_training_parameter_runs_training_and_what_follows_again(dvc):
+    path = dvc.folder / "params.yaml"
+    tree = yaml.safe_load(path.read_text())
+    tree["encoder"]["lambda_dis"] = 0.5
+    path.write_text(yaml.safe_dump(tree))
     assert outdated(dvc) == ["encoder"]
     assert repro(dvc) == ["encoder", "evaluate", "report"]
 
