@@ -26,6 +26,7 @@ import torch
 from pipeline.device import choose_device, set_threads
 from pipeline.features.embedding import Encoder, rgb_pixels
 from pipeline.features.encoders import frozen_encoder, trained_encoder
+from pipeline.features.extraction import results_ahead
 from pipeline.features.feature_set import FeatureSet, feature_table, write_feature_parts
 from pipeline.features.gallery import open_gallery, search
 from pipeline.features.gallery_conditions import choose_rows
@@ -34,6 +35,7 @@ from pipeline.features.parts import embed_list
 from pipeline.features.settings import FeatureSettings
 from pipeline.images import resize_image
 from pipeline.models.settings import ModelSettings
+from pipeline.overlap import launch_ahead
 
 DIMENSION = 1280
 PART = 20_000
@@ -76,13 +78,15 @@ def measure_embed(images: Path, checkpoint: Path | None, device: str, batch_size
     places = [images / path for path in listed.rows["path"].to_pylist()]
     batch = [resize_image(rgb_pixels(place), encoder.size) for place in places[:batch_size]]
     pixels, cameras = torch.from_numpy(np.stack(batch)), np.full(len(batch), -1)
-    encoder.encode(pixels, cameras)
+    encoder.launch(pixels, cameras)()
     alone, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(3):
             start = time.perf_counter()
-            for first in range(0, len(listed), batch_size):
-                encoder.encode(pixels[: min(batch_size, len(listed) - first)], cameras[: len(listed) - first])
+            counts = [min(batch_size, len(listed) - first) for first in range(0, len(listed), batch_size)]
+            ahead = results_ahead(encoder.device)
+            for _ in launch_ahead(lambda count: encoder.launch(pixels[:count], cameras[:count]), counts, ahead):
+                pass
             alone.append(len(listed) / (time.perf_counter() - start))
             start = time.perf_counter()
             embed_list(encoder, listed, Path(folder) / f"{number}.parquet", max_pixels=64_000_000, quiet=True)

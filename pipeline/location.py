@@ -5,14 +5,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
 
 from pipeline.errors import InputError
 
-_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+URI_BEGINNING: Final = "[a-zA-Z][a-zA-Z0-9+.-]+://"
+"""Regular expression of how a URI begins."""
+FILE_URI_BEGINNING: Final = "file://"
 
-_FILE = "file://"
+_SCHEME = re.compile(URI_BEGINNING)
 
 _HOME = re.compile(r"~[\w.-]*(/|$)", re.ASCII)
 
@@ -104,15 +106,15 @@ def expand_home(value: Any) -> Any:
 
 def is_file_uri(text: str) -> bool:
     """Whether a text is a URI of a file of this machine."""
-    return text[: len(_FILE)].lower() == _FILE
+    return text[: len(FILE_URI_BEGINNING)].lower() == FILE_URI_BEGINNING
 
 
 def _path_of_file_uri(text: str) -> str:
     """By RFC 8089, percent signs being escapes; what follows a ``?`` or ``#`` is taken for a part of the name."""
-    host, _, path = text[len(_FILE) :].partition("/")
-    if host not in ("", "localhost"):
+    host, _, path = text[len(FILE_URI_BEGINNING) :].partition("/")
+    if host.lower() not in ("", "localhost"):
         raise InputError(f"{text} names the machine {host}; a file of this one is file:/// and its path from the root")
-    return unquote(f"/{path}")
+    return os.fsdecode(unquote_to_bytes(f"/{path}"))
 
 
 def locate(place: Place) -> Location:

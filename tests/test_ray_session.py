@@ -63,7 +63,7 @@ main()
 """
 
 LOCAL_THEN_JOINED = """
-import json, os
+import atexit, json, os
 import ray
 from ray.cluster_utils import Cluster
 from pipeline.ray_session import ray_session
@@ -91,7 +91,8 @@ class Counter:
         return self.value
 
 main()
-os._exit(0)  # as the command line does: Ray's threads may crash Python at its end
+atexit._run_exitfuncs()
+os._exit(0)  # as the command line does: Ray's threads may crash Python while it takes itself down
 """
 
 

@@ -129,7 +129,8 @@ def test_objects_are_copied_within_a_store(s3_bucket: str) -> None:
         ("s3://key:secret@bucket/a", "s3://bucket/a", "a", "s3://key:secret@bucket/"),
         (Path("s3://bucket/a/b"), "s3://bucket/a/b", "b", "s3://bucket/a"),
         ("file:///data/x", "/data/x", "x", "/data"),
-        ("FILE://localhost/data/a%20b#1?", "/data/a b#1?", "a b#1?", "/data"),
+        ("FILE://LOCALHOST/data/a%20b#1?", "/data/a b#1?", "a b#1?", "/data"),
+        (Path(b"/data/\xff".decode(errors="surrogateescape")).as_uri(), "/data/\udcff", "\udcff", "/data"),
         ("relative/x", "relative/x", "x", "relative"),
     ],
 )

@@ -95,23 +95,15 @@ class Encoder:
         loaded = _unlabelled(lambda rows: self._load([images[row] for row in rows]), places)
         return normalise_rows(self._features(loaded, settings))
 
-    def encode(self, pixels: Tensor, cameras: Integers) -> Floats:
-        """Features of one batch of decoded images, as a feature file holds them.
+    def launch(self, pixels: Tensor, cameras: Integers) -> Callable[[], Floats]:
+        """Begin to compute the features of one batch of decoded images, as a feature file holds them.
 
         Args:
             pixels: uint8 (B, H, W, 3) at :attr:`size`.
             cameras: Camera ids, (B,), ``NO_ID`` where not known.
 
         Returns:
-            float32 (B, D).
-
-        Raises:
-            WorkError: Memory does not suffice.
-        """
-        return self.launch(pixels, cameras)()
-
-    def launch(self, pixels: Tensor, cameras: Integers) -> Callable[[], Floats]:
-        """Begin what :meth:`encode` does; what is returned waits for the features. A CPU has computed them already.
+            What waits for the features, float32 (B, D). A CPU has computed them already.
 
         Raises:
             WorkError: Memory does not suffice, which may also be found when they are waited for.

@@ -25,6 +25,11 @@ RESULTS_AHEAD: Final = 2
 """Batches that are asked of a GPU before the result of one is waited for."""
 
 
+def results_ahead(device: str) -> int:
+    """Batches that a device is asked for before the result of one is waited for; a CPU has it when it was asked."""
+    return 0 if torch.device(device).type == "cpu" else RESULTS_AHEAD
+
+
 def retrieval_feature(features: ImageFeatures, kind: FeatureKind) -> Tensor:
     """The feature that is compared by cosine at test time, L2-normalised.
 
@@ -144,7 +149,7 @@ def encode_images(
         Progress(len(rows), what, "image", quiet) as progress,
         closing(prefetch(load_ahead, range(0, len(rows), batch_size), LOAD_THREADS, LOAD_AHEAD)) as loaded,
     ):
-        for features in launch_ahead(batches.launch, loaded, RESULTS_AHEAD):
+        for features in launch_ahead(batches.launch, loaded, results_ahead(device)):
             parts.append(features)
             progress.advance(len(features))
     if was_training:

@@ -41,7 +41,13 @@ class GalleryImages:
         self.note = ""
         self._max_pixels = max_pixels
         named = images or gallery.metadata.get(IMAGES_KEY)
-        self._folder: Location | None = None if named is None else locate(named)
+        self._folder: Location | None = None
+        try:
+            self._folder = None if named is None else locate(named)
+        except InputError as error:
+            if images is not None:
+                raise
+            self.note = f"no picture is shown: {error}"
         if images is None and self._folder is not None and self._folder.local is None:
             if shards is None:
                 self.note = f"no picture is fetched from {self._folder} unless --images names it"

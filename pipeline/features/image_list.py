@@ -20,7 +20,7 @@ from pipeline.features.feature_set import NO_ID
 from pipeline.features.image_tables import COLUMNS, LABELS, TYPES, read_held, read_table
 from pipeline.images import check_size, max_bytes
 from pipeline.json_text import decode_text
-from pipeline.location import Location, is_file_uri, locate
+from pipeline.location import FILE_URI_BEGINNING, URI_BEGINNING, Location, is_file_uri, locate
 from pipeline.shards.making.sources import Source, open_source
 from pipeline.storage import is_file, is_folder, list_files, read_bytes
 
@@ -54,9 +54,10 @@ class ImageList:
 
     @property
     def needs_folder(self) -> bool:
-        """Whether who reads the images must see :attr:`folder`: not if each of them is a URI."""
-        remote = pc.match_substring_regex(self.rows["path"], "^[a-zA-Z][a-zA-Z0-9+.-]+://")
-        return bool(self.held) or not pc.all(remote).as_py()
+        """Whether who reads the images must see :attr:`folder`: not if each of them is a URI of another machine."""
+        uris = pc.match_substring_regex(self.rows["path"], f"^{URI_BEGINNING}")
+        local = pc.starts_with(self.rows["path"], FILE_URI_BEGINNING, ignore_case=True)
+        return bool(self.held) or not pc.all(pc.and_not(uris, local)).as_py()
 
     def sha256(self) -> str:
         """Hash of the rows; where the images are, and what is in them, does not count."""
@@ -133,10 +134,10 @@ def open_item(images: Location, row: ManifestRow, data: bytes | BadImageError | 
     if data is None:
         try:
             place = locate(row.path)
-        except InputError as error:
+            if place.local is None or is_file_uri(row.path):  # a URI of its own
+                images, row = place.parent, replace(row, path=place.name)
+        except (InputError, ValueError) as error:  # of another machine, or no URI at all
             return Source(row, b"", "missing", bad=BadImageError("missing", str(error)))
-        if place.local is None or is_file_uri(row.path):  # a URI of its own
-            images, row = place.parent, replace(row, path=place.name)
         return open_source(images, row, max_pixels)
     if isinstance(data, BadImageError):
         return Source(row, b"", data.reason, bad=data)

@@ -21,7 +21,7 @@ from pipeline.datasets.manifest import ManifestRow
 from pipeline.errors import BadImageError
 from pipeline.features.builder import made_by
 from pipeline.features.embedding import Encoder
-from pipeline.features.extraction import RESULTS_AHEAD
+from pipeline.features.extraction import results_ahead
 from pipeline.features.feature_set import NO_ID, Floats, write_features
 from pipeline.features.image_list import ImageList, open_item
 from pipeline.features.image_tables import LABELS
@@ -137,7 +137,8 @@ class PartMaker:
             items = enumerate(images.items(self.max_pixels))
             ahead = MapAhead(pool, lambda item: self._ready(images, item), items, _BATCHES_AHEAD * size)
             with closing(ahead):
-                for found in launch_ahead(lambda batch: self._launch(images, batch), batches(), RESULTS_AHEAD):
+                launched = results_ahead(self.encoder.device)
+                for found in launch_ahead(lambda batch: self._launch(images, batch), batches(), launched):
                     features.append(found)
                     report(len(found))
         known = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -48,17 +49,28 @@ def _exchanged(places: Sequence[tuple[nn.Module, str]], values: Sequence[Tensor]
             module._parameters[name] = weight
 
 
+def _forward(
+    plain: Any, places: Sequence[tuple[nn.Module, str]], images: Tensor, cameras: Tensor | None = None
+) -> ImageFeatures:
+    """An encoder's pass with the weights in these places cast together; as it is where autocast is off."""
+    kind = images.device.type
+    if not torch.is_autocast_enabled(kind):
+        return plain(images, cameras)  # type: ignore[no-any-return]
+    weights = (module._parameters[name] for module, name in places)
+    with _exchanged(places, _Cast.apply(torch.get_autocast_dtype(kind), *weights)):
+        return plain(images, cameras)  # type: ignore[no-any-return]
+
+
 def cast_together(encoder: ImageEncoder) -> None:
     """Let an encoder cast its layers' weights all at once where autocast is on; losses and gradients keep their bits.
 
     An encoder that sees one batch twice in a step has its gradients summed in float32, which is no worse. Its state
-    keeps its names. Copies of the encoder must be made before. All of its gradients come at the end of its backward
-    pass, so it is nothing for several ranks, whose messages travel meanwhile.
+    keeps its names. All of its gradients come at the end of its backward pass, so it is nothing for several ranks,
+    whose messages travel meanwhile.
 
     Args:
         encoder: On its device.
     """
-    plain = encoder.forward
     places = [
         (module, name)
         for module in encoder.tower.modules()
@@ -66,14 +78,5 @@ def cast_together(encoder: ImageEncoder) -> None:
         for name, weight in module.named_parameters(recurse=False)
         if weight.requires_grad and weight.dtype == torch.float32
     ]
-
-    def forward(images: Tensor, cameras: Tensor | None = None) -> ImageFeatures:
-        kind = images.device.type
-        if not torch.is_autocast_enabled(kind):
-            return plain(images, cameras)
-        weights = (module._parameters[name] for module, name in places)
-        with _exchanged(places, _Cast.apply(torch.get_autocast_dtype(kind), *weights)):
-            return plain(images, cameras)
-
     if places:
-        encoder.forward = forward  # type: ignore[method-assign]
+        encoder.forward = partial(_forward, encoder.forward, places)  # type: ignore[method-assign]

@@ -85,8 +85,22 @@ class Launching(Protocol):
             paths: As for :meth:`Parser.parse`.
 
         Returns:
-            A function that waits for the outcomes; it is called once at the most, in the order of the launches.
+            A function that waits for the outcomes. It is called once at the most; later launches, and calls of
+            :meth:`Parser.parse` for other images, may come before.
         """
+
+
+def as_launching(parser: Parser) -> Launching | None:
+    """The parser if it can launch what it parses: a class that overrides ``parse`` alone inherits a ``launch`` for what
+    another one parses."""
+    if not isinstance(parser, Launching):
+        return None
+    kinds = type(parser).__mro__
+    launch, parse = (
+        next((place for place, kind in enumerate(kinds) if name in vars(kind)), len(kinds))
+        for name in ("launch", "parse")
+    )
+    return parser if launch <= parse else None
 
 
 @runtime_checkable

@@ -217,10 +217,15 @@ def main() -> None:
 
 
 def _end(code: int) -> NoReturn:
-    """End this process; threads that Ray leaves behind may crash Python while it takes itself down, so it does not."""
+    """End this process; threads that Ray leaves behind may crash Python while it takes itself down, so it does not.
+
+    Threads are cut off then: a command has waited for its own when it comes here.
+    """
     if "ray" in sys.modules:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            atexit._run_exitfuncs()
+            _let_go_of_output()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
     sys.exit(code)

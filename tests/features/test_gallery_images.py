@@ -62,6 +62,11 @@ def test_local_paths_stay_in_the_folder_unless_they_are_absolute(shown, picture,
     assert shown(["a.png"], tmp_path / "in", max_pixels=200)[0] == ["a.png"]
     assert shown(["a.png"], tmp_path / "in", max_pixels=199)[0] == []
     assert shown(good) == ([], "")
+    found, note = shown(good, "file://elsewhere/in")
+    assert (found, note.partition(";")[0]) == (
+        [],
+        "no picture is shown: file://elsewhere/in names the machine elsewhere",
+    )
 
 
 def test_remote_pictures_are_fetched_below_the_folder_that_the_user_names_alone(shown, remote):

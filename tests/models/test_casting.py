@@ -100,3 +100,16 @@ def test_weights_are_back_after_an_error(make_encoder):
     with pytest.raises(RuntimeError), Precision("bf16").autocast():
         encoder(torch.zeros(4, 2, 64, 32))
     assert all(one is other for one, other in zip(encoder.parameters(), expected, strict=True))
+
+
+def test_a_copy_computes_with_weights_of_its_own(make_encoder):
+    encoder = make_encoder("vit")
+    cast_together(encoder)
+    copy = deepcopy(encoder)
+    with torch.no_grad():
+        for weight in copy.parameters():
+            weight.zero_()
+    images = torch.randn(2, 3, 64, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not copy(images).projected.any()
+        assert encoder(images).projected.any()

@@ -24,6 +24,8 @@ def test_an_answer_that_is_under_way_when_a_signal_comes_is_given(monkeypatch: p
     async def application(
         scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
     ) -> None:
+        while not answers:
+            await asyncio.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0.5)
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -471,7 +471,12 @@ def test_workers_that_see_none_of_this_machines_folders_read_uris(trained, s3_bu
     for inputs in ([f"{s3_bucket}/{path.name}" for path in paths], [str(tmp_path / "uris.parquet")]):
         done = embed_on_ray(source, list_inputs(inputs), tmp_path / "f.parquet", *how, max_pixels=10**6, quiet=True)
         assert done.images == 2
-    for inputs in ([str(path) for path in paths], [f"{s3_bucket}/{paths[0].name}", str(paths[1])]):
+    pq.write_table(pa.table({"path": [path.as_uri() for path in paths]}), tmp_path / "here.parquet")
+    for inputs in (
+        [str(path) for path in paths],
+        [f"{s3_bucket}/{paths[0].name}", str(paths[1])],
+        [str(tmp_path / "here.parquet")],
+    ):
         with pytest.raises(WorkError, match="does not see the folder of the images"):
             embed_on_ray(source, list_inputs(inputs), tmp_path / "f.parquet", *how, max_pixels=10**6, quiet=True)
 

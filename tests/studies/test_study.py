@@ -61,6 +61,16 @@ def test_a_packaged_study_makes_a_plan_of_its_methods(name, quick, tmp_path):
     assert [row.name for row in plan.rows if row.kind == "method"] == METHODS[name]
 
 
+@pytest.mark.parametrize("name", ["redress", "walkers-hard", "tradeoff"])
+def test_a_row_with_redressed_views_is_the_same_in_every_study(name):
+    study, walkers = load_study(name), load_study("walkers")
+    rows = [row for row in study.methods if row.endswith("+redress")]
+    assert rows
+    for row in rows:
+        assert study.methods[row] == walkers.methods[row]
+        assert study.tuned[row] == walkers.tuned[row]
+
+
 def test_figure_4_has_the_papers_values():
     sweeps = {sweep.parameter: sweep.values for sweep in load_study("fig4").sweeps}
     assert sweeps == {

@@ -15,7 +15,7 @@ from pipeline.device_faults import is_device_fault
 from pipeline.errors import BadImageError, WorkError
 from pipeline.images import RgbImage
 from pipeline.overlap import launch_ahead
-from pipeline.parsing.parser import Launching, Parser, Parsing, Taken, check_settings
+from pipeline.parsing.parser import Launching, Parser, Parsing, Taken, as_launching, check_settings
 from pipeline.shards.making.counters import PhaseClock
 from pipeline.shards.making.faults import PARSER_FAILED, device_fault
 from pipeline.shards.making.settings import ShardSettings
@@ -142,7 +142,7 @@ class BatchParser:
         self._settings = settings
         self._device = device
         self._clock = clock
-        self._launching = parser if device != "cpu" and isinstance(parser, Launching) else None
+        self._launching = None if device == "cpu" else as_launching(parser)
 
     def parse(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Outcomes]]:
         """Yield each batch with the outcomes of its images.

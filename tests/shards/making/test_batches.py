@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import BadImageError, WorkError
 from pipeline.labels import LIP
 from pipeline.location import locate
-from pipeline.parsing.parser import Launching, Parsing, Taken
+from pipeline.parsing.parser import Launching, Parsing, Taken, as_launching
 from pipeline.shards.making.batches import BATCHES_AHEAD
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.faults import WorkerFaultError
@@ -128,3 +128,17 @@ def test_a_contract_that_is_broken_late_is_seen(image_folder: Any, plugin_parser
     parser.parse = lambda images, paths: [Parsing(np.zeros((1, 2), np.uint8), 0.5)] * len(images)  # type: ignore[method-assign]
     with pytest.raises(WorkError, match="image's own size"):
         make(image_folder, parser, tmp_path / "part.parquet")
+
+
+def test_a_parser_that_overrides_parse_alone_is_not_asked_by_the_launch_that_it_inherits() -> None:
+    class Other(Ahead):
+        def parse(self, images: Any, paths: Any = None) -> list[Parsing | BadImageError]:
+            return []
+
+    class Both(Other):
+        def launch(self, images: Any, paths: Any = None) -> Taken:
+            return list
+
+    tiles = build_parser(SETTINGS, "cpu")
+    assert [as_launching(kind(tiles)) is not None for kind in (Ahead, Other, Both)] == [True, False, True]
+    assert as_launching(tiles) is None
