@@ -19,12 +19,12 @@ from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
 from pipeline.parsing.lite.encoder import fold_batch_norms
 from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.lite.onnx_network import OnnxNetwork, check_backend
-from pipeline.parsing.lite.targets import CLASSES, MIRRORED
+from pipeline.parsing.lite.targets import BAG_OUTPUT, CLASSES, MIRRORED, OUTPUTS
 from pipeline.parsing.parser import Parsing, register_parser
 from pipeline.settings import SettingsGroup
 
-MIRRORED_CLASSES: Final = MIRRORED[:CLASSES].tolist()
-"""What each class is in a mirror: left and right of limbs and shoes change places."""
+MIRRORED_CLASSES: Final = MIRRORED[:OUTPUTS].tolist()
+"""What each output is in a mirror: left and right of limbs and shoes change places."""
 CLOTHES: Final = len(LIP.clothes)
 CLOTHES_FIRST: Final = torch.tensor([*sorted(LIP.clothes), *sorted(set(range(CLASSES)) - LIP.clothes)])
 """All classes, the clothes before the others."""
@@ -74,7 +74,7 @@ class LiteParser(NetworkParser):
             check_backend(device, {"backend": backend})
             self._network = OnnxNetwork(network, (2 * self._batch_size, 3, *size))  # each image and its mirror image
         self._size = size
-        self._mirrored = torch.tensor(MIRRORED_CLASSES).to(self._device)
+        self._mirrored = torch.tensor(MIRRORED_CLASSES[: network.head.out_channels]).to(self._device)
         self._order = CLOTHES_FIRST.to(self._device)
 
     def _input(self, image: RgbImage) -> Tensor:
@@ -84,7 +84,7 @@ class LiteParser(NetworkParser):
     def _logits(self, batch: Tensor) -> Tensor:
         inputs = normalise(batch.to(self._device))
         straight, mirrored = self._network(torch.cat([inputs, inputs.flip(3)])).float().chunk(2)
-        logits: Tensor = (straight + mirrored.flip(3).index_select(1, self._mirrored)) / 2
+        logits = without_bags((straight + mirrored.flip(3).index_select(1, self._mirrored)) / 2)
         return logits if self._device.type == "cpu" else logits.index_select(1, self._order)
 
     def _label(self, logits: Tensor, height: int, width: int) -> Parsing:
@@ -114,6 +114,17 @@ def squeeze(image: RgbImage, size: tuple[int, int]) -> RgbImage:
 def normalise(images: Tensor) -> Tensor:
     """From uint8 (batch, height, width, 3) to float (batch, 3, height, width) in [-1, 1], channels last in memory."""
     return (images.float() / 127.5 - 1.0).permute(0, 3, 1, 2)
+
+
+def without_bags(logits: Tensor) -> Tensor:
+    """Logits of LIP's labels, (batch, labels, rows, columns), from those of a network with an output for bags or none.
+
+    What is a bag is background: its probability is added to that of the background. ``logits`` may be changed.
+    """
+    if logits.shape[1] == CLASSES:
+        return logits
+    logits[:, 0] = torch.logaddexp(logits[:, 0], logits[:, BAG_OUTPUT])
+    return logits[:, :CLASSES]
 
 
 def label(logits: Tensor, height: int, width: int) -> Parsing:

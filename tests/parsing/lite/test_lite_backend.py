@@ -1,6 +1,8 @@
 """The parser behind the protocol, its weights file, and that no image depends on another."""
 
+import copy
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,8 +20,10 @@ from pipeline.files import sha256_of_file
 from pipeline.labels import LIP
 from pipeline.parsing import labelling
 from pipeline.parsing.backends import load_backends
-from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, squeeze
+from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, squeeze, without_bags
 from pipeline.parsing.lite.checkpoint import load_lite, save_lite
+from pipeline.parsing.lite.targets import BAG_OUTPUT, OUTPUTS
+from pipeline.parsing.lite.training.recipe import with_bags
 from pipeline.parsing.parser import create_parser
 
 
@@ -81,6 +85,38 @@ def test_filled_up_batches_change_nothing(small_weights):
     for parsing, wanted in zip(single.parse(images), expected, strict=True):
         assert (parsing.label_map == wanted.label_map).mean() > 0.999
         assert parsing.confidence == pytest.approx(wanted.confidence, abs=1e-4)
+
+
+def test_a_network_that_gets_an_output_for_bags_gives_the_same_labels_until_it_learns():
+    torch.manual_seed(3)
+    network = SMALL.build()
+    images = pictures((64, 32), (128, 48))
+    before = LiteParser(copy.deepcopy(network), SMALL.size).parse(images)
+    wider = with_bags(copy.deepcopy(network))
+    assert with_bags(wider) is wider
+    assert wider.head.out_channels == OUTPUTS
+    for one, other in zip(before, LiteParser(wider, SMALL.size).parse(images), strict=True):
+        assert (one.label_map == other.label_map).mean() > 0.999
+        assert other.confidence == pytest.approx(one.confidence, abs=1e-4)
+
+
+def test_bags_are_background(tmp_path):
+    torch.manual_seed(3)
+    description = replace(SMALL, outputs=OUTPUTS)
+    network = description.build()
+    with torch.no_grad():
+        network.head.bias[BAG_OUTPUT] += 50
+    save_lite(tmp_path / "bags.safetensors", network, description)
+    assert load_lite(tmp_path / "bags.safetensors")[1].outputs == OUTPUTS
+    for parsing in create_lite(weights=tmp_path / "bags.safetensors").parse(pictures((64, 32), (40, 90))):
+        assert (parsing.label_map == 0).all()
+    logits = torch.randn(2, OUTPUTS, 3, 2, dtype=torch.float64)
+    shares = logits.softmax(1)
+    expected = torch.cat([shares[:, :1] + shares[:, BAG_OUTPUT:], shares[:, 1:BAG_OUTPUT]], dim=1)
+    torch.testing.assert_close(without_bags(logits.clone()).softmax(1), expected)
+    rewrite(tmp_path / "bags.safetensors", about={"outputs": OUTPUTS + 1})
+    with pytest.raises(InputError, match="outputs"):
+        load_lite(tmp_path / "bags.safetensors")
 
 
 def decide(probabilities):

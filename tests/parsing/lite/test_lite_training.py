@@ -23,7 +23,7 @@ from pipeline.parsing.parser import Parsing
 from pipeline.parsing.scoring.evaluation import Scores, milliseconds_per_image, timed_on
 from pipeline.trainer.states import ResumeSettings
 
-GENTLE = Augmentation(background=0, recolour=0, occlusion=0, bystander=0, close=0, degrade=0)
+GENTLE = Augmentation().times(0)
 
 
 def batches_of(walkers_folder, **changes):

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from pipeline.images import LabelMap, Mask, RgbImage
 from pipeline.labels import LIP
-from pipeline.parsing.lite.targets import IGNORE, mirror
-from pipeline.parsing.lite.training.camera import degrade
+from pipeline.parsing.lite.targets import BAG, IGNORE, NO_PERSON, mirror
+from pipeline.parsing.lite.training.behind import turn_away
+from pipeline.parsing.lite.training.camera import degrade, surveil
+from pipeline.parsing.lite.training.carried import carry
 from pipeline.parsing.lite.training.crops import Example, person_box, person_mask, whole_view
 
 Rng = np.random.Generator
-RECOLOURED = LIP.numbers_of(["socks", "scarf", "left-shoe", "right-shoe"]) | LIP.clothes
+RECOLOURED = LIP.numbers_of(["socks", "scarf", "left-shoe", "right-shoe"]) | LIP.clothes | {BAG}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Augmentation:
         bystander: Probability of a second person, mostly hidden by the frame or the first.
         close: Probability of a crop that shows a part of the person only.
         degrade: Scales the probabilities of every camera effect.
+        behind: Probability of a head that is turned away, where one shows hair and face.
+        carry: Probability of a bag on the person.
+        surveil: Probability of a poor camera on top: night, motion, sharpening, strong compression.
     """
 
     background: float = 0.35
@@ -40,6 +45,9 @@ class Augmentation:
     bystander: float = 0.15
     close: float = 0.12
     degrade: float = 1.0
+    behind: float = 0.15
+    carry: float = 0.3
+    surveil: float = 0.2
 
     def times(self, factor: float) -> "Augmentation":
         """The same with every probability multiplied by ``factor``."""
@@ -64,14 +72,21 @@ def augment(
     image, target = random_crop(example, size, settings.close, rng)
     if rng.random() < 0.5:
         image, target = np.ascontiguousarray(image[:, ::-1]), mirror(target)
+    # an effect of no probability draws no number: without the newer ones, views are those of earlier versions
+    if settings.behind and rng.random() < settings.behind:
+        image, target = turn_away(image, target, rng)
     if rng.random() < settings.recolour:
         image = recolour_garments(image, target, rng)
+    if settings.carry and rng.random() < settings.carry:
+        image, target = carry(image, target, others, rng)
     if rng.random() < settings.background:
-        image = blend(image, _background(others, size, rng), person_mask(target) | (target == IGNORE), rng)
+        image = blend(image, _background(others, size, rng), target != 0, rng)
     if rng.random() < settings.bystander:
         image = add_bystander(image, target, others[int(rng.integers(len(others)))], rng)
     if rng.random() < settings.occlusion:
         image, target = occlude(image, target, others, rng)
+    if settings.surveil and rng.random() < settings.surveil:
+        image = surveil(image, rng)
     return degrade(image, settings.degrade, rng), target
 
 
@@ -87,7 +102,8 @@ def augment_walker(example: Example, size: tuple[int, int], rng: Rng) -> tuple[R
         image, target = view.image, view.target
     if rng.random() < 0.5:
         image, target = np.ascontiguousarray(image[:, ::-1]), mirror(target)
-    return degrade(image, 0.5, rng), target
+    # walkers carry bags, which their labels do not tell from the background
+    return degrade(image, 0.5, rng), np.where(target == 0, np.uint8(NO_PERSON), target)
 
 
 def random_crop(example: Example, size: tuple[int, int], close: float, rng: Rng) -> tuple[RgbImage, LabelMap]:
@@ -214,7 +230,7 @@ def add_bystander(image: RgbImage, target: LabelMap, other: Example, rng: Rng) -
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     second = cv2.warpAffine(other.image, warp, (width, height), flags=flags).astype(np.uint8, copy=False)
     shape = cv2.warpAffine(person_mask(other.target).astype(np.uint8), warp, (width, height), flags=flags)
-    keep = person_mask(target) | (target == IGNORE) | (shape == 0)
+    keep = (target != 0) | (shape == 0)
     return blend(image, second, keep, rng)
 
 

@@ -4,16 +4,23 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.parsing.lite.targets import LIP_NUMBER
 from pipeline.parsing.lite.training.augment import Augmentation, augment, augment_walker
 from pipeline.parsing.lite.training.crops import Example
 
 Batch = tuple[Tensor, Tensor]
+OFTENER: Final = tuple(
+    LIP_NUMBER[name] for name in ("hat", "glove", "sunglasses", "socks", "scarf", "jumpsuits", "skirt")
+)
+"""Labels whose photographs :attr:`BatchMaker.rare_share` draws once more."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class BatchMaker:
         batch_size: Images in a batch; the last one may be smaller.
         seed: Of the order and every random change.
         augmentation: Of the photographs.
+        rare_share: Share of further photographs with a rare label among an epoch's photographs.
     """
 
     photos: Sequence[Example]
@@ -35,6 +43,20 @@ class BatchMaker:
     batch_size: int
     seed: int
     augmentation: Augmentation
+    rare_share: float = 0.0
+
+    @cached_property
+    def rare(self) -> list[list[int]]:
+        """Places of the photographs that show each of the rare labels, of those labels that any shows."""
+        labels = [set(np.unique(photo.target).tolist()) for photo in self.photos]
+        places = [[place for place, shown in enumerate(labels) if label in shown] for label in OFTENER]
+        return [those for those in places if those]
+
+    @property
+    def rare_per_epoch(self) -> int:
+        """Photographs with rare labels drawn for an epoch, beside every photograph once."""
+        share = self.rare_share
+        return round(len(self.photos) * share / (1 - share)) if share and self.rare else 0
 
     @property
     def walkers_per_epoch(self) -> int:
@@ -44,7 +66,7 @@ class BatchMaker:
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return math.ceil((len(self.photos) + self.walkers_per_epoch) / self.batch_size)
+        return math.ceil((len(self.photos) + self.walkers_per_epoch + self.rare_per_epoch) / self.batch_size)
 
     def epoch(self, number: int, size: tuple[int, int], strength: float = 1.0) -> Iterator[Batch]:
         """Images uint8 (batch, height, width, 3) and targets uint8 (batch, height, width) of ``size``.
@@ -66,6 +88,10 @@ class BatchMaker:
         order = np.random.default_rng((self.seed, number))
         drawn = order.integers(max(1, len(self.walkers)), size=self.walkers_per_epoch) + len(self.photos)
         places = np.concatenate([np.arange(len(self.photos)), drawn])
+        if self.rare_per_epoch:
+            labels = order.integers(len(self.rare), size=self.rare_per_epoch)
+            oftener = [self.rare[label][int(order.integers(len(self.rare[label])))] for label in labels]
+            places = np.concatenate([places, oftener])
         return [int(place) for place in order.permutation(places)]
 
     def make(self, places: Sequence[int], number: int, size: tuple[int, int], settings: Augmentation) -> Batch:

@@ -27,7 +27,7 @@ class PhotoSet:
 def read_photos(folder: Path, limit: int | None = None) -> PhotoSet:
     """Read CCP: ``photos/NNNN.jpg``, ``labels/NNNN.png`` and ``label_list.json`` in ``folder``.
 
-    Photographs without a labelled person are left out.
+    Photographs without a labelled person are left out. Bags are told from the background in those to train on only.
 
     Args:
         folder: Where they lie.
@@ -45,10 +45,11 @@ def read_photos(folder: Path, limit: int | None = None) -> PhotoSet:
         if not re.fullmatch(r"\d+", path.stem):
             raise InputError(f"{path}: a photograph must be named by its number, such as 0001.jpg")
         image, labels = _read_pair(path, folder / "labels" / f"{path.stem}.png")
-        target = ccp_target(labels, table)
+        held_out = int(path.stem) % VALIDATION_EVERY == 0
+        target = ccp_target(labels, table, bags=not held_out)
         if not person_mask(target).any():
             continue
-        part = photos.validation if int(path.stem) % VALIDATION_EVERY == 0 else photos.train
+        part = photos.validation if held_out else photos.train
         part.append(Example(path.stem, image, target))
     return photos
 

@@ -1,5 +1,6 @@
 """The whole way from photographs and walkers to the files of a trained parser: weights, scores, curves, card."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 import cv2
 import torch
+from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, sha256_of_file, sha256_of_value, write_json
@@ -17,6 +19,7 @@ from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.checkpoint import LiteDescription, load_lite, save_lite
 from pipeline.parsing.lite.encoder import count_parameters
 from pipeline.parsing.lite.network import LiteNetwork
+from pipeline.parsing.lite.targets import OUTPUTS
 from pipeline.parsing.lite.training.augment import Augmentation
 from pipeline.parsing.lite.training.batches import BatchMaker
 from pipeline.parsing.lite.training.card import model_card
@@ -43,6 +46,8 @@ RANDOM: Final = "random"
 TRAIN_WALKERS: Final = 3000
 TEST_WALKERS: Final = 400
 TIMED_BATCH: Final = 16
+RARE_SHARE: Final = 0.15
+"""Share of further photographs with a rare label among an epoch's photographs."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,7 @@ def train_recipe(
     training: dict[str, Any] = {
         "schedule": asdict(schedule),
         "batch_size": batch_size,
+        "rare_share": RARE_SHARE,
         "walkers_share": walkers_share if data.walkers else 0.0,
         "seed": seed,
         "init": started_from,
@@ -151,7 +157,7 @@ def train_recipe(
     fingerprint = sha256_of_value([training, list(size)])
     network, curves = train_lite(
         network,
-        BatchMaker(data.photos, data.walkers, walkers_share, batch_size, seed, augmentation),
+        BatchMaker(data.photos, data.walkers, walkers_share, batch_size, seed, augmentation, RARE_SHARE),
         schedule,
         size,
         device=device,
@@ -167,14 +173,25 @@ def _start(init: str, size: tuple[int, int]) -> tuple[LiteNetwork, LiteDescripti
     if init not in (IMAGENET, RANDOM):
         network, described = load_lite(Path(init))
         started_from = {"from": "weights", "sha256": sha256_of_file(Path(init)), "training": described.training}
-        return network, replace(described, size=size), started_from
-    description = LiteDescription(size=size)
+        return with_bags(network), replace(described, size=size, outputs=OUTPUTS), started_from
+    description = LiteDescription(size=size, outputs=OUTPUTS)
     network = description.build()
     if init == RANDOM:
         return network, description, {"from": RANDOM}
     weights = find_imagenet_weights(description.backbone)
     load_imagenet_weights(network.encoder, weights)
     return network, description, {"from": IMAGENET, "file": weights.name, "sha256": sha256_of_file(weights)}
+
+
+def with_bags(network: LiteNetwork) -> LiteNetwork:
+    """The network with an output for bags; a new one is half of the background, so that nothing changes in use."""
+    weight, bias = (network.get_parameter(f"head.{name}").detach().clone() for name in ("weight", "bias"))
+    if len(bias) == OUTPUTS:
+        return network
+    bias[0] -= math.log(2)
+    network.head = nn.Conv2d(weight.shape[1], OUTPUTS, 1)
+    network.head.load_state_dict({"weight": torch.cat([weight, weight[:1]]), "bias": torch.cat([bias, bias[:1]])})
+    return network
 
 
 def write_trained(out: Path, trained: TrainedLite, data: ParserData, device: str = "cpu") -> dict[str, Scores]:
