@@ -18,6 +18,7 @@ from pipeline.parsing.lite.training.recipe import (
     check_parser_place,
     read_parser_data,
     train_recipe,
+    with_unlabelled,
     write_trained,
 )
 from pipeline.parsing.lite.training.scoring import score
@@ -39,6 +40,8 @@ class Asked:
         height: Of the input in pixels; the width is half of it.
         score_every: Epochs between two scores on held-out photographs; 0: none.
         limit: Most photographs and walkers; None: all.
+        unlabelled: Folder of crops without labels to learn from a trained parser; None: none.
+        unlabelled_share: Share of such crops among an epoch's images.
     """
 
     photos: Path
@@ -50,6 +53,8 @@ class Asked:
     height: int
     score_every: int
     limit: int | None
+    unlabelled: Path | None = None
+    unlabelled_share: float = 0.15
 
 
 def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> dict[str, Any]:
@@ -66,6 +71,9 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
     device = choose_device(parameters.device)
     check_parser_place(out)
     data = read_parser_data(asked.photos, asked.walkers, asked.limit)
+    if asked.unlabelled is not None:
+        data = with_unlabelled(data, asked.unlabelled, asked.init, device, asked.limit)
+        console.say(f"{len(data.unlabelled)} crops without labels: targets where a trained parser agrees with itself")
     console.say(
         f"{len(data.photos)} photographs and {len(data.walkers)} walkers to train on; "
         f"held out: {', '.join(f'{name} ({len(examples)})' for name, examples in data.held_out.items())}"
@@ -87,6 +95,7 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
             size=size,
             batch_size=asked.batch_size,
             walkers_share=asked.walkers_share,
+            unlabelled_share=asked.unlabelled_share,
             seed=parameters.seed,
             device=device,
             report=_score_reporter(data, console, size, asked.score_every, device),

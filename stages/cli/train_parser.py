@@ -38,6 +38,18 @@ def command(
     walkers_share: Annotated[
         float, typer.Option("--walkers-share", min=0.0, max=0.9, help="Share of walkers among an epoch's images.")
     ] = 0.12,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--unlabelled",
+            help="Crops without labels, learned from a trained parser (--init's weights, else the packaged ones) where "
+            "its views of a crop agree. Default: none.",
+        ),
+    ] = None,
+    unlabelled_share: Annotated[
+        float,
+        typer.Option("--unlabelled-share", min=0.0, max=0.9, help="Share of such crops among an epoch's images."),
+    ] = 0.15,
     small_share: Annotated[
         float,
         typer.Option(
@@ -68,7 +80,19 @@ def command(
     from stages import train_parser
 
     schedule = Schedule(epochs, learning_rate=learning_rate, small_share=small_share, precision=precision.value)
-    asked = train_parser.Asked(photos, walkers, init, schedule, batch_size, walkers_share, height, score_every, limit)
+    asked = train_parser.Asked(
+        photos,
+        walkers,
+        init,
+        schedule,
+        batch_size,
+        walkers_share,
+        height,
+        score_every,
+        limit,
+        unlabelled,
+        unlabelled_share,
+    )
     result = train_parser.run(context.parameters, context.console, asked, out)
     context.console.result(
         result,

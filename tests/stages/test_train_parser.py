@@ -14,7 +14,7 @@ from pipeline.files import sha256_of_file
 from pipeline.images import encode_label_map
 from pipeline.models.imagenet import find_imagenet_weights
 from pipeline.parsing.lite.backend import create_lite
-from pipeline.parsing.lite.checkpoint import load_lite
+from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
 from stages.cli.train_parser import command
 
 NAMES = ["null", "skin", "hair", "shirt", "jeans", "shoes"]
@@ -46,7 +46,7 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
     out = tmp_path / "out"
     result = run(
         "--photos", photos, "--out", out, "--init", "random", "--epochs", 2, "--batch-size", 2, "--height", 64,
-        "--seed", 5,
+        "--seed", 5, "--unlabelled", photos / "photos", "--unlabelled-share", 0.5,
         "--set", "device=cpu", "--quiet", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -74,6 +74,9 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
     assert description.training["photos"] == 3
     assert description.training["schedule"]["epochs"] == 2
     assert description.training["init"] == {"from": "random"}
+    taught = description.training["unlabelled"]
+    assert (taught["share"], taught["teacher_sha256"]) == (0.5, sha256_of_file(PACKAGED_WEIGHTS))
+    assert 1 <= taught["crops"] <= 4
     assert "3 were trained on" in (out / "MODEL_CARD.md").read_text()
 
     again = run(

@@ -47,7 +47,7 @@ def _back_of_head(target: LabelMap, face: Mask, rng: Rng) -> Mask:
     style = rng.random()
     if style < 0.35:  # short: the lower third of the face, chin and neck, stays skin
         shape[: top + round(0.66 * tall)] = 1
-        return (target == HAIR) | (face & (shape > 0))
+        return np.asarray((target == HAIR) | (face & (shape > 0)), dtype=np.bool_)
     height = person_box(target).height
     length = bottom + height * rng.uniform(0.02, 0.24)
     if style < 0.8:
@@ -60,12 +60,12 @@ def _back_of_head(target: LabelMap, face: Mask, rng: Rng) -> Mask:
             (middle - lower + lean, length - lower / 3), (middle - half * 1.05, bottom),
         ]  # fmt: skip
         cv2.fillPoly(shape, [np.round(corners).astype(np.int32)], 1)
-        return head | (shape > 0)
+        return np.asarray(head | (shape > 0), dtype=np.bool_)
     tail = (round(middle + rng.uniform(-0.5, 0.5) * half), round((top + length) / 2))
     axes = (max(1, round(half * rng.uniform(0.25, 0.5))), max(2, round((length - top) / 2)))
     cv2.ellipse(shape, tail, axes, float(rng.uniform(-12, 12)), 0, 360, 1, -1)
     kept = np.arange(target.shape[0])[:, None] < top + 0.66 * tall
-    return (target == HAIR) | (face & kept) | (shape > 0)
+    return np.asarray((target == HAIR) | (face & kept) | (shape > 0), dtype=np.bool_)
 
 
 def _strands(image: RgbImage, target: LabelMap, rng: Rng) -> NDArray[np.float32]:

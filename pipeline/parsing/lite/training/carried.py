@@ -94,7 +94,8 @@ def _tinted(picture: RgbImage, rng: Rng) -> RgbImage:
         return picture
     values = picture.astype(np.float32)
     goal = rng.uniform(10, 200) * rng.uniform(0.6, 1.3, 3)
-    return np.clip((values - values.mean(axis=(0, 1))) * rng.uniform(0.5, 1.2) + goal, 0, 255).astype(np.uint8)
+    tinted = (values - values.mean(axis=(0, 1))) * rng.uniform(0.5, 1.2) + goal
+    return np.asarray(np.clip(tinted, 0, 255), dtype=np.uint8)
 
 
 def _drawn(image: RgbImage, clothes: Mask, size: tuple[int, int], rng: Rng) -> tuple[RgbImage, Mask]:

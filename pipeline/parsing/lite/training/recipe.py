@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from pipeline.parsing.lite.training.examples import read_photos, read_walkers
 from pipeline.parsing.lite.training.pretrained import load_imagenet_weights
 from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule, train_lite
+from pipeline.parsing.lite.training.unlabelled import read_unlabelled
 from pipeline.parsing.parser import Parser
 from pipeline.parsing.scoring.evaluation import VIEWS, Scores, milliseconds_per_image, timed_on
 from pipeline.trainer.curves import CurveRow, curves_as_csv
@@ -58,11 +59,15 @@ class ParserData:
         photos: Training photographs.
         walkers: Training walkers; may be empty.
         held_out: Name of each set and view to score, and its examples.
+        unlabelled: Crops with targets that a trained parser agreed on.
+        teacher: Hash of that parser's weights; empty if there are no such crops.
     """
 
     photos: list[Example]
     walkers: list[Example]
     held_out: dict[str, list[Example]]
+    unlabelled: list[Example] = field(default_factory=list)
+    teacher: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,17 @@ def read_parser_data(photos: Path, walkers: Path | None, limit: int | None = Non
     return ParserData([shrink(example, PHOTO_HEIGHT) for example in photo_set.train], train, held_out)
 
 
+def with_unlabelled(data: ParserData, folder: Path, init: str, device: str, limit: int | None = None) -> ParserData:
+    """The data with the crops of ``folder``, whose targets are those of the weights ``init``, or of the packaged ones.
+
+    Raises:
+        InputError: The weights cannot be used, or the folder holds no crop of which a parser says anything.
+    """
+    teacher = create_lite(device=device, weights=None if init in (IMAGENET, RANDOM) else Path(init))
+    crops = read_unlabelled(folder, teacher, PHOTO_HEIGHT, limit)
+    return replace(data, unlabelled=crops, teacher=teacher.weights_sha256)
+
+
 def train_recipe(
     data: ParserData,
     schedule: Schedule,
@@ -111,6 +127,7 @@ def train_recipe(
     size: tuple[int, int] = (256, 128),
     batch_size: int = 16,
     walkers_share: float = 0.12,
+    unlabelled_share: float = 0.15,
     seed: int = 0,
     device: str = "cpu",
     report: EpochReport | None = None,
@@ -127,6 +144,7 @@ def train_recipe(
         size: Height and width of the network's input.
         batch_size: Images in a step.
         walkers_share: Share of walkers among an epoch's images.
+        unlabelled_share: Share of crops without labels among an epoch's images, where there are any.
         seed: Of the weights, the order and every random change.
         device: Torch device string.
         report: See :func:`pipeline.parsing.lite.training.train.train_lite`.
@@ -154,10 +172,24 @@ def train_recipe(
         "torch": torch.__version__,
         "version": version("ccaf-pipeline"),
     }
+    if data.unlabelled:
+        training["unlabelled"] = {
+            "crops": len(data.unlabelled), "share": unlabelled_share, "teacher_sha256": data.teacher,
+        }  # fmt: skip
     fingerprint = sha256_of_value([training, list(size)])
     network, curves = train_lite(
         network,
-        BatchMaker(data.photos, data.walkers, walkers_share, batch_size, seed, augmentation, RARE_SHARE),
+        BatchMaker(
+            data.photos,
+            data.walkers,
+            walkers_share,
+            batch_size,
+            seed,
+            augmentation,
+            RARE_SHARE,
+            data.unlabelled,
+            unlabelled_share,
+        ),
         schedule,
         size,
         device=device,
