@@ -198,4 +198,7 @@ def test_the_card_says_what_was_measured():
     assert "one core" not in card
     rendered = SMALL.__class__(training={"photos": 11, "walkers": 40, "init": {"from": "random"}})
     assert "Walkers: 40 images rendered" in model_card({"w": scores}, rendered, 1, {})
+    assert "Crops without labels: none" in card
+    taught = SMALL.__class__(training={**rendered.training, "unlabelled": {"crops": 12}})
+    assert "Crops without labels: 12, with labels on which" in model_card({"w": scores}, taught, 1, {})
     assert json.dumps(scores.as_dict())

@@ -46,7 +46,7 @@ class Augmentation:
     close: float = 0.12
     degrade: float = 1.0
     behind: float = 0.15
-    carry: float = 0.3
+    carry: float = 0.45
     surveil: float = 0.2
 
     def times(self, factor: float) -> "Augmentation":

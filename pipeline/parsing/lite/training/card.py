@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pipeline.labels import LIP
 from pipeline.parsing.lite.checkpoint import LiteDescription
@@ -25,6 +25,7 @@ _DATA = """
   validation. Its 59 labels are mapped to LIP's as `ccp_labels.py` and `body_parts.py` in
   `pipeline/parsing/lite/training` say and explain. No photograph is part of this package.
 - Walkers: {walkers}.
+- Crops without labels: {unlabelled}.
 - The weights are published under the licence of this project (Apache-2.0).
 """
 
@@ -112,7 +113,10 @@ def model_card(
         "  the sum of the clothes' probabilities.\n",
         *(f"- {_milliseconds(value)} ms an image on {timed_on}, {name}.\n" for name, value in timings.items()),
         _DATA.format(
-            start=_STARTS[training["init"]["from"]], photos=training["photos"], walkers=rendered if walkers else "none"
+            start=_STARTS[training["init"]["from"]],
+            photos=training["photos"],
+            walkers=rendered if walkers else "none",
+            unlabelled=_unlabelled(training),
         ),
         _PROTOCOL,
         _table(
@@ -128,6 +132,15 @@ def model_card(
         "\n```\n",
     ]
     return "".join(parts)
+
+
+def _unlabelled(training: Mapping[str, Any]) -> str:
+    if "unlabelled" not in training:
+        return "none"
+    return (
+        f"{training['unlabelled']['crops']}, with labels on which a trained parser agreed with itself; their terms may "
+        "bind\n  these weights"
+    )
 
 
 def _milliseconds(value: float) -> str:

@@ -36,7 +36,7 @@ def carry(image: RgbImage, target: LabelMap, others: Sequence[Example], rng: Rng
     if not columns.size:
         return image, target
     middle, wide = float(columns.mean()), float(columns.std() * 3.4 + 2)
-    backpack = rng.random() < 0.5
+    backpack = rng.random() < 0.6
     if backpack:
         size = height * rng.uniform(0.16, 0.34), wide * rng.uniform(0.55, 1.1)
         size = size[0], min(size[1], size[0] * rng.uniform(0.55, 0.95))
