@@ -59,6 +59,12 @@ def command(
     height: Annotated[
         int, typer.Option("--height", min=64, max=512, help="Input height in pixels, a multiple of 64; width is half.")
     ] = 256,
+    average_epochs: Annotated[
+        float,
+        typer.Option(
+            "--average-epochs", min=0.01, help="Time constant of the weights' running mean, which is kept, in epochs."
+        ),
+    ] = 4.0,
     precision: Annotated[
         Precision,
         typer.Option("--precision", help="Arithmetic of the training; which is faster depends on the processor."),
@@ -79,7 +85,13 @@ def command(
     from pipeline.parsing.lite.training.train import Schedule
     from stages import train_parser
 
-    schedule = Schedule(epochs, learning_rate=learning_rate, small_share=small_share, precision=precision.value)
+    schedule = Schedule(
+        epochs,
+        learning_rate=learning_rate,
+        small_share=small_share,
+        average_epochs=average_epochs,
+        precision=precision.value,
+    )
     asked = train_parser.Asked(
         photos,
         walkers,

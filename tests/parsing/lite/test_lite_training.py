@@ -201,4 +201,8 @@ def test_the_card_says_what_was_measured():
     assert "Crops without labels: none" in card
     taught = SMALL.__class__(training={**rendered.training, "unlabelled": {"crops": 12}})
     assert "Crops without labels: 12, with labels on which" in model_card({"w": scores}, taught, 1, {})
+    later = SMALL.__class__(training={**rendered.training, "init": {"from": "weights", "sha256": "ab12"}})
+    card = model_card({"w": scores}, later, 1, {})
+    assert "weights of an earlier run, see below" in card
+    assert "SHA-256 `ab12`" in card
     assert json.dumps(scores.as_dict())

@@ -52,6 +52,11 @@ and releases of torch. These are the parameters and counts of the run that made 
 
 """
 
+_WENT_ON = """They went on from the weights of an earlier run (`--init`, SHA-256 `{sha256}`),
+whose own parameters are under `init`.
+
+"""
+
 _PROTOCOL = """
 ## Scores
 Each held-out photograph is cut to its person's box (from the labels), widened by 4% of the box's height on every side
@@ -102,6 +107,7 @@ def model_card(
         timed_on: What they were measured on, in words.
     """
     training = description.training
+    earlier = training["init"].get("sha256") if training["init"]["from"] == "weights" else None
     height, width = description.size
     walkers = training["walkers"]
     rendered = f"{walkers} images rendered by this project's own `ccaf-pipeline synth`, under its licence"
@@ -127,6 +133,7 @@ def model_card(
         _table(["class", *scores], [[name, *(_cell(s, name) for s in scores.values())] for name in LIP.labels]),
         _LIMITS,
         _AGAIN,
+        "" if earlier is None else _WENT_ON.format(sha256=earlier),
         "```json\n",
         json.dumps(training, indent=2, sort_keys=True),
         "\n```\n",
