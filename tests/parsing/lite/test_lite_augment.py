@@ -11,6 +11,7 @@ from pipeline.parsing.lite.training.augment import (
     augment,
     augment_walker,
     blend,
+    darken,
     occlude,
     random_crop,
     recolour_garments,
@@ -33,7 +34,7 @@ from pipeline.parsing.lite.training.ccp_labels import ccp_target, label_table
 from pipeline.parsing.lite.training.crops import Example, person_mask
 
 EVERYTHING = Augmentation(
-    background=1, recolour=1, occlusion=1, bystander=1, close=0.5, degrade=1.2, behind=1, carry=1, surveil=1
+    background=1, recolour=1, occlusion=1, bystander=1, close=0.5, degrade=1.2, behind=1, dark=0.5, carry=1, surveil=1
 )
 SIZE = (64, 32)
 
@@ -143,13 +144,24 @@ def test_nights_are_darker_and_poor_cameras_lose_detail(people):
 
 def test_effects_of_no_probability_draw_nothing(people):
     """So that views without the newer effects are those of earlier versions."""
-    old = Augmentation(behind=0, carry=0, surveil=0)
+    old = Augmentation(behind=0, dark=0, carry=0, surveil=0)
     rng, same = np.random.default_rng(5), np.random.default_rng(5)
     image, target = augment(people[0], people, SIZE, old, rng)
     crop, labels = random_crop(people[0], SIZE, old.close, same)
     assert target.shape == labels.shape
     assert image.shape == crop.shape
     assert not np.isin(target, [BAG]).any()
+
+
+def test_dark_clothes_are_dark_and_the_rest_stays(people):
+    image, target = people[0].image, people[0].target
+    garments = np.isin(target, [5, 9, 18, 19])
+    shades = []
+    for seed in range(6):
+        changed = darken(image, target, np.random.default_rng(seed))
+        assert np.array_equal(changed[~garments & (target != LIP_NUMBER["hair"])], image[~garments & (target != 2)])
+        shades.append(changed[garments].mean())
+    assert np.mean(shades) < 90 < image[garments].mean()
 
 
 def test_a_turned_head_is_hair_and_exchanges_the_sides(people):
@@ -177,7 +189,7 @@ def test_what_somebody_carries_becomes_a_bag_and_heads_stay_before_it(people):
     with_bags = [Example("bag", people[1].image, np.where(people[1].target == 9, np.uint8(BAG), people[1].target))]
     for seed in range(12):
         others = people if seed % 2 else with_bags
-        view, new = carry(image, target, others, np.random.default_rng(seed))
+        view, new = carry(image, target, others, seed % 3 / 2, np.random.default_rng(seed))
         changed = new != target
         assert (new[changed] == BAG).all()
         assert not changed[head].any()
@@ -185,7 +197,7 @@ def test_what_somebody_carries_becomes_a_bag_and_heads_stay_before_it(people):
         shares.append(changed.mean())
     assert 0.003 < np.mean(shares) < 0.2
     nobody = np.zeros_like(target)
-    assert carry(image, nobody, people, np.random.default_rng(0))[1] is nobody
+    assert carry(image, nobody, people, 0.5, np.random.default_rng(0))[1] is nobody
 
 
 def test_walkers_stay_whole_or_are_cropped(people):

@@ -20,6 +20,9 @@ from pipeline.parsing.lite.training.carried import carry
 from pipeline.parsing.lite.training.crops import Example, person_box, person_mask, whole_view
 
 Rng = np.random.Generator
+HAIR = LIP.labels.index("hair")
+FACING, TURNED = 0.45, 0.8
+"""Share of backpacks among the bags of people who face the camera, and of others."""
 RECOLOURED = LIP.numbers_of(["socks", "scarf", "left-shoe", "right-shoe"]) | LIP.clothes | {BAG}
 
 
@@ -35,6 +38,7 @@ class Augmentation:
         close: Probability of a crop that shows a part of the person only.
         degrade: Scales the probabilities of every camera effect.
         behind: Probability of a head that is turned away, where one shows hair and face.
+        dark: Probability of dark garments, and mostly dark hair, in place of colours.
         carry: Probability of a bag on the person.
         surveil: Probability of a poor camera on top: night, motion, sharpening, strong compression.
     """
@@ -43,9 +47,10 @@ class Augmentation:
     recolour: float = 0.6
     occlusion: float = 0.25
     bystander: float = 0.15
-    close: float = 0.12
+    close: float = 0.08
     degrade: float = 1.0
-    behind: float = 0.15
+    behind: float = 0.3
+    dark: float = 0.2
     carry: float = 0.45
     surveil: float = 0.2
 
@@ -73,12 +78,15 @@ def augment(
     if rng.random() < 0.5:
         image, target = np.ascontiguousarray(image[:, ::-1]), mirror(target)
     # an effect of no probability draws no number: without the newer ones, views are those of earlier versions
+    facing = target
     if settings.behind and rng.random() < settings.behind:
         image, target = turn_away(image, target, rng)
     if rng.random() < settings.recolour:
         image = recolour_garments(image, target, rng)
+    if settings.dark and rng.random() < settings.dark:
+        image = darken(image, target, rng)
     if settings.carry and rng.random() < settings.carry:
-        image, target = carry(image, target, others, rng)
+        image, target = carry(image, target, others, FACING if target is facing else TURNED, rng)
     if rng.random() < settings.background:
         image = blend(image, _background(others, size, rng), target != 0, rng)
     if rng.random() < settings.bystander:
@@ -171,6 +179,22 @@ def recolour_garments(image: RgbImage, target: LabelMap, rng: Rng) -> RgbImage:
         return image
     new = cv2.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
     return np.asarray(new, dtype=np.uint8)
+
+
+def darken(image: RgbImage, target: LabelMap, rng: Rng) -> RgbImage:
+    """Make every garment nearly black or of a dark colour, and mostly the hair: what is hardest to tell apart."""
+    labels = [int(label) for label in np.unique(target) if int(label) in RECOLOURED]
+    if rng.random() < 0.7:
+        labels.append(HAIR)
+    values = image.astype(np.float32)
+    for label in labels:
+        where = target == label
+        if not where.any() or (label != HAIR and rng.random() < 0.2):
+            continue
+        pixels = values[where]
+        goal = rng.uniform(8, 48) + rng.normal(0, 6, 3)
+        values[where] = (pixels - pixels.mean(axis=0)) * rng.uniform(0.2, 0.7) + goal
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def _pattern(where: Mask, rng: Rng) -> NDArray[np.float32]:

@@ -13,6 +13,8 @@ Rng = np.random.Generator
 HAIR, FACE, SUNGLASSES = LIP_NUMBER["hair"], LIP_NUMBER["face"], LIP_NUMBER["sunglasses"]
 COLOURS = ((18, 16, 18), (28, 24, 24), (48, 34, 26), (84, 58, 38), (150, 116, 72), (150, 148, 146))
 """RGB of hair, from black over brown and blond to grey."""
+DRAWN = (0.3, 0.25, 0.2, 0.1, 0.1, 0.05)
+"""Probability of each colour."""
 FEWEST_PIXELS = 12
 """Of hair and face, below which there is no head to turn."""
 
@@ -71,7 +73,7 @@ def _back_of_head(target: LabelMap, face: Mask, rng: Rng) -> Mask:
 def _strands(image: RgbImage, target: LabelMap, rng: Rng) -> NDArray[np.float32]:
     """Hair of one colour, the person's own or another, with strands downwards and light from above."""
     own = image[target == HAIR].mean(axis=0)
-    colour = own if rng.random() < 0.5 else np.array(COLOURS[int(rng.integers(len(COLOURS)))]) + rng.normal(0, 6, 3)
+    colour = own if rng.random() < 0.35 else np.array(COLOURS[int(rng.choice(6, p=DRAWN))]) + rng.normal(0, 6, 3)
     rows, columns = target.shape
     noise = rng.normal(0, rng.uniform(2, 12), (max(2, rows // 24), columns)).astype(np.float32)
     light = cv2.resize(noise, (columns, rows)) + np.linspace(rng.uniform(0, 16), 0, rows, dtype=np.float32)[:, None]

@@ -20,10 +20,12 @@ _LEAST_CLOTHES = 0.02
 """Share of the view that clothes must cover for somebody to carry a bag there."""
 
 
-def carry(image: RgbImage, target: LabelMap, others: Sequence[Example], rng: Rng) -> tuple[RgbImage, LabelMap]:
+def carry(
+    image: RgbImage, target: LabelMap, others: Sequence[Example], backpacks: float, rng: Rng
+) -> tuple[RgbImage, LabelMap]:
     """A bag on the person, with its strap or straps; its pixels become bags.
 
-    Heads stay before it, and in half of the views bare arms do.
+    Heads stay before it, and in half of the views bare arms do. ``backpacks`` is the share of backpacks among the bags.
     """
     clothes = is_clothes(target)
     if clothes.mean() < _LEAST_CLOTHES:
@@ -36,7 +38,7 @@ def carry(image: RgbImage, target: LabelMap, others: Sequence[Example], rng: Rng
     if not columns.size:
         return image, target
     middle, wide = float(columns.mean()), float(columns.std() * 3.4 + 2)
-    backpack = rng.random() < 0.6
+    backpack = rng.random() < backpacks
     if backpack:
         size = height * rng.uniform(0.16, 0.34), wide * rng.uniform(0.55, 1.1)
         size = size[0], min(size[1], size[0] * rng.uniform(0.55, 0.95))
