@@ -13,6 +13,7 @@ from pipeline.locks import hold
 from pipeline.parsing.lite.backend import LiteParser
 from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.lite.training.recipe import (
+    MARGINS,
     WEIGHTS_NAME,
     ParserData,
     check_parser_place,
@@ -111,7 +112,7 @@ def _score_reporter(data: ParserData, console: Console, size: tuple[int, int], e
 
     def report(epoch: int, network: LiteNetwork) -> None:
         if every and epoch % every == 0:
-            parser = LiteParser(copy.deepcopy(network), size, device)
+            parser = LiteParser(copy.deepcopy(network), size, device, margins=MARGINS)
             console.say(f"epoch {epoch}: {name}: clothes IoU {score(parser, examples).clothes_iou:.3f}")
 
     return report

@@ -38,6 +38,7 @@ class LiteDescription:
         widths: Channels of the decoder's levels.
         size: Height and width of the network's input.
         outputs: LIP's labels, or one more, for bags.
+        margins: Shares of an image's height by which its upper and lower edge are repeated before it is parsed.
         training: What made it: parameters, data counts, seed, versions; for people to read.
     """
 
@@ -46,6 +47,7 @@ class LiteDescription:
     widths: tuple[int, ...] = (32, 48, 64, 96, 128)
     size: tuple[int, int] = (256, 128)
     outputs: int = CLASSES
+    margins: tuple[float, float] = (0.0, 0.0)
     training: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> LiteNetwork:
@@ -102,6 +104,9 @@ class _DescriptionFields(Artifact):
     widths: list[Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]]
     size: Annotated[list[Annotated[int, Field(ge=1, le=LARGEST_SIDE)]], Field(min_length=2, max_length=2)]
     outputs: Annotated[int, Field(ge=CLASSES, le=OUTPUTS)] = CLASSES
+    margins: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] = Field(
+        default_factory=lambda: [0.0, 0.0]
+    )
     training: dict[str, Any]
 
 
@@ -120,8 +125,15 @@ def _describe(metadata: dict[str, str], path: Path) -> LiteDescription:
             f"weights {path} are not of the lite parser: its description is missing or wrong ({explain(error)})"
         ) from None
     height, width = found.size
+    above, below = found.margins
     description = LiteDescription(
-        found.backbone, found.stages, tuple(found.widths), (height, width), found.outputs, found.training
+        found.backbone,
+        found.stages,
+        tuple(found.widths),
+        (height, width),
+        found.outputs,
+        (above, below),
+        found.training,
     )
     if height <= 0 or width <= 0 or height % STRIDE or width % STRIDE:
         raise InputError(f"weights {path}: input size {height} x {width} is not a multiple of {STRIDE}")

@@ -100,6 +100,27 @@ def test_a_network_that_gets_an_output_for_bags_gives_the_same_labels_until_it_l
         assert other.confidence == pytest.approx(one.confidence, abs=1e-4)
 
 
+def test_margins_are_those_of_an_image_with_repeated_edges(small_weights):
+    network, description = load_lite(small_weights)
+    plain, wide = (LiteParser(copy.deepcopy(network), description.size, margins=m) for m in ((0.0, 0.0), (0.1, 0.05)))
+    images = pictures((60, 20), (121, 33), (3, 40))
+    for image, parsing in zip(images, wide.parse(images), strict=True):
+        height = len(image)
+        above, below = round(0.1 * height), round(0.05 * height)
+        tall = np.concatenate([image[:1].repeat(above, 0), image, image[-1:].repeat(below, 0)])
+        assert np.array_equal(parsing.label_map, plain.parse([tall])[0].label_map[above : above + height])
+
+
+def test_margins_are_read_from_the_weights(small_weights):
+    assert create_lite(weights=small_weights)._margins == (0.0, 0.0)
+    rewrite(small_weights, about={"margins": [0.1, 0.05]})
+    assert create_lite(weights=small_weights)._margins == (0.1, 0.05)
+    for wrong in ([0.1], [0.1, -0.1], [0.1, 2.0], "wide"):
+        rewrite(small_weights, about={"margins": wrong})
+        with pytest.raises(InputError, match="margins"):
+            load_lite(small_weights)
+
+
 def test_bags_are_background(tmp_path):
     torch.manual_seed(3)
     description = replace(SMALL, outputs=OUTPUTS)

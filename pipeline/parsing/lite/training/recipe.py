@@ -47,6 +47,8 @@ RANDOM: Final = "random"
 TRAIN_WALKERS: Final = 3000
 TEST_WALKERS: Final = 400
 TIMED_BATCH: Final = 16
+MARGINS: Final = (0.06, 0.03)
+"""Of the images that are parsed, see :class:`pipeline.parsing.lite.backend.LiteParser`."""
 RARE_SHARE: Final = 0.15
 """Share of further photographs with a rare label among an epoch's photographs."""
 
@@ -205,8 +207,8 @@ def _start(init: str, size: tuple[int, int]) -> tuple[LiteNetwork, LiteDescripti
     if init not in (IMAGENET, RANDOM):
         network, described = load_lite(Path(init))
         started_from = {"from": "weights", "sha256": sha256_of_file(Path(init)), "training": described.training}
-        return with_bags(network), replace(described, size=size, outputs=OUTPUTS), started_from
-    description = LiteDescription(size=size, outputs=OUTPUTS)
+        return with_bags(network), replace(described, size=size, outputs=OUTPUTS, margins=MARGINS), started_from
+    description = LiteDescription(size=size, outputs=OUTPUTS, margins=MARGINS)
     network = description.build()
     if init == RANDOM:
         return network, description, {"from": RANDOM}
