@@ -39,6 +39,9 @@ Backend: TypeAlias = Annotated[
 ]
 
 
+Margin: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
 class LiteParser(NetworkParser):
     """Parses images of any size; each is squeezed to the network's input, as re-identification does with its crops.
 
@@ -179,11 +182,20 @@ class LiteSettings(SettingsGroup):
     weights: Path | None = Field(None, description="file written by train-parser; null: the packaged weights")
     batch_size: BatchSize = 32
     backend: Backend = "torch"
+    margins: tuple[Margin, Margin] | None = Field(
+        None,
+        description="shares of an image's height by which its upper and its lower edge are repeated before it is "
+        "parsed, such as [0.06, 0.03], where boxes touch heads; null: as the weights say, [0, 0] of the packaged ones",
+    )
 
 
 @register_parser("lite", LiteSettings, check_backend, {"backend": "torch"})
 def create_lite(
-    device: str = "cpu", weights: Path | None = None, batch_size: int = 32, backend: Backend = "torch"
+    device: str = "cpu",
+    weights: Path | None = None,
+    batch_size: int = 32,
+    backend: Backend = "torch",
+    margins: tuple[float, float] | None = None,
 ) -> LiteParser:
     """Build the parser from a weights file.
 
@@ -193,5 +205,5 @@ def create_lite(
     """
     path = weights or PACKAGED_WEIGHTS
     network, description = load_lite(path)
-    hashed = sha256_of_file(path)
-    return LiteParser(network, description.size, device, batch_size, hashed, backend, description.margins)
+    around = description.margins if margins is None else margins
+    return LiteParser(network, description.size, device, batch_size, sha256_of_file(path), backend, around)

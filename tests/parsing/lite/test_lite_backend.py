@@ -115,6 +115,11 @@ def test_margins_are_read_from_the_weights(small_weights):
     assert create_lite(weights=small_weights)._margins == (0.0, 0.0)
     rewrite(small_weights, about={"margins": [0.1, 0.05]})
     assert create_lite(weights=small_weights)._margins == (0.1, 0.05)
+    load_backends()
+    assert create_parser("lite", weights=str(small_weights), margins=[0.0, 0.2])._margins == (0.0, 0.2)
+    for wrong in ([0.1], [0.1, -0.1]):
+        with pytest.raises(InputError, match="margins"):
+            create_parser("lite", weights=str(small_weights), margins=wrong)
     for wrong in ([0.1], [0.1, -0.1], [0.1, 2.0], "wide"):
         rewrite(small_weights, about={"margins": wrong})
         with pytest.raises(InputError, match="margins"):
@@ -279,7 +284,7 @@ def test_wrong_weights_are_the_users_fault_and_named(small_weights, damage, mess
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"height": 3}, r"height is not one of its settings \(weights, batch_size, backend\)"),
+        ({"height": 3}, r"height is not one of its settings \(weights, batch_size, backend, margins\)"),
         ({"batch_size": 0}, "batch_size = 0: .*greater than or equal to 1"),
         ({"batch_size": "many"}, "batch_size = 'many'"),
         ({"weights": 7}, "weights = 7"),
