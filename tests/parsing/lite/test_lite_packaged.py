@@ -2,9 +2,11 @@
 
 import csv
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
+import yaml
 from lite_samples import ccp_person, picture_of
 
 from pipeline.files import sha256_of_file
@@ -40,6 +42,24 @@ def test_card_and_scores_lie_beside_the_weights_they_describe(lite):
     _, description = load_lite(PACKAGED_WEIGHTS)
     assert description.training["photos"] > 0
     assert description.training["walkers"] > 0
+
+
+def test_the_card_counts_the_crops_that_were_checked_by_eye(real_images):
+    crops = yaml.safe_load((PACKAGED_WEIGHTS.parent / "crops.yaml").read_text())["crops"]
+    assert len({crop["crop"] for crop in crops}) == len(crops) == 60
+    counts = Counter((crop["fault"], crop["with_margins"]) for crop in crops)
+    card = (PACKAGED_WEIGHTS.parent / "MODEL_CARD.md").read_text().splitlines()
+    for fault, words in {
+        "hair": "hair painted as clothes", "bag": "bag painted as clothes",
+        "background": "background painted as clothes", "legs": "trousers or tights missed",
+        "upper": "shirt or coat missed",
+    }.items():  # fmt: skip
+        right, wrong, unsure = (counts.pop((fault, verdict), 0) for verdict in ("right", "wrong", "unsure"))
+        assert f"| {words} | {right + wrong + unsure} | 0 | {right} | {unsure} |" in card
+    assert not counts
+    with (real_images / "pku_reid_74" / "labels.csv").open() as stream:
+        tested = {row["path"] for row in csv.DictReader(stream) if row["split"] in ("query", "gallery")}
+    assert {crop["crop"] for crop in crops} <= tested
 
 
 def test_labels_of_a_drawing_are_the_same_on_every_call(lite):
