@@ -59,6 +59,15 @@ def command(
     height: Annotated[
         int, typer.Option("--height", min=64, max=512, help="Input height in pixels, a multiple of 64; width is half.")
     ] = 256,
+    mild_share: Annotated[
+        float,
+        typer.Option(
+            "--mild-share",
+            min=0.0,
+            max=1.0,
+            help="Share of the epochs, the last ones, with every change of the photographs half as probable.",
+        ),
+    ] = 0.15,
     average_epochs: Annotated[
         float,
         typer.Option(
@@ -89,6 +98,7 @@ def command(
         epochs,
         learning_rate=learning_rate,
         small_share=small_share,
+        mild_share=mild_share,
         average_epochs=average_epochs,
         precision=precision.value,
     )

@@ -82,11 +82,13 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
     again = run(
         "--photos", photos, "--out", tmp_path / "more", "--init", out / "lite.safetensors", "--epochs", 1,
         "--batch-size", 2, "--height", 64, "--set", "device=cpu", "--score-every", 1, "--average-epochs", 0.5,
+        "--mild-share", 1.0,
     )  # fmt: skip
     assert again.exit_code == 0, again.output
     assert "photographs 128x64: clothes IoU" in again.stdout
     _, description = load_lite(tmp_path / "more" / "lite.safetensors")
-    assert description.training["schedule"]["average_epochs"] == 0.5
+    schedule = description.training["schedule"]
+    assert (schedule["average_epochs"], schedule["mild_share"]) == (0.5, 1.0)
     started_from = description.training["init"]
     assert (started_from["from"], started_from["sha256"]) == ("weights", scores["weights_sha256"])
     assert started_from["training"]["init"] == {"from": "random"}
