@@ -3,10 +3,10 @@
 import csv
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from lite_samples import ccp_person, picture_of
 
 from pipeline.files import sha256_of_file
@@ -24,6 +24,7 @@ from pipeline.parsing.quality import assess
 from pipeline.parsing.scoring.ground_truth import find_labelled, read_labelled
 
 MOST_BYTES = 8_000_000
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def test_card_and_scores_lie_beside_the_weights_they_describe(lite):
 
 
 def test_the_card_counts_the_crops_that_were_checked_by_eye(real_images):
-    crops = yaml.safe_load((PACKAGED_WEIGHTS.parent / "crops.yaml").read_text())["crops"]
+    with (REPOSITORY / "data_manifests" / "parsing" / "lite_crops.csv").open() as stream:
+        crops = list(csv.DictReader(stream))
     assert len({crop["crop"] for crop in crops}) == len(crops) == 60
     counts = Counter((crop["fault"], crop["with_margins"]) for crop in crops)
     card = (PACKAGED_WEIGHTS.parent / "MODEL_CARD.md").read_text().splitlines()
