@@ -43,6 +43,7 @@ class Asked:
         limit: Most photographs and walkers; None: all.
         unlabelled: Folder of crops without labels to learn from a trained parser; None: none.
         unlabelled_share: Share of such crops among an epoch's images.
+        surveillance: Train for crops of surveillance cameras.
     """
 
     photos: Path
@@ -56,6 +57,7 @@ class Asked:
     limit: int | None
     unlabelled: Path | None = None
     unlabelled_share: float = 0.15
+    surveillance: bool = False
 
 
 def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     check_parser_place(out)
-    data = read_parser_data(asked.photos, asked.walkers, asked.limit)
+    data = read_parser_data(asked.photos, asked.walkers, asked.limit, asked.surveillance)
     if asked.unlabelled is not None:
         data = with_unlabelled(data, asked.unlabelled, asked.init, device, asked.limit)
         console.say(f"{len(data.unlabelled)} crops without labels: targets where a trained parser agrees with itself")
@@ -97,22 +99,26 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
             batch_size=asked.batch_size,
             walkers_share=asked.walkers_share,
             unlabelled_share=asked.unlabelled_share,
+            surveillance=asked.surveillance,
             seed=parameters.seed,
             device=device,
-            report=_score_reporter(data, console, size, asked.score_every, device),
+            report=_score_reporter(data, console, size, asked, device),
             quiet=console.quiet,
         )
         scores = write_trained(out, trained, data, device)
     return {"weights": str(out / WEIGHTS_NAME), "scores": {name: value.as_dict() for name, value in scores.items()}}
 
 
-def _score_reporter(data: ParserData, console: Console, size: tuple[int, int], every: int, device: str) -> EpochReport:
+def _score_reporter(
+    data: ParserData, console: Console, size: tuple[int, int], asked: Asked, device: str
+) -> EpochReport:
     """Says the clothes IoU on held-out photographs every so many epochs; changes nothing."""
     name, examples = next(iter(data.held_out.items()))
 
     def report(epoch: int, network: LiteNetwork) -> None:
-        if every and epoch % every == 0:
-            parser = LiteParser(copy.deepcopy(network), size, device, margins=MARGINS)
+        if asked.score_every and epoch % asked.score_every == 0:
+            margins = MARGINS if asked.surveillance else (0.0, 0.0)
+            parser = LiteParser(copy.deepcopy(network), size, device, margins=margins)
             console.say(f"epoch {epoch}: {name}: clothes IoU {score(parser, examples).clothes_iou:.3f}")
 
     return report

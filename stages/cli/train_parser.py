@@ -38,6 +38,13 @@ def command(
     walkers_share: Annotated[
         float, typer.Option("--walkers-share", min=0.0, max=0.9, help="Share of walkers among an epoch's images.")
     ] = 0.12,
+    surveillance: Annotated[
+        bool,
+        typer.Option(
+            "--surveillance",
+            help="Train for crops of surveillance cameras: bags, people from behind, dark clothes, poor cameras.",
+        ),
+    ] = False,
     unlabelled: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +107,8 @@ def command(
         small_share=small_share,
         mild_share=mild_share,
         average_epochs=average_epochs,
+        small_weight=2.0 if surveillance else 1.0,
+        label_dice_weight=0.5 if surveillance else 0.0,
         precision=precision.value,
     )
     asked = train_parser.Asked(
@@ -114,6 +123,7 @@ def command(
         limit,
         unlabelled,
         unlabelled_share,
+        surveillance,
     )
     result = train_parser.run(context.parameters, context.console, asked, out)
     context.console.result(

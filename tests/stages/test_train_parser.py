@@ -46,7 +46,7 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
     out = tmp_path / "out"
     result = run(
         "--photos", photos, "--out", out, "--init", "random", "--epochs", 2, "--batch-size", 2, "--height", 64,
-        "--seed", 5, "--unlabelled", photos / "photos", "--unlabelled-share", 0.5,
+        "--seed", 5, "--surveillance", "--unlabelled", photos / "photos", "--unlabelled-share", 0.5,
         "--set", "device=cpu", "--quiet", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -70,6 +70,8 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
 
     _, description = load_lite(out / "lite.safetensors")
     assert description.size == (64, 32)
+    assert (description.outputs, description.margins) == (21, (0.06, 0.03))
+    assert description.training["augmentation"]["carry"] > 0
     assert description.training["seed"] == 5
     assert description.training["photos"] == 3
     assert description.training["schedule"]["epochs"] == 2

@@ -6,6 +6,7 @@ bystanders) and the camera (:mod:`pipeline.parsing.lite.training.camera`: light,
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -47,16 +48,20 @@ class Augmentation:
     recolour: float = 0.6
     occlusion: float = 0.25
     bystander: float = 0.15
-    close: float = 0.08
+    close: float = 0.12
     degrade: float = 1.0
-    behind: float = 0.3
-    dark: float = 0.2
-    carry: float = 0.45
-    surveil: float = 0.2
+    behind: float = 0.0
+    dark: float = 0.0
+    carry: float = 0.0
+    surveil: float = 0.0
 
     def times(self, factor: float) -> "Augmentation":
         """The same with every probability multiplied by ``factor``."""
         return Augmentation(**{name: factor * value for name, value in asdict(self).items()})
+
+
+SURVEILLANCE: Final = Augmentation(close=0.08, behind=0.3, dark=0.2, carry=0.45, surveil=0.2)
+"""For crops of surveillance cameras; see the guide for what it costs."""
 
 
 def augment(

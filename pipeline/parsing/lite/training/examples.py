@@ -24,14 +24,16 @@ class PhotoSet:
     validation: list[Example]
 
 
-def read_photos(folder: Path, limit: int | None = None) -> PhotoSet:
+def read_photos(folder: Path, limit: int | None = None, bags: bool = False) -> PhotoSet:
     """Read CCP: ``photos/NNNN.jpg``, ``labels/NNNN.png`` and ``label_list.json`` in ``folder``.
 
-    Photographs without a labelled person are left out. Bags are told from the background in those to train on only.
+    Photographs without a labelled person are left out. With ``bags``, those to train on tell bags from the
+    background.
 
     Args:
         folder: Where they lie.
         limit: Read only the first so many photographs.
+        bags: Whether bags are targets of their own.
 
     Raises:
         InputError: A file is missing or damaged, or a label map's size is not its photograph's.
@@ -46,7 +48,7 @@ def read_photos(folder: Path, limit: int | None = None) -> PhotoSet:
             raise InputError(f"{path}: a photograph must be named by its number, such as 0001.jpg")
         image, labels = _read_pair(path, folder / "labels" / f"{path.stem}.png")
         held_out = int(path.stem) % VALIDATION_EVERY == 0
-        target = ccp_target(labels, table, bags=not held_out)
+        target = ccp_target(labels, table, bags=bags and not held_out)
         if not person_mask(target).any():
             continue
         part = photos.validation if held_out else photos.train

@@ -20,7 +20,7 @@ from pipeline.parsing.lite.checkpoint import LiteDescription, load_lite, save_li
 from pipeline.parsing.lite.encoder import count_parameters
 from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.lite.targets import OUTPUTS
-from pipeline.parsing.lite.training.augment import Augmentation
+from pipeline.parsing.lite.training.augment import SURVEILLANCE, Augmentation
 from pipeline.parsing.lite.training.batches import BatchMaker
 from pipeline.parsing.lite.training.card import model_card
 from pipeline.parsing.lite.training.crops import Example, detector_view, shrink
@@ -81,18 +81,19 @@ class TrainedLite:
     curves: list[CurveRow]
 
 
-def read_parser_data(photos: Path, walkers: Path | None, limit: int | None = None) -> ParserData:
+def read_parser_data(photos: Path, walkers: Path | None, limit: int | None = None, bags: bool = False) -> ParserData:
     """Read everything into memory.
 
     Args:
         photos: Folder of Clothing Co-Parsing.
         walkers: Folder of the walkers, or None.
         limit: Read only so many photographs, and so many walkers of each kind.
+        bags: Whether bags in the photographs to train on are targets of their own.
 
     Raises:
         InputError: Something is missing or damaged, or there is nothing to train on or to score.
     """
-    photo_set = read_photos(photos, limit)
+    photo_set = read_photos(photos, limit, bags)
     if not photo_set.train or not photo_set.validation:
         raise InputError(
             f"{photos} has {len(photo_set.train)} photographs to train on and {len(photo_set.validation)} to score "
@@ -130,6 +131,7 @@ def train_recipe(
     batch_size: int = 16,
     walkers_share: float = 0.12,
     unlabelled_share: float = 0.15,
+    surveillance: bool = False,
     seed: int = 0,
     device: str = "cpu",
     report: EpochReport | None = None,
@@ -147,6 +149,8 @@ def train_recipe(
         batch_size: Images in a step.
         walkers_share: Share of walkers among an epoch's images.
         unlabelled_share: Share of crops without labels among an epoch's images, where there are any.
+        surveillance: Train for crops of surveillance cameras: :data:`SURVEILLANCE`, an output for bags, margins, and
+            photographs with rare labels oftener.
         seed: Of the weights, the order and every random change.
         device: Torch device string.
         report: See :func:`pipeline.parsing.lite.training.train.train_lite`.
@@ -159,11 +163,13 @@ def train_recipe(
     cv2.setNumThreads(0)
     torch.manual_seed(seed)
     network, description, started_from = _start(init, size)
-    augmentation = Augmentation()
+    if surveillance:
+        network, description = with_bags(network), replace(description, outputs=OUTPUTS, margins=MARGINS)
+    augmentation, rare_share = (SURVEILLANCE, RARE_SHARE) if surveillance else (Augmentation(), 0.0)
     training: dict[str, Any] = {
         "schedule": asdict(schedule),
         "batch_size": batch_size,
-        "rare_share": RARE_SHARE,
+        "rare_share": rare_share,
         "walkers_share": walkers_share if data.walkers else 0.0,
         "seed": seed,
         "init": started_from,
@@ -188,7 +194,7 @@ def train_recipe(
             batch_size,
             seed,
             augmentation,
-            RARE_SHARE,
+            rare_share,
             data.unlabelled,
             unlabelled_share,
         ),
@@ -207,8 +213,8 @@ def _start(init: str, size: tuple[int, int]) -> tuple[LiteNetwork, LiteDescripti
     if init not in (IMAGENET, RANDOM):
         network, described = load_lite(Path(init))
         started_from = {"from": "weights", "sha256": sha256_of_file(Path(init)), "training": described.training}
-        return with_bags(network), replace(described, size=size, outputs=OUTPUTS, margins=MARGINS), started_from
-    description = LiteDescription(size=size, outputs=OUTPUTS, margins=MARGINS)
+        return network, replace(described, size=size), started_from
+    description = LiteDescription(size=size)
     network = description.build()
     if init == RANDOM:
         return network, description, {"from": RANDOM}

@@ -60,9 +60,9 @@ class Schedule:
     weight_decay: float = 0.05
     clothes_weight: float = 0.5
     rare_weight: float = 4.0
-    small_weight: float = 2.0
+    small_weight: float = 1.0
     dice_weight: float = 1.0
-    label_dice_weight: float = 0.5
+    label_dice_weight: float = 0.0
     small_share: float = 0.7
     mild_share: float = 0.15
     average_epochs: float = 4.0
