@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pipeline.errors import BadImageError
 from pipeline.images import LabelMap, RgbImage, decode_image, resize_image
-from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise
+from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, without_bags
 from pipeline.parsing.scoring.ground_truth import IMAGE_SUFFIXES
 
 Way = Callable[[Sequence[RgbImage]], list[Tensor]]
@@ -39,7 +39,7 @@ def _as_the_parser(parser: LiteParser, images: Sequence[RgbImage]) -> list[Tenso
 def _whole(network: Callable[[Tensor], Tensor], mirrored: Tensor, batch: Tensor) -> Tensor:
     """The parser's logits of images that are normalised."""
     straight, other = network(torch.cat([batch, batch.flip(3)])).float().chunk(2)
-    return (straight + other.flip(3).index_select(1, mirrored)) / 2
+    return without_bags((straight + other.flip(3).index_select(1, mirrored)) / 2)
 
 
 @torch.inference_mode()

@@ -13,11 +13,13 @@ from pipeline.locks import hold
 from pipeline.parsing.lite.backend import LiteParser
 from pipeline.parsing.lite.network import LiteNetwork
 from pipeline.parsing.lite.training.recipe import (
+    MARGINS,
     WEIGHTS_NAME,
     ParserData,
     check_parser_place,
     read_parser_data,
     train_recipe,
+    with_unlabelled,
     write_trained,
 )
 from pipeline.parsing.lite.training.scoring import score
@@ -39,6 +41,9 @@ class Asked:
         height: Of the input in pixels; the width is half of it.
         score_every: Epochs between two scores on held-out photographs; 0: none.
         limit: Most photographs and walkers; None: all.
+        unlabelled: Folder of crops without labels to learn from a trained parser; None: none.
+        unlabelled_share: Share of such crops among an epoch's images.
+        surveillance: Train for crops of surveillance cameras.
     """
 
     photos: Path
@@ -50,6 +55,9 @@ class Asked:
     height: int
     score_every: int
     limit: int | None
+    unlabelled: Path | None = None
+    unlabelled_share: float = 0.15
+    surveillance: bool = False
 
 
 def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> dict[str, Any]:
@@ -65,7 +73,10 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
     set_threads(parameters.threads)
     device = choose_device(parameters.device)
     check_parser_place(out)
-    data = read_parser_data(asked.photos, asked.walkers, asked.limit)
+    data = read_parser_data(asked.photos, asked.walkers, asked.limit, asked.surveillance)
+    if asked.unlabelled is not None:
+        data = with_unlabelled(data, asked.unlabelled, asked.init, device, asked.limit)
+        console.say(f"{len(data.unlabelled)} crops without labels: targets where a trained parser agrees with itself")
     console.say(
         f"{len(data.photos)} photographs and {len(data.walkers)} walkers to train on; "
         f"held out: {', '.join(f'{name} ({len(examples)})' for name, examples in data.held_out.items())}"
@@ -87,22 +98,27 @@ def run(parameters: Parameters, console: Console, asked: Asked, out: Path) -> di
             size=size,
             batch_size=asked.batch_size,
             walkers_share=asked.walkers_share,
+            unlabelled_share=asked.unlabelled_share,
+            surveillance=asked.surveillance,
             seed=parameters.seed,
             device=device,
-            report=_score_reporter(data, console, size, asked.score_every, device),
+            report=_score_reporter(data, console, size, asked, device),
             quiet=console.quiet,
         )
         scores = write_trained(out, trained, data, device)
     return {"weights": str(out / WEIGHTS_NAME), "scores": {name: value.as_dict() for name, value in scores.items()}}
 
 
-def _score_reporter(data: ParserData, console: Console, size: tuple[int, int], every: int, device: str) -> EpochReport:
+def _score_reporter(
+    data: ParserData, console: Console, size: tuple[int, int], asked: Asked, device: str
+) -> EpochReport:
     """Says the clothes IoU on held-out photographs every so many epochs; changes nothing."""
     name, examples = next(iter(data.held_out.items()))
 
     def report(epoch: int, network: LiteNetwork) -> None:
-        if every and epoch % every == 0:
-            parser = LiteParser(copy.deepcopy(network), size, device)
+        if asked.score_every and epoch % asked.score_every == 0:
+            margins = MARGINS if asked.surveillance else (0.0, 0.0)
+            parser = LiteParser(copy.deepcopy(network), size, device, margins=margins)
             console.say(f"epoch {epoch}: {name}: clothes IoU {score(parser, examples).clothes_iou:.3f}")
 
     return report

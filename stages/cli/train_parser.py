@@ -38,6 +38,25 @@ def command(
     walkers_share: Annotated[
         float, typer.Option("--walkers-share", min=0.0, max=0.9, help="Share of walkers among an epoch's images.")
     ] = 0.12,
+    surveillance: Annotated[
+        bool,
+        typer.Option(
+            "--surveillance",
+            help="Train for crops of surveillance cameras: bags, people from behind, dark clothes, poor cameras.",
+        ),
+    ] = False,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--unlabelled",
+            help="Crops without labels, learned from a trained parser (--init's weights, else the packaged ones) where "
+            "its views of a crop agree. Default: none.",
+        ),
+    ] = None,
+    unlabelled_share: Annotated[
+        float,
+        typer.Option("--unlabelled-share", min=0.0, max=0.9, help="Share of such crops among an epoch's images."),
+    ] = 0.15,
     small_share: Annotated[
         float,
         typer.Option(
@@ -47,6 +66,21 @@ def command(
     height: Annotated[
         int, typer.Option("--height", min=64, max=512, help="Input height in pixels, a multiple of 64; width is half.")
     ] = 256,
+    mild_share: Annotated[
+        float,
+        typer.Option(
+            "--mild-share",
+            min=0.0,
+            max=1.0,
+            help="Share of the epochs, the last ones, with every change of the photographs half as probable.",
+        ),
+    ] = 0.15,
+    average_epochs: Annotated[
+        float,
+        typer.Option(
+            "--average-epochs", min=0.01, help="Time constant of the weights' running mean, which is kept, in epochs."
+        ),
+    ] = 4.0,
     precision: Annotated[
         Precision,
         typer.Option("--precision", help="Arithmetic of the training; which is faster depends on the processor."),
@@ -67,8 +101,30 @@ def command(
     from pipeline.parsing.lite.training.train import Schedule
     from stages import train_parser
 
-    schedule = Schedule(epochs, learning_rate=learning_rate, small_share=small_share, precision=precision.value)
-    asked = train_parser.Asked(photos, walkers, init, schedule, batch_size, walkers_share, height, score_every, limit)
+    schedule = Schedule(
+        epochs,
+        learning_rate=learning_rate,
+        small_share=small_share,
+        mild_share=mild_share,
+        average_epochs=average_epochs,
+        small_weight=2.0 if surveillance else 1.0,
+        label_dice_weight=0.5 if surveillance else 0.0,
+        precision=precision.value,
+    )
+    asked = train_parser.Asked(
+        photos,
+        walkers,
+        init,
+        schedule,
+        batch_size,
+        walkers_share,
+        height,
+        score_every,
+        limit,
+        unlabelled,
+        unlabelled_share,
+        surveillance,
+    )
     result = train_parser.run(context.parameters, context.console, asked, out)
     context.console.result(
         result,

@@ -14,7 +14,7 @@ from pipeline.files import sha256_of_file
 from pipeline.images import encode_label_map
 from pipeline.models.imagenet import find_imagenet_weights
 from pipeline.parsing.lite.backend import create_lite
-from pipeline.parsing.lite.checkpoint import load_lite
+from pipeline.parsing.lite.checkpoint import PACKAGED_WEIGHTS, load_lite
 from stages.cli.train_parser import command
 
 NAMES = ["null", "skin", "hair", "shirt", "jeans", "shoes"]
@@ -46,7 +46,7 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
     out = tmp_path / "out"
     result = run(
         "--photos", photos, "--out", out, "--init", "random", "--epochs", 2, "--batch-size", 2, "--height", 64,
-        "--seed", 5,
+        "--seed", 5, "--surveillance", "--unlabelled", photos / "photos", "--unlabelled-share", 0.5,
         "--set", "device=cpu", "--quiet", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -70,19 +70,27 @@ def test_it_trains_scores_and_writes_a_parser_that_can_be_used(photos, tmp_path)
 
     _, description = load_lite(out / "lite.safetensors")
     assert description.size == (64, 32)
+    assert (description.outputs, description.margins) == (21, (0.06, 0.03))
+    assert description.training["augmentation"]["carry"] > 0
     assert description.training["seed"] == 5
     assert description.training["photos"] == 3
     assert description.training["schedule"]["epochs"] == 2
     assert description.training["init"] == {"from": "random"}
+    taught = description.training["unlabelled"]
+    assert (taught["share"], taught["teacher_sha256"]) == (0.5, sha256_of_file(PACKAGED_WEIGHTS))
+    assert 1 <= taught["crops"] <= 4
     assert "3 were trained on" in (out / "MODEL_CARD.md").read_text()
 
     again = run(
         "--photos", photos, "--out", tmp_path / "more", "--init", out / "lite.safetensors", "--epochs", 1,
-        "--batch-size", 2, "--height", 64, "--set", "device=cpu", "--score-every", 1,
+        "--batch-size", 2, "--height", 64, "--set", "device=cpu", "--score-every", 1, "--average-epochs", 0.5,
+        "--mild-share", 1.0,
     )  # fmt: skip
     assert again.exit_code == 0, again.output
     assert "photographs 128x64: clothes IoU" in again.stdout
     _, description = load_lite(tmp_path / "more" / "lite.safetensors")
+    schedule = description.training["schedule"]
+    assert (schedule["average_epochs"], schedule["mild_share"]) == (0.5, 1.0)
     started_from = description.training["init"]
     assert (started_from["from"], started_from["sha256"]) == ("weights", scores["weights_sha256"])
     assert started_from["training"]["init"] == {"from": "random"}

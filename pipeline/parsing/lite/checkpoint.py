@@ -17,7 +17,7 @@ from pipeline.json_text import decode_json
 from pipeline.models.checkpoint import check_floats
 from pipeline.parsing.lite.encoder import STAGES
 from pipeline.parsing.lite.network import STRIDE, LiteNetwork
-from pipeline.parsing.lite.targets import CLASSES
+from pipeline.parsing.lite.targets import CLASSES, OUTPUTS
 
 LARGEST_WIDTH: Final = 4096
 LARGEST_SIDE: Final = 4096
@@ -37,6 +37,8 @@ class LiteDescription:
         stages: How many of its stages are used.
         widths: Channels of the decoder's levels.
         size: Height and width of the network's input.
+        outputs: LIP's labels, or one more, for bags.
+        margins: Shares of an image's height by which its upper and lower edge are repeated before it is parsed.
         training: What made it: parameters, data counts, seed, versions; for people to read.
     """
 
@@ -44,11 +46,13 @@ class LiteDescription:
     stages: int = 7
     widths: tuple[int, ...] = (32, 48, 64, 96, 128)
     size: tuple[int, int] = (256, 128)
+    outputs: int = CLASSES
+    margins: tuple[float, float] = (0.0, 0.0)
     training: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> LiteNetwork:
         """A network of this shape with fresh weights."""
-        return LiteNetwork(CLASSES, self.backbone, self.stages, self.widths)
+        return LiteNetwork(self.outputs, self.backbone, self.stages, self.widths)
 
 
 def save_lite(path: Path, network: LiteNetwork, description: LiteDescription) -> None:
@@ -99,6 +103,10 @@ class _DescriptionFields(Artifact):
     stages: int
     widths: list[Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]]
     size: Annotated[list[Annotated[int, Field(ge=1, le=LARGEST_SIDE)]], Field(min_length=2, max_length=2)]
+    outputs: Annotated[int, Field(ge=CLASSES, le=OUTPUTS)] = CLASSES
+    margins: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] = Field(
+        default_factory=lambda: [0.0, 0.0]
+    )
     training: dict[str, Any]
 
 
@@ -117,7 +125,16 @@ def _describe(metadata: dict[str, str], path: Path) -> LiteDescription:
             f"weights {path} are not of the lite parser: its description is missing or wrong ({explain(error)})"
         ) from None
     height, width = found.size
-    description = LiteDescription(found.backbone, found.stages, tuple(found.widths), (height, width), found.training)
+    above, below = found.margins
+    description = LiteDescription(
+        found.backbone,
+        found.stages,
+        tuple(found.widths),
+        (height, width),
+        found.outputs,
+        (above, below),
+        found.training,
+    )
     if height <= 0 or width <= 0 or height % STRIDE or width % STRIDE:
         raise InputError(f"weights {path}: input size {height} x {width} is not a multiple of {STRIDE}")
     if description.backbone not in STAGES or description.stages not in (6, 7) or len(description.widths) != 5:

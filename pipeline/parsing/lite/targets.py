@@ -2,6 +2,10 @@
 
 A wider target names a set of LIP labels of which one is right. The loss asks only that the set as a whole be probable
 (see ``loss.py``), so an undecidable pixel teaches what is known about it and nothing that is not.
+
+LIP has no label for what people carry; its annotators leave bags to the background. A network that is to keep bags out
+of the clothes learns them better as what they are, so it may have one output more, :data:`BAG_OUTPUT`, which is counted
+as background when it is used.
 """
 
 from typing import Final
@@ -14,6 +18,10 @@ from pipeline.labels import LIP
 
 LIP_NUMBER: Final[dict[str, int]] = {name: number for number, name in enumerate(LIP.labels)}
 CLASSES: Final = len(LIP.labels)
+BAG_OUTPUT: Final = CLASSES
+"""Number of the output for bags, of a network that has one."""
+OUTPUTS: Final = CLASSES + 1
+"""Outputs of a network with one for bags."""
 
 SOME_CLOTHES: Final = 20
 SOME_SKIN: Final = 21
@@ -21,7 +29,9 @@ SOME_ARM: Final = 22
 SOME_LEG: Final = 23
 SOME_SHOE: Final = 24
 IGNORE: Final = 25
-TARGETS: Final = 26
+BAG: Final = 26
+NO_PERSON: Final = 27
+TARGETS: Final = 28
 
 WIDE_TARGETS: Final[dict[int, tuple[int, ...]]] = {
     SOME_CLOTHES: tuple(sorted(LIP.clothes)),
@@ -29,7 +39,17 @@ WIDE_TARGETS: Final[dict[int, tuple[int, ...]]] = {
     SOME_ARM: (14, 15),
     SOME_LEG: (16, 17),
     SOME_SHOE: (18, 19),
+    BAG: (0,),
+    NO_PERSON: (0,),
 }
+
+
+def meaning(target: int, outputs: int) -> tuple[int, ...]:
+    """Outputs of which one is right for a target other than :data:`IGNORE`, of a network with so many outputs."""
+    if outputs > CLASSES and target in (BAG, NO_PERSON):
+        return (BAG_OUTPUT,) if target == BAG else (0, BAG_OUTPUT)
+    return WIDE_TARGETS.get(target, (target,))
+
 
 LEFT_RIGHT_PAIRS: Final = ((14, 15), (16, 17), (18, 19))
 

@@ -4,23 +4,38 @@ import numpy as np
 import pytest
 from lite_samples import CCP_NAMES, ccp_person, picture_of
 
-from pipeline.parsing.lite.targets import TARGETS
+from pipeline.parsing.lite.targets import BAG, LIP_NUMBER, MIRRORED, NO_PERSON, TARGETS
 from pipeline.parsing.lite.training.augment import (
     Augmentation,
     add_bystander,
     augment,
     augment_walker,
     blend,
+    darken,
     occlude,
     random_crop,
     recolour_garments,
 )
 from pipeline.parsing.lite.training.batches import BatchMaker
-from pipeline.parsing.lite.training.camera import blur, change_light, compress, degrade, lose_resolution
+from pipeline.parsing.lite.training.behind import turn_away
+from pipeline.parsing.lite.training.camera import (
+    blur,
+    change_light,
+    compress,
+    degrade,
+    lose_resolution,
+    move,
+    night,
+    sharpen,
+    surveil,
+)
+from pipeline.parsing.lite.training.carried import carry
 from pipeline.parsing.lite.training.ccp_labels import ccp_target, label_table
 from pipeline.parsing.lite.training.crops import Example, person_mask
 
-EVERYTHING = Augmentation(background=1, recolour=1, occlusion=1, bystander=1, close=0.5, degrade=1.2)
+EVERYTHING = Augmentation(
+    background=1, recolour=1, occlusion=1, bystander=1, close=0.5, degrade=1.2, behind=1, dark=0.5, carry=1, surveil=1
+)
 SIZE = (64, 32)
 
 
@@ -111,7 +126,7 @@ def test_camera_effects_keep_shape_and_type(people):
     image, rng = people[0].image, np.random.default_rng(0)
     for changed in (
         change_light(image, rng), blur(image, rng), lose_resolution(image, 0.4, rng), compress(image, 40),
-        degrade(image, 1.0, rng),
+        degrade(image, 1.0, rng), night(image, rng), move(image, rng), sharpen(image, rng),
     ):  # fmt: skip
         assert changed.shape == image.shape
         assert changed.dtype == np.uint8
@@ -119,11 +134,79 @@ def test_camera_effects_keep_shape_and_type(people):
     assert np.array_equal(degrade(image, 0.0, rng), image)
 
 
+def test_nights_are_darker_and_poor_cameras_lose_detail(people):
+    image = people[0].image
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        assert night(image, rng).mean() < image.mean() + 16  # of which up to 15 are stray light
+        assert surveil(image, rng).shape == image.shape
+
+
+def test_effects_of_no_probability_draw_nothing(people):
+    """So that views without the newer effects are those of earlier versions."""
+    old = Augmentation(behind=0, dark=0, carry=0, surveil=0)
+    rng, same = np.random.default_rng(5), np.random.default_rng(5)
+    image, target = augment(people[0], people, SIZE, old, rng)
+    crop, labels = random_crop(people[0], SIZE, old.close, same)
+    assert target.shape == labels.shape
+    assert image.shape == crop.shape
+    assert not np.isin(target, [BAG]).any()
+
+
+def test_dark_clothes_are_dark_and_the_rest_stays(people):
+    image, target = people[0].image, people[0].target
+    garments = np.isin(target, [5, 9, 18, 19])
+    shades = []
+    for seed in range(6):
+        changed = darken(image, target, np.random.default_rng(seed))
+        assert np.array_equal(changed[~garments & (target != LIP_NUMBER["hair"])], image[~garments & (target != 2)])
+        shades.append(changed[garments].mean())
+    assert np.mean(shades) < 90 < image[garments].mean()
+
+
+def test_a_turned_head_is_hair_and_exchanges_the_sides(people):
+    image, target = people[0].image, people[0].target
+    hair, face = LIP_NUMBER["hair"], LIP_NUMBER["face"]
+    head = np.isin(target, [hair, face])
+    for seed in range(8):
+        turned, new = turn_away(image, target, np.random.default_rng(seed))
+        assert (new[target == hair] == hair).all()
+        assert (new == hair).sum() > (target == hair).sum()
+        assert (new == face).sum() < 0.5 * (target == face).sum()
+        far = ~head & (new != hair)
+        assert np.array_equal(new[far], MIRRORED[target][far])
+        assert np.abs(turned[90].astype(int) - image[90]).max() <= 1  # the legs stay as they are
+    headless = np.where(head, np.uint8(5), target)
+    same_image, same = turn_away(image, headless, np.random.default_rng(0))
+    assert same_image is image
+    assert same is headless
+
+
+def test_what_somebody_carries_becomes_a_bag_and_heads_stay_before_it(people):
+    image, target = people[0].image, people[0].target
+    head = np.isin(target, [LIP_NUMBER[name] for name in ("hair", "face")])
+    shares = []
+    with_bags = [Example("bag", people[1].image, np.where(people[1].target == 9, np.uint8(BAG), people[1].target))]
+    for seed in range(12):
+        others = people if seed % 2 else with_bags
+        view, new = carry(image, target, others, seed % 3 / 2, np.random.default_rng(seed))
+        changed = new != target
+        assert (new[changed] == BAG).all()
+        assert not changed[head].any()
+        assert np.abs(view[~changed].astype(int) - image[~changed]).mean() < 6  # but for soft edges
+        shares.append(changed.mean())
+    assert 0.003 < np.mean(shares) < 0.2
+    nobody = np.zeros_like(target)
+    assert carry(image, nobody, people, 0.5, np.random.default_rng(0))[1] is nobody
+
+
 def test_walkers_stay_whole_or_are_cropped(people):
     for seed in range(6):
         image, target = augment_walker(people[0], SIZE, np.random.default_rng(seed))
         assert image.shape == (*SIZE, 3)
         assert set(np.unique(target)) <= set(range(TARGETS))
+        assert (target == NO_PERSON).any()  # their bags are not told from the background
+        assert not (target == 0).any()
 
 
 def maker(people, **changes):
@@ -140,6 +223,22 @@ def test_an_epoch_has_every_photograph_once_and_its_share_of_walkers(people):
     order = batches._order(0)
     assert sorted(place for place in order if place < 9) == list(range(9))
     assert batches._order(1) != order
+
+
+def test_photographs_with_rare_labels_are_drawn_once_more(people):
+    scarf = people[1].target.copy()
+    scarf[28:32, 34:46] = LIP_NUMBER["scarf"]
+    photos = [people[0], Example("scarf", people[1].image, scarf), people[2]] * 3
+    batches = BatchMaker(photos, people[:2], 0.25, 4, 7, EVERYTHING, rare_share=0.25)
+    assert batches.rare == [[1, 4, 7]]
+    assert batches.rare_per_epoch == 3
+    assert batches.steps == 4
+    order = batches._order(0)
+    counts = np.bincount([place for place in order if place < 9], minlength=9)
+    assert counts.sum() == 12
+    assert (counts >= 1).all()
+    assert (counts[[0, 2, 3, 5, 6, 8]] == 1).all()
+    assert maker(people, rare_share=0.25).rare_per_epoch == 0  # nobody shows any
 
 
 def test_epochs_are_repeatable(people):

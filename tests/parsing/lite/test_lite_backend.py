@@ -1,6 +1,8 @@
 """The parser behind the protocol, its weights file, and that no image depends on another."""
 
+import copy
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,8 +20,10 @@ from pipeline.files import sha256_of_file
 from pipeline.labels import LIP
 from pipeline.parsing import labelling
 from pipeline.parsing.backends import load_backends
-from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, squeeze
+from pipeline.parsing.lite.backend import LiteParser, create_lite, label, normalise, squeeze, without_bags
 from pipeline.parsing.lite.checkpoint import load_lite, save_lite
+from pipeline.parsing.lite.targets import BAG_OUTPUT, OUTPUTS
+from pipeline.parsing.lite.training.recipe import with_bags
 from pipeline.parsing.parser import create_parser
 
 
@@ -81,6 +85,64 @@ def test_filled_up_batches_change_nothing(small_weights):
     for parsing, wanted in zip(single.parse(images), expected, strict=True):
         assert (parsing.label_map == wanted.label_map).mean() > 0.999
         assert parsing.confidence == pytest.approx(wanted.confidence, abs=1e-4)
+
+
+def test_a_network_that_gets_an_output_for_bags_gives_the_same_labels_until_it_learns():
+    torch.manual_seed(3)
+    network = SMALL.build()
+    images = pictures((64, 32), (128, 48))
+    before = LiteParser(copy.deepcopy(network), SMALL.size).parse(images)
+    wider = with_bags(copy.deepcopy(network))
+    assert with_bags(wider) is wider
+    assert wider.head.out_channels == OUTPUTS
+    for one, other in zip(before, LiteParser(wider, SMALL.size).parse(images), strict=True):
+        assert (one.label_map == other.label_map).mean() > 0.999
+        assert other.confidence == pytest.approx(one.confidence, abs=1e-4)
+
+
+def test_margins_are_those_of_an_image_with_repeated_edges(small_weights):
+    network, description = load_lite(small_weights)
+    plain, wide = (LiteParser(copy.deepcopy(network), description.size, margins=m) for m in ((0.0, 0.0), (0.1, 0.05)))
+    images = pictures((60, 20), (121, 33), (3, 40))
+    for image, parsing in zip(images, wide.parse(images), strict=True):
+        height = len(image)
+        above, below = round(0.1 * height), round(0.05 * height)
+        tall = np.concatenate([image[:1].repeat(above, 0), image, image[-1:].repeat(below, 0)])
+        assert np.array_equal(parsing.label_map, plain.parse([tall])[0].label_map[above : above + height])
+
+
+def test_margins_are_read_from_the_weights(small_weights):
+    assert create_lite(weights=small_weights)._margins == (0.0, 0.0)
+    rewrite(small_weights, about={"margins": [0.1, 0.05]})
+    assert create_lite(weights=small_weights)._margins == (0.1, 0.05)
+    load_backends()
+    assert create_parser("lite", weights=str(small_weights), margins=[0.0, 0.2])._margins == (0.0, 0.2)
+    for wrong in ([0.1], [0.1, -0.1]):
+        with pytest.raises(InputError, match="margins"):
+            create_parser("lite", weights=str(small_weights), margins=wrong)
+    for wrong in ([0.1], [0.1, -0.1], [0.1, 2.0], "wide"):
+        rewrite(small_weights, about={"margins": wrong})
+        with pytest.raises(InputError, match="margins"):
+            load_lite(small_weights)
+
+
+def test_bags_are_background(tmp_path):
+    torch.manual_seed(3)
+    description = replace(SMALL, outputs=OUTPUTS)
+    network = description.build()
+    with torch.no_grad():
+        network.head.bias[BAG_OUTPUT] += 50
+    save_lite(tmp_path / "bags.safetensors", network, description)
+    assert load_lite(tmp_path / "bags.safetensors")[1].outputs == OUTPUTS
+    for parsing in create_lite(weights=tmp_path / "bags.safetensors").parse(pictures((64, 32), (40, 90))):
+        assert (parsing.label_map == 0).all()
+    logits = torch.randn(2, OUTPUTS, 3, 2, dtype=torch.float64)
+    shares = logits.softmax(1)
+    expected = torch.cat([shares[:, :1] + shares[:, BAG_OUTPUT:], shares[:, 1:BAG_OUTPUT]], dim=1)
+    torch.testing.assert_close(without_bags(logits.clone()).softmax(1), expected)
+    rewrite(tmp_path / "bags.safetensors", about={"outputs": OUTPUTS + 1})
+    with pytest.raises(InputError, match="outputs"):
+        load_lite(tmp_path / "bags.safetensors")
 
 
 def decide(probabilities):
@@ -222,7 +284,7 @@ def test_wrong_weights_are_the_users_fault_and_named(small_weights, damage, mess
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"height": 3}, r"height is not one of its settings \(weights, batch_size, backend\)"),
+        ({"height": 3}, r"height is not one of its settings \(weights, batch_size, backend, margins\)"),
         ({"batch_size": 0}, "batch_size = 0: .*greater than or equal to 1"),
         ({"batch_size": "many"}, "batch_size = 'many'"),
         ({"weights": 7}, "weights = 7"),

@@ -8,7 +8,7 @@ from lite_samples import ccp_person, picture_of
 
 from pipeline.errors import InputError
 from pipeline.images import encode_label_map
-from pipeline.parsing.lite.targets import IGNORE
+from pipeline.parsing.lite.targets import BAG, IGNORE
 from pipeline.parsing.lite.training.crops import (
     Box,
     Example,
@@ -77,6 +77,9 @@ def test_photos_are_divided_by_number(ccp_folder):
     assert [photo.name for photo in photos.train] == ["0001", "0002", "0003", "0004"]
     assert [photo.name for photo in photos.validation] == ["0005", "0010"]
     assert photos.train[0].target[40, 40] == 5
+    with_bags = read_photos(ccp_folder, bags=True)
+    assert [(photos.train[0].target == BAG).any(), (with_bags.train[0].target == BAG).any()] == [False, True]
+    assert not (with_bags.validation[0].target == BAG).any()
 
 
 def test_photos_without_a_person_are_left_out(ccp_folder):

@@ -7,16 +7,18 @@ import pytest
 import torch
 
 from pipeline.labels import LIP
-from pipeline.parsing.lite.targets import CLASSES, IGNORE, SOME_CLOTHES, TARGETS, WIDE_TARGETS
+from pipeline.parsing.lite.targets import BAG, CLASSES, IGNORE, OUTPUTS, SOME_CLOTHES, TARGETS, WIDE_TARGETS, meaning
 from pipeline.parsing.lite.training.loss import (
     RARE_LABELS,
+    SMALL_TARGETS,
     clothes_cross_entropy,
     clothes_dice,
     gather_pixels,
+    label_dice,
     wide_cross_entropy,
 )
 
-LOSSES = (wide_cross_entropy, clothes_cross_entropy, clothes_dice)
+LOSSES = (wide_cross_entropy, clothes_cross_entropy, clothes_dice, label_dice)
 
 
 @pytest.fixture
@@ -50,6 +52,38 @@ def test_cross_entropy_of_wide_targets_agrees_with_a_loop(problem, rare_weight):
             weight = rare_weight if target in RARE_LABELS else 1.0
             terms.append(-weight * math.log(sum(probabilities[image, label, y, x] for label in labels)))
     assert float(wide_cross_entropy(log_probabilities, targets, rare_weight)) == pytest.approx(np.mean(terms))
+
+
+@pytest.mark.parametrize("small_weight", [1.0, 3.0])
+def test_cross_entropy_with_an_output_for_bags_agrees_with_a_loop(problem, small_weight):
+    targets = problem[1]
+    logits = torch.randn(2, OUTPUTS, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    probabilities = logits.softmax(1).numpy()
+    terms = []
+    for image, pixel, y, x in np.ndindex(*targets.shape):
+        target = int(targets[image, pixel, y, x])
+        if target != IGNORE:
+            weight = small_weight if target in SMALL_TARGETS else 1.0
+            terms.append(-weight * math.log(sum(probabilities[image, o, y, x] for o in meaning(target, OUTPUTS))))
+    found = wide_cross_entropy(logits.log_softmax(1), targets, 1.0, small_weight)
+    assert float(found) == pytest.approx(np.mean(terms))
+
+
+@pytest.mark.parametrize("outputs", [CLASSES, OUTPUTS])
+def test_dice_of_the_labels_agrees_with_a_loop(problem, outputs):
+    targets = problem[1]
+    logits = torch.randn(2, outputs, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    probabilities = logits.softmax(1).numpy()
+    overlap, total, pixels = np.zeros(outputs), np.zeros(outputs), np.zeros(outputs)
+    for image, pixel, y, x in np.ndindex(*targets.shape):
+        target = int(targets[image, pixel, y, x])
+        label = outputs - 1 if target == BAG and outputs == OUTPUTS else target
+        if label < outputs and (label < CLASSES or target == BAG):
+            overlap[label] += probabilities[image, label, y, x]
+            total += probabilities[image, :, y, x]
+            pixels[label] += 1
+    dice = [2 * overlap[label] / (total[label] + pixels[label]) for label in np.flatnonzero(pixels)]
+    assert float(label_dice(logits.log_softmax(1), targets)) == pytest.approx(1 - np.mean(dice))
 
 
 def test_cross_entropy_of_clothes_agrees_with_a_loop(problem):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from pipeline.parsing.quality import assess
 from pipeline.parsing.scoring.ground_truth import find_labelled, read_labelled
 
 MOST_BYTES = 8_000_000
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,25 @@ def test_card_and_scores_lie_beside_the_weights_they_describe(lite):
     _, description = load_lite(PACKAGED_WEIGHTS)
     assert description.training["photos"] > 0
     assert description.training["walkers"] > 0
+
+
+def test_the_card_counts_the_crops_that_were_checked_by_eye(real_images):
+    with (REPOSITORY / "data_manifests" / "parsing" / "lite_crops.csv").open() as stream:
+        crops = list(csv.DictReader(stream))
+    assert len({crop["crop"] for crop in crops}) == len(crops) == 60
+    counts = Counter((crop["fault"], crop["with_margins"]) for crop in crops)
+    card = (PACKAGED_WEIGHTS.parent / "MODEL_CARD.md").read_text().splitlines()
+    for fault, words in {
+        "hair": "hair painted as clothes", "bag": "bag painted as clothes",
+        "background": "background painted as clothes", "legs": "trousers or tights missed",
+        "upper": "shirt or coat missed",
+    }.items():  # fmt: skip
+        right, wrong, unsure = (counts.pop((fault, verdict), 0) for verdict in ("right", "wrong", "unsure"))
+        assert f"| {words} | {right + wrong + unsure} | 0 | {right} | {unsure} |" in card
+    assert not counts
+    with (real_images / "pku_reid_74" / "labels.csv").open() as stream:
+        tested = {row["path"] for row in csv.DictReader(stream) if row["split"] in ("query", "gallery")}
+    assert {crop["crop"] for crop in crops} <= tested
 
 
 def test_labels_of_a_drawing_are_the_same_on_every_call(lite):

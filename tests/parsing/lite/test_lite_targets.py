@@ -10,8 +10,12 @@ from lite_samples import CCP_NAMES, ccp_person
 from pipeline.errors import InputError
 from pipeline.labels import LIP
 from pipeline.parsing.lite.targets import (
+    BAG,
+    CLASSES,
     IGNORE,
     LIP_NUMBER,
+    NO_PERSON,
+    OUTPUTS,
     SOME_ARM,
     SOME_CLOTHES,
     SOME_LEG,
@@ -20,6 +24,7 @@ from pipeline.parsing.lite.targets import (
     TARGETS,
     WIDE_TARGETS,
     is_clothes,
+    meaning,
     mirror,
 )
 from pipeline.parsing.lite.training.body_parts import divide_body
@@ -45,6 +50,21 @@ def test_a_list_that_is_no_list_is_refused(tmp_path):
     (tmp_path / "label_list.json").write_text('{"null": 0}')
     with pytest.raises(InputError, match="expected a JSON list of names"):
         read_label_table(tmp_path / "label_list.json")
+
+
+def test_bags_are_told_from_the_background_only_where_asked():
+    table = label_table(CCP_NAMES, "test")
+    plain, bags = (ccp_target(ccp_person(), table, bags=asked) for asked in (False, True))
+    bag = ccp_person() == CCP_NAMES.index("bag")
+    assert (bags[bag] == BAG).all()
+    assert (plain[bag] == LIP_NUMBER["background"]).all()
+    assert np.array_equal(plain[~bag], bags[~bag])
+
+
+def test_the_output_for_bags_is_right_for_bags_and_possible_where_nobody_says():
+    assert [meaning(target, OUTPUTS) for target in (0, 5, BAG, NO_PERSON)] == [(0,), (5,), (20,), (0, 20)]
+    assert [meaning(target, CLASSES) for target in (0, 5, BAG, NO_PERSON)] == [(0,), (5,), (0,), (0,)]
+    assert meaning(SOME_ARM, OUTPUTS) == meaning(SOME_ARM, CLASSES) == (14, 15)
 
 
 def test_wide_targets_are_sets_of_lip_labels():

@@ -23,7 +23,7 @@ from pipeline.parsing.parser import Parsing
 from pipeline.parsing.scoring.evaluation import Scores, milliseconds_per_image, timed_on
 from pipeline.trainer.states import ResumeSettings
 
-GENTLE = Augmentation(background=0, recolour=0, occlusion=0, bystander=0, close=0, degrade=0)
+GENTLE = Augmentation().times(0)
 
 
 def batches_of(walkers_folder, **changes):
@@ -198,4 +198,11 @@ def test_the_card_says_what_was_measured():
     assert "one core" not in card
     rendered = SMALL.__class__(training={"photos": 11, "walkers": 40, "init": {"from": "random"}})
     assert "Walkers: 40 images rendered" in model_card({"w": scores}, rendered, 1, {})
+    assert "Crops without labels: none" in card
+    taught = SMALL.__class__(training={**rendered.training, "unlabelled": {"crops": 12}})
+    assert "Crops without labels: 12, with labels on which" in model_card({"w": scores}, taught, 1, {})
+    later = SMALL.__class__(training={**rendered.training, "init": {"from": "weights", "sha256": "ab12"}})
+    card = model_card({"w": scores}, later, 1, {})
+    assert "weights of an earlier run, see below" in card
+    assert "SHA-256 `ab12`" in card
     assert json.dumps(scores.as_dict())

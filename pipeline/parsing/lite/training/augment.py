@@ -6,6 +6,7 @@ bystanders) and the camera (:mod:`pipeline.parsing.lite.training.camera`: light,
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -13,12 +14,17 @@ from numpy.typing import NDArray
 
 from pipeline.images import LabelMap, Mask, RgbImage
 from pipeline.labels import LIP
-from pipeline.parsing.lite.targets import IGNORE, mirror
-from pipeline.parsing.lite.training.camera import degrade
+from pipeline.parsing.lite.targets import BAG, IGNORE, NO_PERSON, mirror
+from pipeline.parsing.lite.training.behind import turn_away
+from pipeline.parsing.lite.training.camera import degrade, surveil
+from pipeline.parsing.lite.training.carried import carry
 from pipeline.parsing.lite.training.crops import Example, person_box, person_mask, whole_view
 
 Rng = np.random.Generator
-RECOLOURED = LIP.numbers_of(["socks", "scarf", "left-shoe", "right-shoe"]) | LIP.clothes
+HAIR = LIP.labels.index("hair")
+FACING, TURNED = 0.45, 0.8
+"""Share of backpacks among the bags of people who face the camera, and of others."""
+RECOLOURED = LIP.numbers_of(["socks", "scarf", "left-shoe", "right-shoe"]) | LIP.clothes | {BAG}
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Augmentation:
         bystander: Probability of a second person, mostly hidden by the frame or the first.
         close: Probability of a crop that shows a part of the person only.
         degrade: Scales the probabilities of every camera effect.
+        behind: Probability of a head that is turned away, where one shows hair and face.
+        dark: Probability of dark garments, and mostly dark hair, in place of colours.
+        carry: Probability of a bag on the person.
+        surveil: Probability of a poor camera on top: night, motion, sharpening, strong compression.
     """
 
     background: float = 0.35
@@ -40,10 +50,18 @@ class Augmentation:
     bystander: float = 0.15
     close: float = 0.12
     degrade: float = 1.0
+    behind: float = 0.0
+    dark: float = 0.0
+    carry: float = 0.0
+    surveil: float = 0.0
 
     def times(self, factor: float) -> "Augmentation":
         """The same with every probability multiplied by ``factor``."""
         return Augmentation(**{name: factor * value for name, value in asdict(self).items()})
+
+
+SURVEILLANCE: Final = Augmentation(close=0.08, behind=0.3, dark=0.2, carry=0.45, surveil=0.2)
+"""For crops of surveillance cameras; see the guide for what it costs."""
 
 
 def augment(
@@ -64,14 +82,24 @@ def augment(
     image, target = random_crop(example, size, settings.close, rng)
     if rng.random() < 0.5:
         image, target = np.ascontiguousarray(image[:, ::-1]), mirror(target)
+    # an effect of no probability draws no number: without the newer ones, views are those of earlier versions
+    facing = target
+    if settings.behind and rng.random() < settings.behind:
+        image, target = turn_away(image, target, rng)
     if rng.random() < settings.recolour:
         image = recolour_garments(image, target, rng)
+    if settings.dark and rng.random() < settings.dark:
+        image = darken(image, target, rng)
+    if settings.carry and rng.random() < settings.carry:
+        image, target = carry(image, target, others, FACING if target is facing else TURNED, rng)
     if rng.random() < settings.background:
-        image = blend(image, _background(others, size, rng), person_mask(target) | (target == IGNORE), rng)
+        image = blend(image, _background(others, size, rng), target != 0, rng)
     if rng.random() < settings.bystander:
         image = add_bystander(image, target, others[int(rng.integers(len(others)))], rng)
     if rng.random() < settings.occlusion:
         image, target = occlude(image, target, others, rng)
+    if settings.surveil and rng.random() < settings.surveil:
+        image = surveil(image, rng)
     return degrade(image, settings.degrade, rng), target
 
 
@@ -87,7 +115,8 @@ def augment_walker(example: Example, size: tuple[int, int], rng: Rng) -> tuple[R
         image, target = view.image, view.target
     if rng.random() < 0.5:
         image, target = np.ascontiguousarray(image[:, ::-1]), mirror(target)
-    return degrade(image, 0.5, rng), target
+    # walkers carry bags, which their labels do not tell from the background
+    return degrade(image, 0.5, rng), np.where(target == 0, np.uint8(NO_PERSON), target)
 
 
 def random_crop(example: Example, size: tuple[int, int], close: float, rng: Rng) -> tuple[RgbImage, LabelMap]:
@@ -157,6 +186,22 @@ def recolour_garments(image: RgbImage, target: LabelMap, rng: Rng) -> RgbImage:
     return np.asarray(new, dtype=np.uint8)
 
 
+def darken(image: RgbImage, target: LabelMap, rng: Rng) -> RgbImage:
+    """Make every garment nearly black or of a dark colour, and mostly the hair: what is hardest to tell apart."""
+    labels = [int(label) for label in np.unique(target) if int(label) in RECOLOURED]
+    if rng.random() < 0.7:
+        labels.append(HAIR)
+    values = image.astype(np.float32)
+    for label in labels:
+        where = target == label
+        if not where.any() or (label != HAIR and rng.random() < 0.2):
+            continue
+        pixels = values[where]
+        goal = rng.uniform(8, 48) + rng.normal(0, 6, 3)
+        values[where] = (pixels - pixels.mean(axis=0)) * rng.uniform(0.2, 0.7) + goal
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
 def _pattern(where: Mask, rng: Rng) -> NDArray[np.float32]:
     """Stripes or checks at the true pixels of ``where``."""
     rows, columns = np.nonzero(where)
@@ -214,7 +259,7 @@ def add_bystander(image: RgbImage, target: LabelMap, other: Example, rng: Rng) -
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     second = cv2.warpAffine(other.image, warp, (width, height), flags=flags).astype(np.uint8, copy=False)
     shape = cv2.warpAffine(person_mask(other.target).astype(np.uint8), warp, (width, height), flags=flags)
-    keep = person_mask(target) | (target == IGNORE) | (shape == 0)
+    keep = (target != 0) | (shape == 0)
     return blend(image, second, keep, rng)
 
 

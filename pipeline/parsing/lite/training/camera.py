@@ -27,6 +27,51 @@ def degrade(image: RgbImage, strength: float, rng: Rng) -> RgbImage:
     return image
 
 
+def surveil(image: RgbImage, rng: Rng) -> RgbImage:
+    """What poor cameras do beyond that: night, movement in any direction, sharpened edges, few kilobytes an image."""
+    if rng.random() < 0.4:
+        image = night(image, rng)
+    if rng.random() < 0.4:
+        image = move(image, rng)
+    if rng.random() < 0.5:
+        image = sharpen(image, rng)
+    if rng.random() < 0.5:
+        image = compress(image, int(rng.integers(8, 26)))
+    return image
+
+
+def night(image: RgbImage, rng: Rng) -> RgbImage:
+    """Little light, little colour, lamps on one side, and a sensor's noise; or grey, as infrared cameras see."""
+    values: NDArray[np.floating[Any]] = (image.astype(np.float32) / 255) ** np.float32(rng.uniform(1.0, 2.2))
+    grey = values.mean(axis=2, keepdims=True)
+    values = grey + (values - grey) * np.float32(0.0 if rng.random() < 0.3 else rng.uniform(0.2, 0.8))
+    lamp = np.linspace(rng.uniform(0.4, 1.2), rng.uniform(0.4, 1.2), image.shape[1], dtype=np.float32)[:, None]
+    values = values * lamp * np.float32(rng.uniform(0.4, 1.0))
+    noise = rng.normal(0, 1, image.shape).astype(np.float32) * np.sqrt(values) * np.float32(rng.uniform(0.01, 0.1))
+    return np.asarray(np.clip(values + noise + rng.uniform(0, 0.06), 0, 1) * 255, dtype=np.uint8)
+
+
+def move(image: RgbImage, rng: Rng) -> RgbImage:
+    """Motion in any direction while the shutter is open."""
+    reach = int(rng.integers(1, 5))
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=np.float32)
+    angle = rng.uniform(0, np.pi)
+    step = np.round(reach * np.array([np.cos(angle), np.sin(angle)])).astype(int)
+    middle = np.array([reach, reach])
+    cv2.line(kernel, (middle - step).tolist(), (middle + step).tolist(), 1.0)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+
+def sharpen(image: RgbImage, rng: Rng) -> RgbImage:
+    """Bright and dark seams along edges, and too much contrast and colour, as cameras' own processing leaves them."""
+    values = image.astype(np.float32)
+    smooth = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.8, 2.5))
+    values = values + np.float32(rng.uniform(0.4, 2.0)) * (values - smooth)
+    grey = values.mean(axis=2, keepdims=True)
+    values = grey + (values - grey) * np.float32(rng.uniform(1.0, 1.8))
+    return np.asarray(np.clip((values - 128) * rng.uniform(1.0, 1.4) + 128, 0, 255), dtype=np.uint8)
+
+
 def change_light(image: RgbImage, rng: Rng) -> RgbImage:
     """Exposure, contrast, gamma, colour cast and saturation."""
     values: NDArray[np.floating[Any]] = image.astype(np.float32) / 255

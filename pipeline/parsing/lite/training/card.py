@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pipeline.labels import LIP
 from pipeline.parsing.lite.checkpoint import LiteDescription
@@ -25,6 +25,7 @@ _DATA = """
   validation. Its 59 labels are mapped to LIP's as `ccp_labels.py` and `body_parts.py` in
   `pipeline/parsing/lite/training` say and explain. No photograph is part of this package.
 - Walkers: {walkers}.
+- Crops without labels: {unlabelled}.
 - The weights are published under the licence of this project (Apache-2.0).
 """
 
@@ -48,6 +49,11 @@ ccaf-pipeline train-parser --photos ccp --walkers data/walkers --out lite --set 
 `ccp` is a folder of Clothing Co-Parsing with `photos/NNNN.jpg`, `labels/NNNN.png` and `label_list.json`. Equal
 arguments give equal initial weights and batches; the last bits of sums, and so the weights, differ between processors
 and releases of torch. These are the parameters and counts of the run that made these weights:
+
+"""
+
+_WENT_ON = """They went on from the weights of an earlier run (`--init`, SHA-256 `{sha256}`),
+whose own parameters are under `init`.
 
 """
 
@@ -101,6 +107,7 @@ def model_card(
         timed_on: What they were measured on, in words.
     """
     training = description.training
+    earlier = training["init"].get("sha256") if training["init"]["from"] == "weights" else None
     height, width = description.size
     walkers = training["walkers"]
     rendered = f"{walkers} images rendered by this project's own `ccaf-pipeline synth`, under its licence"
@@ -112,7 +119,10 @@ def model_card(
         "  the sum of the clothes' probabilities.\n",
         *(f"- {_milliseconds(value)} ms an image on {timed_on}, {name}.\n" for name, value in timings.items()),
         _DATA.format(
-            start=_STARTS[training["init"]["from"]], photos=training["photos"], walkers=rendered if walkers else "none"
+            start=_STARTS[training["init"]["from"]],
+            photos=training["photos"],
+            walkers=rendered if walkers else "none",
+            unlabelled=_unlabelled(training),
         ),
         _PROTOCOL,
         _table(
@@ -123,11 +133,21 @@ def model_card(
         _table(["class", *scores], [[name, *(_cell(s, name) for s in scores.values())] for name in LIP.labels]),
         _LIMITS,
         _AGAIN,
+        "" if earlier is None else _WENT_ON.format(sha256=earlier),
         "```json\n",
         json.dumps(training, indent=2, sort_keys=True),
         "\n```\n",
     ]
     return "".join(parts)
+
+
+def _unlabelled(training: Mapping[str, Any]) -> str:
+    if "unlabelled" not in training:
+        return "none"
+    return (
+        f"{training['unlabelled']['crops']}, with labels on which a trained parser agreed with itself; their terms may "
+        "bind\n  these weights"
+    )
 
 
 def _milliseconds(value: float) -> str:

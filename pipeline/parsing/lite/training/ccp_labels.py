@@ -2,7 +2,8 @@
 
 Garments translate by name. What does not:
 
-- ``bag``, ``purse``, ``wallet``: LIP has no bags; its annotators leave them to the background, and so do we.
+- ``bag``, ``purse``, ``wallet``: LIP has no bags; its annotators leave them to the background, and so do we where a
+  parser is scored. In training they are bags.
 - ``accessories``, ``necklace``, ``bracelet``, ``ring``, ``watch``, ``earrings``: in LIP part of whatever they lie on,
   which CCP does not say. Ignored in training.
 - ``belt``: lies between two garments and belongs to either. ``suit``: CCP gives it to jackets and to whole suits;
@@ -26,11 +27,12 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.images import LabelMap
-from pipeline.parsing.lite.targets import IGNORE, LIP_NUMBER, SOME_CLOTHES, SOME_SHOE, SOME_SKIN
+from pipeline.parsing.lite.targets import BAG, IGNORE, LIP_NUMBER, SOME_CLOTHES, SOME_SHOE, SOME_SKIN
 from pipeline.parsing.lite.training.body_parts import divide_body
 
 _GROUPS: Final[dict[int, str]] = {
-    LIP_NUMBER["background"]: "null bag purse wallet",
+    LIP_NUMBER["background"]: "null",
+    BAG: "bag purse wallet",
     IGNORE: "accessories necklace bracelet ring watch earrings",
     SOME_CLOTHES: "belt suit jumper bodysuit bra intimate panties swimwear",
     LIP_NUMBER["upper-clothes"]: "blouse hoodie shirt sweater sweatshirt t-shirt top vest tie",
@@ -78,6 +80,12 @@ def label_table(names: Sequence[str], source: str) -> NDArray[np.uint8]:
     return table
 
 
-def ccp_target(labels: LabelMap, table: NDArray[np.uint8]) -> LabelMap:
-    """LIP target of one CCP label map (height, width), skin and shoes divided."""
-    return divide_body(table[labels])
+def ccp_target(labels: LabelMap, table: NDArray[np.uint8], bags: bool = False) -> LabelMap:
+    """LIP target of one CCP label map (height, width), skin and shoes divided; bags are background unless ``bags``."""
+    target = table[labels]
+    carried = target == BAG
+    target[carried] = LIP_NUMBER["background"]
+    target = divide_body(target)
+    if bags:
+        target[carried] = BAG
+    return target

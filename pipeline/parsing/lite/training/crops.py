@@ -1,9 +1,11 @@
 """The crops of :mod:`pipeline.parsing.scoring.crops` for examples whose targets are those of ``targets.py``."""
 
+from typing import Final
+
 import numpy as np
 
 from pipeline.images import LabelMap, Mask
-from pipeline.parsing.lite.targets import IGNORE
+from pipeline.parsing.lite.targets import BAG, IGNORE, NO_PERSON
 from pipeline.parsing.scoring.crops import Box, Example, box_around, cut, detector_box, shrink, whole_view
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     "whole_view",
 ]
 
+_NOBODY: Final = (0, IGNORE, BAG, NO_PERSON)
+
 
 def person_mask(target: LabelMap) -> Mask:
-    """True where a target says that there is a person; ignored pixels count as none."""
-    return np.asarray((target != 0) & (target != IGNORE), dtype=np.bool_)
+    """True where a target says that there is a person; ignored pixels and bags count as none."""
+    return ~np.isin(target, _NOBODY)
 
 
 def person_box(target: LabelMap) -> Box:

@@ -24,14 +24,16 @@ class PhotoSet:
     validation: list[Example]
 
 
-def read_photos(folder: Path, limit: int | None = None) -> PhotoSet:
+def read_photos(folder: Path, limit: int | None = None, bags: bool = False) -> PhotoSet:
     """Read CCP: ``photos/NNNN.jpg``, ``labels/NNNN.png`` and ``label_list.json`` in ``folder``.
 
-    Photographs without a labelled person are left out.
+    Photographs without a labelled person are left out. With ``bags``, those to train on tell bags from the
+    background.
 
     Args:
         folder: Where they lie.
         limit: Read only the first so many photographs.
+        bags: Whether bags are targets of their own.
 
     Raises:
         InputError: A file is missing or damaged, or a label map's size is not its photograph's.
@@ -45,10 +47,11 @@ def read_photos(folder: Path, limit: int | None = None) -> PhotoSet:
         if not re.fullmatch(r"\d+", path.stem):
             raise InputError(f"{path}: a photograph must be named by its number, such as 0001.jpg")
         image, labels = _read_pair(path, folder / "labels" / f"{path.stem}.png")
-        target = ccp_target(labels, table)
+        held_out = int(path.stem) % VALIDATION_EVERY == 0
+        target = ccp_target(labels, table, bags=bags and not held_out)
         if not person_mask(target).any():
             continue
-        part = photos.validation if int(path.stem) % VALIDATION_EVERY == 0 else photos.train
+        part = photos.validation if held_out else photos.train
         part.append(Example(path.stem, image, target))
     return photos
 

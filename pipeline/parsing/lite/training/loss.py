@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from pipeline.labels import LIP
-from pipeline.parsing.lite.targets import IGNORE, SOME_CLOTHES, WIDE_TARGETS
+from pipeline.parsing.lite.targets import BAG, BAG_OUTPUT, CLASSES, IGNORE, SOME_CLOTHES, SOME_SHOE, TARGETS, meaning
 
 RARE_LABELS: Final = tuple(
     LIP.labels.index(name) for name in ("hat", "glove", "sunglasses", "socks", "scarf", "jumpsuits")
 )
 """Labels so rare and small that a network left alone never gives them."""
+SMALL_TARGETS: Final = (*(LIP.labels.index(name) for name in ("hair", "left-shoe", "right-shoe")), SOME_SHOE, BAG)
+"""What lies against clothes, is small, and is often taken for them."""
 
 
 def gather_pixels(targets: Tensor, factor: int) -> Tensor:
@@ -28,17 +30,20 @@ def gather_pixels(targets: Tensor, factor: int) -> Tensor:
     return cells.reshape(batch, factor * factor, height // factor, width // factor)
 
 
-def wide_cross_entropy(log_probabilities: Tensor, targets: Tensor, rare_weight: float = 1.0) -> Tensor:
+def wide_cross_entropy(
+    log_probabilities: Tensor, targets: Tensor, rare_weight: float = 1.0, small_weight: float = 1.0
+) -> Tensor:
     """Mean of -log P(target), where a wide target's probability is the sum over its labels; 0 if all are ignored.
 
-    Pixels of :data:`RARE_LABELS` count ``rare_weight`` times in the sum, and once in its divisor.
+    Pixels of :data:`RARE_LABELS` count ``rare_weight`` times in the sum, and once in its divisor; so do those of
+    :data:`SMALL_TARGETS` with ``small_weight``.
     """
-    wide = [log_probabilities[:, list(labels)].logsumexp(1, keepdim=True) for labels in WIDE_TARGETS.values()]
-    ignored = torch.zeros_like(log_probabilities[:, :1])
-    table = torch.cat([log_probabilities, *wide, ignored], dim=1)
+    wide = [_log_probability(log_probabilities, target) for target in range(CLASSES, TARGETS)]
+    table = torch.cat([log_probabilities[:, :CLASSES], *wide], dim=1)
     counted = (targets != IGNORE).sum().clamp_min(1)
-    weights = torch.ones(IGNORE + 1, dtype=table.dtype, device=table.device)
+    weights = torch.ones(TARGETS, dtype=table.dtype, device=table.device)
     weights[list(RARE_LABELS)] = rare_weight
+    weights[list(SMALL_TARGETS)] = small_weight
     return -(weights[targets] * table.gather(1, targets)).sum() / counted
 
 
@@ -65,6 +70,34 @@ def clothes_dice(log_probabilities: Tensor, targets: Tensor) -> Tensor:
     overlap = (clothes * wanted).sum()
     total = (clothes * counted).sum() + wanted.sum()
     return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
+
+
+def label_dice(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    """1 - soft Dice of each label that is in the batch, their mean; 0 if there is none.
+
+    A label's size does not matter here, as it does not in the mean IoU. Pixels whose label is not decided do not count.
+    """
+    outputs = log_probabilities.shape[1]
+    places = targets.clone()
+    places[targets >= CLASSES] = outputs
+    if outputs > CLASSES:
+        places[targets == BAG] = BAG_OUTPUT
+    batch, _, height, width = targets.shape
+    wanted = log_probabilities.new_zeros(batch, outputs + 1, height, width)
+    wanted.scatter_add_(1, places, torch.ones_like(places, dtype=wanted.dtype))
+    wanted = wanted[:, :outputs]
+    found = log_probabilities.exp()
+    pixels = wanted.sum((0, 2, 3))
+    overlap = (found * wanted).sum((0, 2, 3))
+    total = (found * wanted.sum(1, keepdim=True)).sum((0, 2, 3)) + pixels
+    present = (pixels > 0).to(found.dtype)
+    return (present * (1.0 - 2.0 * overlap / total.clamp_min(1.0))).sum() / present.sum().clamp_min(1.0)
+
+
+def _log_probability(log_probabilities: Tensor, target: int) -> Tensor:
+    if target == IGNORE:
+        return torch.zeros_like(log_probabilities[:, :1])
+    return log_probabilities[:, list(meaning(target, log_probabilities.shape[1]))].logsumexp(1, keepdim=True)
 
 
 def _clothes(log_probabilities: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 """The whole way from photographs and walkers to the files of a trained parser: weights, scores, curves, card."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import torch
+from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, sha256_of_file, sha256_of_value, write_json
@@ -17,7 +19,8 @@ from pipeline.parsing.lite.backend import create_lite
 from pipeline.parsing.lite.checkpoint import LiteDescription, load_lite, save_lite
 from pipeline.parsing.lite.encoder import count_parameters
 from pipeline.parsing.lite.network import LiteNetwork
-from pipeline.parsing.lite.training.augment import Augmentation
+from pipeline.parsing.lite.targets import OUTPUTS
+from pipeline.parsing.lite.training.augment import SURVEILLANCE, Augmentation
 from pipeline.parsing.lite.training.batches import BatchMaker
 from pipeline.parsing.lite.training.card import model_card
 from pipeline.parsing.lite.training.crops import Example, detector_view, shrink
@@ -25,6 +28,7 @@ from pipeline.parsing.lite.training.examples import read_photos, read_walkers
 from pipeline.parsing.lite.training.pretrained import load_imagenet_weights
 from pipeline.parsing.lite.training.scoring import score
 from pipeline.parsing.lite.training.train import EpochReport, Schedule, train_lite
+from pipeline.parsing.lite.training.unlabelled import read_unlabelled
 from pipeline.parsing.parser import Parser
 from pipeline.parsing.scoring.evaluation import VIEWS, Scores, milliseconds_per_image, timed_on
 from pipeline.trainer.curves import CurveRow, curves_as_csv
@@ -43,6 +47,10 @@ RANDOM: Final = "random"
 TRAIN_WALKERS: Final = 3000
 TEST_WALKERS: Final = 400
 TIMED_BATCH: Final = 16
+MARGINS: Final = (0.06, 0.03)
+"""Of the images that are parsed, see :class:`pipeline.parsing.lite.backend.LiteParser`."""
+RARE_SHARE: Final = 0.15
+"""Share of further photographs with a rare label among an epoch's photographs."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,15 @@ class ParserData:
         photos: Training photographs.
         walkers: Training walkers; may be empty.
         held_out: Name of each set and view to score, and its examples.
+        unlabelled: Crops with targets that a trained parser agreed on.
+        teacher: Hash of that parser's weights; empty if there are no such crops.
     """
 
     photos: list[Example]
     walkers: list[Example]
     held_out: dict[str, list[Example]]
+    unlabelled: list[Example] = field(default_factory=list)
+    teacher: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,18 +81,19 @@ class TrainedLite:
     curves: list[CurveRow]
 
 
-def read_parser_data(photos: Path, walkers: Path | None, limit: int | None = None) -> ParserData:
+def read_parser_data(photos: Path, walkers: Path | None, limit: int | None = None, bags: bool = False) -> ParserData:
     """Read everything into memory.
 
     Args:
         photos: Folder of Clothing Co-Parsing.
         walkers: Folder of the walkers, or None.
         limit: Read only so many photographs, and so many walkers of each kind.
+        bags: Whether bags in the photographs to train on are targets of their own.
 
     Raises:
         InputError: Something is missing or damaged, or there is nothing to train on or to score.
     """
-    photo_set = read_photos(photos, limit)
+    photo_set = read_photos(photos, limit, bags)
     if not photo_set.train or not photo_set.validation:
         raise InputError(
             f"{photos} has {len(photo_set.train)} photographs to train on and {len(photo_set.validation)} to score "
@@ -97,6 +110,17 @@ def read_parser_data(photos: Path, walkers: Path | None, limit: int | None = Non
     return ParserData([shrink(example, PHOTO_HEIGHT) for example in photo_set.train], train, held_out)
 
 
+def with_unlabelled(data: ParserData, folder: Path, init: str, device: str, limit: int | None = None) -> ParserData:
+    """The data with the crops of ``folder``, whose targets are those of the weights ``init``, or of the packaged ones.
+
+    Raises:
+        InputError: The weights cannot be used, or the folder holds no crop of which a parser says anything.
+    """
+    teacher = create_lite(device=device, weights=None if init in (IMAGENET, RANDOM) else Path(init))
+    crops = read_unlabelled(folder, teacher, PHOTO_HEIGHT, limit)
+    return replace(data, unlabelled=crops, teacher=teacher.weights_sha256)
+
+
 def train_recipe(
     data: ParserData,
     schedule: Schedule,
@@ -106,6 +130,8 @@ def train_recipe(
     size: tuple[int, int] = (256, 128),
     batch_size: int = 16,
     walkers_share: float = 0.12,
+    unlabelled_share: float = 0.15,
+    surveillance: bool = False,
     seed: int = 0,
     device: str = "cpu",
     report: EpochReport | None = None,
@@ -122,6 +148,9 @@ def train_recipe(
         size: Height and width of the network's input.
         batch_size: Images in a step.
         walkers_share: Share of walkers among an epoch's images.
+        unlabelled_share: Share of crops without labels among an epoch's images, where there are any.
+        surveillance: Train for crops of surveillance cameras: :data:`SURVEILLANCE`, an output for bags, margins, and
+            photographs with rare labels oftener.
         seed: Of the weights, the order and every random change.
         device: Torch device string.
         report: See :func:`pipeline.parsing.lite.training.train.train_lite`.
@@ -134,10 +163,13 @@ def train_recipe(
     cv2.setNumThreads(0)
     torch.manual_seed(seed)
     network, description, started_from = _start(init, size)
-    augmentation = Augmentation()
+    if surveillance:
+        network, description = with_bags(network), replace(description, outputs=OUTPUTS, margins=MARGINS)
+    augmentation, rare_share = (SURVEILLANCE, RARE_SHARE) if surveillance else (Augmentation(), 0.0)
     training: dict[str, Any] = {
         "schedule": asdict(schedule),
         "batch_size": batch_size,
+        "rare_share": rare_share,
         "walkers_share": walkers_share if data.walkers else 0.0,
         "seed": seed,
         "init": started_from,
@@ -148,10 +180,24 @@ def train_recipe(
         "torch": torch.__version__,
         "version": version("ccaf-pipeline"),
     }
+    if data.unlabelled:
+        training["unlabelled"] = {
+            "crops": len(data.unlabelled), "share": unlabelled_share, "teacher_sha256": data.teacher,
+        }  # fmt: skip
     fingerprint = sha256_of_value([training, list(size)])
     network, curves = train_lite(
         network,
-        BatchMaker(data.photos, data.walkers, walkers_share, batch_size, seed, augmentation),
+        BatchMaker(
+            data.photos,
+            data.walkers,
+            walkers_share,
+            batch_size,
+            seed,
+            augmentation,
+            rare_share,
+            data.unlabelled,
+            unlabelled_share,
+        ),
         schedule,
         size,
         device=device,
@@ -175,6 +221,17 @@ def _start(init: str, size: tuple[int, int]) -> tuple[LiteNetwork, LiteDescripti
     weights = find_imagenet_weights(description.backbone)
     load_imagenet_weights(network.encoder, weights)
     return network, description, {"from": IMAGENET, "file": weights.name, "sha256": sha256_of_file(weights)}
+
+
+def with_bags(network: LiteNetwork) -> LiteNetwork:
+    """The network with an output for bags; a new one is half of the background, so that nothing changes in use."""
+    weight, bias = (network.get_parameter(f"head.{name}").detach().clone() for name in ("weight", "bias"))
+    if len(bias) == OUTPUTS:
+        return network
+    bias[0] -= math.log(2)
+    network.head = nn.Conv2d(weight.shape[1], OUTPUTS, 1)
+    network.head.load_state_dict({"weight": torch.cat([weight, weight[:1]]), "bias": torch.cat([bias, bias[:1]])})
+    return network
 
 
 def write_trained(out: Path, trained: TrainedLite, data: ParserData, device: str = "cpu") -> dict[str, Scores]:

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from pipeline.parsing.lite.backend import normalise
 from pipeline.parsing.lite.network import STRIDE, LiteNetwork
 from pipeline.parsing.lite.training.batches import Batch, BatchMaker
-from pipeline.parsing.lite.training.loss import clothes_cross_entropy, clothes_dice, gather_pixels, wide_cross_entropy
+from pipeline.parsing.lite.training.loss import (
+    clothes_cross_entropy,
+    clothes_dice,
+    gather_pixels,
+    label_dice,
+    wide_cross_entropy,
+)
 from pipeline.trainer.curves import CurveRow
 from pipeline.trainer.epochs import run_epochs
 from pipeline.trainer.states import ResumeSettings
@@ -39,7 +45,9 @@ class Schedule:
         weight_decay: Of convolution weights; batch norms and biases have none.
         clothes_weight: Weight of the cross-entropy of clothes against all else, beside that of the labels.
         rare_weight: Weight of rare labels' pixels in the cross-entropy of the labels.
+        small_weight: Weight of the pixels of hair, shoes and bags there.
         dice_weight: Weight of the clothes mask's Dice loss.
+        label_dice_weight: Weight of the labels' mean Dice loss.
         small_share: Share of the epochs, the first ones, run at three quarters of the size and half the cost.
         mild_share: Share of the epochs, the last ones, with every change of the photographs half as probable.
         average_epochs: Time constant of the weights' running mean, in epochs.
@@ -52,7 +60,9 @@ class Schedule:
     weight_decay: float = 0.05
     clothes_weight: float = 0.5
     rare_weight: float = 4.0
+    small_weight: float = 1.0
     dice_weight: float = 1.0
+    label_dice_weight: float = 0.0
     small_share: float = 0.7
     mild_share: float = 0.15
     average_epochs: float = 4.0
@@ -92,13 +102,15 @@ class LiteTask(nn.Module):
 
     splits = False
 
-    def __init__(self, network: LiteNetwork, precision: Precision, rare_weight: float = 1.0) -> None:
+    def __init__(
+        self, network: LiteNetwork, precision: Precision, rare_weight: float = 1.0, small_weight: float = 1.0
+    ) -> None:
         super().__init__()
         self.network = network
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self._half = precision == "bfloat16"
-        self._rare_weight = rare_weight
+        self._weights = rare_weight, small_weight
 
     def labels(self, batch: Batch) -> Batch:
         """The batch itself, which has the targets."""
@@ -117,9 +129,10 @@ class LiteTask(nn.Module):
         log_probabilities = scores.logits.float().log_softmax(1)
         labels = gather_pixels(targets, targets.shape[2] // scores.logits.shape[3]).long()
         return {
-            "cross_entropy": wide_cross_entropy(log_probabilities, labels, self._rare_weight),
+            "cross_entropy": wide_cross_entropy(log_probabilities, labels, *self._weights),
             "clothes": clothes_cross_entropy(log_probabilities, labels),
             "dice": clothes_dice(log_probabilities, labels),
+            "label_dice": label_dice(log_probabilities, labels),
         }
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -164,7 +177,8 @@ def train_lite(
     Raises:
         WorkError: The loss is not finite.
     """
-    task = LiteTask(network, schedule.precision, schedule.rare_weight).to(memory_format=torch.channels_last).to(device)
+    task = LiteTask(network, schedule.precision, schedule.rare_weight, schedule.small_weight)
+    task = task.to(memory_format=torch.channels_last).to(device)
     optimizer = torch.optim.AdamW(parameter_groups(task.network, schedule), lr=schedule.learning_rate)
     decay = math.exp(-1.0 / (schedule.average_epochs * batches.steps))
 
@@ -188,7 +202,11 @@ def train_lite(
         epoch_of,
         schedule.rate_at,
         what="train-parser",
-        loss_weights={"clothes": schedule.clothes_weight, "dice": schedule.dice_weight},
+        loss_weights={
+            "clothes": schedule.clothes_weight,
+            "dice": schedule.dice_weight,
+            "label_dice": schedule.label_dice_weight,
+        },
         resume=resume,
         quiet=quiet,
     )
