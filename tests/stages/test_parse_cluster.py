@@ -104,7 +104,8 @@ def bare_cluster(s3_bucket: str, tmp_path_factory: pytest.TempPathFactory) -> It
         head = {"num_cpus": 2, "include_dashboard": True}
         head |= {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}
         # Ray gives a job the cluster that was last started in its folder: in the common one that may be another test's
-        with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # a short path: sockets lie below it
+        # a short path, for sockets lie below it; processes of Ray that are ending may still write there
+        with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
             patch.setenv("RAY_TMPDIR", folder)
             cluster = Cluster(initialize_head=True, head_node_args=head)
             yield cluster
