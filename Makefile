@@ -12,9 +12,6 @@ BIN := $(VENV)/bin
 # The demo uses few of the modules that are installed: they are compiled when they are first imported, not beforehand.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
-# Whole files, so that each fixture of a file is made once, in the order of tests/conftest.py.
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-
 OLDEST := build/oldest
 LATEST := build/latest
 # Folders and files without jobs of many processes: all dependencies are used, and it takes minutes.
@@ -64,10 +61,10 @@ reference: setup
 	$(BIN)/python -m pipeline.config.dvc_files
 
 tests: setup
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest $(PARALLEL) $(filter-out $(NOT_QUICK),$(QUICK))
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile $(filter-out $(NOT_QUICK),$(QUICK))
 
 $(OLDEST)/.installed: pyproject.toml tests/dependency_bounds.py
 	$(PYTHON) -m venv --clear $(OLDEST)
@@ -81,7 +78,7 @@ test-latest:
 	$(LATEST)/bin/python -m pip install --quiet --requirement $(LATEST)/requirements.txt
 	$(LATEST)/bin/python -m pip install --quiet --no-deps --editable .
 	$(LATEST)/bin/python tests/dependency_bounds.py beyond
-	$(LATEST)/bin/python -m pytest $(PARALLEL)
+	$(LATEST)/bin/python -m pytest -n 2 --dist loadfile
 
 test-hostile: setup
 	$(BIN)/python -m pytest -m hostile tests/hostile

@@ -23,14 +23,8 @@ __all__ = ["picture_shards"]  # a fixture of every folder
 settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("any machine")
 
-TESTS = Path(__file__).resolve().parent
-REPOSITORY = TESTS.parent
+REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA_VARIABLE = "CCAF_TEST_DATA"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run whole commands begin first, lest one of them runs alone at the end; see Makefile."""
-    items.sort(key=lambda item: item.path.parent not in (TESTS, TESTS / "stages"))
 
 
 @pytest.fixture(scope="session")

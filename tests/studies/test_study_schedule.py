@@ -67,8 +67,13 @@ class Simulation:
             self.schedule.finish(self.plan.steps[name], "hash", self.seconds[name])
 
 
+METHODS = ("baseline", "clip-reid", "cal", "i2t", "i2t+i2i", "ccaf", "ccaf-plus")
+METHODS += ("clip-reid+redress", "ccaf+redress", "ccaf-plus+redress")
+
+
 def plan_of(folder: Path, seeds: tuple[int, ...]) -> Plan:
-    return make_plan(load_study("walkers").with_seeds(seeds), folder, Base(), None, {})
+    study = load_study("walkers").with_methods(METHODS).with_seeds(seeds)
+    return make_plan(study, folder, Base(), None, {})
 
 
 def seconds_of(plan: Plan, spread: float = 0.0) -> dict[str, float]:
