@@ -302,24 +302,21 @@ def test_a_pool_grows_with_the_cluster_and_shrinks_when_nodes_go_or_are_asked_to
 def test_a_node_that_goes_takes_no_shard_with_it(
     cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
 ) -> None:
-    """From the second shard on no worker finishes anything until the node is gone, however long that takes."""
-    out = tmp_path / "out"
-
-    def remove_node() -> None:
-        wait_until(lambda: len(list(out.glob("part-*"))) >= 2)
-        (faults / "wait").touch()
+    """Nobody finishes anything until the node is gone, however long that takes."""
+    wait_for_the_end_of_workers(cluster)
+    (faults / "wait").touch()
+    with ThreadPoolExecutor(1) as beside:
+        job = beside.submit(run, image_folder, tmp_path / "out")
         try:
+            wait_until(lambda: len(shard_workers(cluster)) == 2)
+            time.sleep(1)  # until they have shards
             cluster.remove_node(cluster.second, allow_graceful=False)
             wait_until(lambda: len(shard_workers(cluster)) == 1)
         finally:
             (faults / "wait").unlink()
-
-    with ThreadPoolExecutor(1) as beside:
-        remover = beside.submit(remove_node)
-        result = run(image_folder, out)
-        remover.result(timeout=60)
+        result = job.result(timeout=120)
     assert result.timings.workers_lost >= 1
-    assert content(out) == expected
+    assert content(tmp_path / "out") == expected
 
 
 def test_workers_that_the_memory_monitor_kills_are_given_up_and_the_others_finish(
