@@ -12,6 +12,9 @@ BIN := $(VENV)/bin
 # The demo uses few of the modules that are installed: they are compiled when they are first imported, not beforehand.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
+# Test files at once: make test JOBS=4
+JOBS ?= 2
+
 OLDEST := build/oldest
 LATEST := build/latest
 # Folders and files without jobs of many processes: all dependencies are used, and it takes minutes.
@@ -61,10 +64,10 @@ reference: setup
 	$(BIN)/python -m pipeline.config.dvc_files
 
 tests: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile $(filter-out $(NOT_QUICK),$(QUICK))
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile $(filter-out $(NOT_QUICK),$(QUICK))
 
 $(OLDEST)/.installed: pyproject.toml tests/dependency_bounds.py
 	$(PYTHON) -m venv --clear $(OLDEST)
@@ -78,7 +81,7 @@ test-latest:
 	$(LATEST)/bin/python -m pip install --quiet --requirement $(LATEST)/requirements.txt
 	$(LATEST)/bin/python -m pip install --quiet --no-deps --editable .
 	$(LATEST)/bin/python tests/dependency_bounds.py beyond
-	$(LATEST)/bin/python -m pytest -n 2 --dist loadfile
+	$(LATEST)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 test-hostile: setup
 	$(BIN)/python -m pytest -m hostile tests/hostile

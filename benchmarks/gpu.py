@@ -1,4 +1,4 @@
-"""Measures this project on one GPU in under ten minutes, with random weights and people that it renders itself.
+"""Measures this project on one GPU in under seventeen minutes, with random weights and people that it renders itself.
 
     python benchmarks/gpu.py --out gpu.json
     python benchmarks/gpu.py --parts step,prompts
@@ -9,13 +9,16 @@ Parts, each in a process of its own that is stopped at its time limit, so that n
 - ``card``: name, memory and software, and what the card's matrix product really does in each precision.
 - ``step``: a step of stage 2 of every method by the real training loop (64 pairs, ViT-B/16 at 256x128) beside a bare
   step (forward, backward, optimizer) of the same encoders, and beside the time that its products alone would take at
-  the measured rate of the matrix product, which no step can beat: the roofline.
+  the measured rate of the matrix product, which no step can beat: the roofline. Nothing is compiled, and the images are
+  on the card already.
+- ``compiled``: the same of two methods in bf16 with compiled encoders, in the bare step too, and the first step, which
+  compiles (the second method finds the code of the first).
 - ``prompts``: a step of stage 1 with cached features.
-- ``extraction``: features of decoded images a second, beside the network alone.
+- ``extraction``: features a second from JPEG bytes, beside decoding alone and the network alone.
 - ``ranks``: a step of stage 2 by 1, 2, 4 and 8 GPUs, as many as there are, with a batch that they share and with one
   that grows with them (``encoder.batch_per_worker``).
-- ``parse``: the parse stage with SCHP by 1, 2, 4 and 8 workers that share the GPU, with and without stored shielding
-  images, beside the network alone.
+- ``parse``: the parse stage with ``lite`` and SCHP by 1, 2 and 4 workers that share the GPU, and by as many as it
+  chooses itself; with and without stored shielding images; beside the network alone.
 
 The exit code is 0 if every row of the wanted parts was measured, 1 if some were not, 2 if the device is not there.
 """
@@ -32,6 +35,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gpu_extraction
 import gpu_parse
 import gpu_parts
 import gpu_ranks
@@ -40,8 +44,10 @@ from gpu_parts import Row
 from pipeline.device import choose_device
 from pipeline.errors import InputError
 
-PARTS: Mapping[str, int] = {"card": 40, "step": 210, "prompts": 50, "extraction": 50, "ranks": 60, "parse": 180}
-"""Seconds that a part may take; 590 together."""
+PARTS: Mapping[str, int] = {
+    "card": 40, "step": 210, "compiled": 210, "prompts": 50, "extraction": 80, "ranks": 60, "parse": 330,
+}  # fmt: skip
+"""Seconds that a part may take; 980 together."""
 FORMAT = 1
 
 
@@ -54,7 +60,8 @@ def measure(part: str, device: str, quick: bool) -> Iterator[Row]:
         "card": gpu_parts.card,
         "step": gpu_parts.step,
         "prompts": gpu_parts.prompts,
-        "extraction": gpu_parts.extraction,
+        "compiled": gpu_parts.compiled,
+        "extraction": gpu_extraction.extraction,
         "ranks": gpu_ranks.ranks,
     }[part](device, size)
 
@@ -84,8 +91,8 @@ def rates(card: Sequence[Row]) -> dict[str, float]:
 
 
 def with_roofline(row: Row, measured: Mapping[str, float]) -> Row:
-    """A row of ``step`` with what its time is of the bare step's and of the roofline, where that was measured."""
-    found = {**row, "ratio": row["step_ms"] / row["bare_ms"]}
+    """A row of a step with what its time is of the bare step's and of the roofline, where that was measured."""
+    found = {**row, "ratio": row["step_ms"] / row["bare_ms"], "bare_of_step": row["bare_ms"] / row["step_ms"]}
     if row["precision"] in measured:
         roofline = row["step_flops"] / measured[row["precision"]] / 1e9
         found |= {"roofline_ms": roofline, "of_roofline": roofline / row["step_ms"]}
@@ -114,9 +121,16 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "bare_ms": "bare, ms", "ratio": "ratio", "roofline_ms": "roofline, ms", "of_roofline": "share of roofline",
         "peak_gigabytes": "peak, GB",
     },
+    "compiled": {
+        "method": "method", "precision": "numbers", "encoders": "encoders", "pairs": "pairs", "step_ms": "step, ms",
+        "bare_ms": "bare, ms", "bare_of_step": "share of bare", "roofline_ms": "roofline, ms",
+        "of_roofline": "share of roofline", "first_step_seconds": "first step, s", "graphs": "graphs compiled",
+        "peak_gigabytes": "peak, GB",
+    },
     "prompts": {"precision": "numbers", "images": "images", "step_ms": "step, ms", "peak_gigabytes": "peak, GB"},
     "extraction": {
         "precision": "numbers", "images_per_second": "images/s", "bare_images_per_second": "network alone, images/s",
+        "of_bare": "share of it", "decoded_images_per_second": "decoding alone, images/s",
         "peak_gigabytes": "peak, GB",
     },
     "ranks": {
@@ -125,8 +139,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "parse": {
         "what": "what", "parser": "parser", "workers": "workers", "precision": "numbers",
-        "shielded": "shielding images", "images_per_second": "images/s", "startup_seconds": "start-up, s",
-        "problem": "problem",
+        "shielded": "shielding images", "images": "images", "images_per_second": "images/s",
+        "of_bare": "share of network", "startup_seconds": "start-up, s", "problem": "problem",
     },
 }  # fmt: skip
 
@@ -152,7 +166,7 @@ def run(device: str, quick: bool, parts: Sequence[str], share: float) -> dict[st
         rows, problem = measure_apart(part, device, quick, share * PARTS[part])
         if part == "card":
             measured = rates(rows)
-        if part == "step":
+        if part in ("step", "compiled"):
             rows = [with_roofline(row, measured) for row in rows]
         failed = [row["problem"] for row in rows if "problem" in row]
         problem = problem or (failed[0] if failed else None)

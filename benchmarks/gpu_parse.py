@@ -1,7 +1,9 @@
-"""What ``benchmarks/gpu.py`` measures of parsing: SCHP with random weights on rendered people, by 1 to 8 workers."""
+"""What ``benchmarks/gpu.py`` measures of parsing: ``lite`` and SCHP with random weights on rendered people, by as many
+workers as the stage chooses, and by 1 to 4."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,9 +20,12 @@ from pipeline.parsing.schp.variants import VARIANTS
 from pipeline.precision import PrecisionName, autocast
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WORKERS = (1, 2, 4, 8)
+CHOSEN = 0
+WORKERS = (CHOSEN, 1, 2, 4)
 BATCH = 16
 PEOPLE, OUTFITS, TAKES = 48, 2, 4
+COPIES = 8
+"""Of each rendered image, so that a run is much longer than its first and its last batch."""
 SYNTH_SECONDS, PARSE_SECONDS = 120, 120
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16")
 
@@ -60,12 +65,21 @@ def _bare(device: str, precision: PrecisionName, size: int, times: int) -> Row:
     return {"what": "network", "precision": precision, "images_per_second": 1000 * at_once / ms}
 
 
-def _command(words: Sequence[str], seconds: float) -> dict[str, Any]:
+def _one_gpu(device: str) -> dict[str, str]:
+    """The environment in which one GPU alone can be seen, as all figures are those of one."""
+    if not is_cuda(device):
+        return dict(os.environ)
+    number = torch.device(device).index or 0
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": seen.split(",")[number] if seen else str(number)}
+
+
+def _command(words: Sequence[str], seconds: float, device: str) -> dict[str, Any]:
     """The result of ``ccaf-pipeline``, or ``problem`` with the last line of what it said."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "stages", *words, "--quiet", "--json"],
-            cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=seconds,
+            cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=seconds, env=_one_gpu(device),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return {"problem": f"stopped after {seconds:.0f} s"}
@@ -75,13 +89,24 @@ def _command(words: Sequence[str], seconds: float) -> dict[str, Any]:
     return found
 
 
+def copy_images(folder: Path, copies: int) -> None:
+    """More takes of each image, which are the same again."""
+    for image in sorted(folder.rglob("*.jpg")):
+        person, take = image.stem.rsplit("_", 1)
+        for number in range(1, copies):
+            shutil.copyfile(image, image.with_name(f"{person}_{int(take) + 100 * number}.jpg"))
+
+
 def parse(device: str, quick: bool) -> Iterator[Row]:
-    """Rows of the network alone, then of the stage; ``quick`` parses a few images with the parser ``lite``."""
+    """Rows of SCHP's network alone, then of the stage; ``quick`` parses a few images with the parser ``lite``."""
+    bare: dict[str, float] = {}
     if not quick:
         flops = schp_flops(VARIANTS["lip"].size)
         for precision in PRECISIONS:
             allow_tf32(False)
-            yield {**_bare(device, precision, VARIANTS["lip"].size, 8), "image_flops": flops}
+            row = _bare(device, precision, VARIANTS["lip"].size, 8)
+            bare[precision] = row["images_per_second"]
+            yield {**row, "image_flops": flops}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         people = 2 if quick else PEOPLE
@@ -90,40 +115,54 @@ def parse(device: str, quick: bool) -> Iterator[Row]:
             "images_per_outfit": TAKES, "cameras": 2, "pretrain_images": 16,
         }  # fmt: skip
         words = [word for key, value in sizes.items() for word in ("--set", f"synth.{key}={value}")]
-        made = _command(["synth", "--out", str(folder), *words], SYNTH_SECONDS)
+        made = _command(["synth", "--out", str(folder), *words], SYNTH_SECONDS, device)
         if "problem" in made:
             yield {"what": "rendering", **made}
             return
         if quick:
-            yield _stage(folder, device, "lite", [], 1, "fp32", "made")
+            for workers in (CHOSEN, 1):
+                yield _stage(folder, device, "lite", [], workers, "fp32", "made")
             return
+        copy_images(folder, COPIES)
         weights = save_random_schp(folder)
-        for precision in reversed(PRECISIONS):
-            settings = [f"parse.settings.weights={weights}", f"parse.settings.precision={precision}"]
-            for workers in WORKERS if precision == "bf16" else (1,):
-                if workers <= (os.cpu_count() or 1):
-                    for shielded in ("stored", "made") if workers == WORKERS[2] else ("stored",):
-                        yield _stage(folder, device, "schp", settings, workers, precision, shielded)
+        schp = {name: [f"parse.settings.weights={weights}", f"parse.settings.precision={name}"] for name in PRECISIONS}
+        for workers in WORKERS:
+            yield _beside(bare["bf16"], _stage(folder, device, "schp", schp["bf16"], workers, "bf16", "stored"))
+        for workers in (CHOSEN, 1):
+            yield _stage(folder, device, "lite", [], workers, "fp32", "stored")
+        yield _beside(bare["bf16"], _stage(folder, device, "schp", schp["bf16"], CHOSEN, "bf16", "made"))
+        yield _beside(bare["fp32"], _stage(folder, device, "schp", schp["fp32"], CHOSEN, "fp32", "stored"))
+
+
+def _beside(bare: float, row: Row) -> Row:
+    """A row of the stage with what it does of the network's rate; as it is if it was not measured."""
+    return {**row, "of_bare": row["images_per_second"] / bare} if "images_per_second" in row else row
 
 
 def _stage(
     root: Path, device: str, parser: str, settings: Sequence[str], workers: int, precision: str, shielded: str
 ) -> Row:
     """The stage itself; several workers share the one GPU."""
-    more = [*settings, f"device={device}", f"data.root={root}", "threads=1", "parse.shard_rows=32"]
-    more.append(f"parse.shielded_images={shielded}")
-    if is_cuda(device):
-        more.append(f"parse.gpus_per_worker={1 / workers}")
+    more = [
+        *settings,
+        f"device={'cuda' if is_cuda(device) else device}",
+        f"data.root={root}",
+        "threads=1",
+        f"parse.shielded_images={shielded}",
+    ]
     with tempfile.TemporaryDirectory() as out:
         words = ["parse", "--dataset", "walkers", "--out", f"{out}/shards", "--workers", str(workers)]
         words += ["--parser", parser, *(word for setting in more for word in ("--set", setting))]
-        found = _command(words, PARSE_SECONDS)
-    row: Row = {"what": "stage", "parser": parser, "workers": workers, "precision": precision, "shielded": shielded}
+        words += ["--set", "parse.shard_rows=128"]
+        found = _command(words, PARSE_SECONDS, device)
+    row: Row = {"what": "stage" if workers else "stage, its choice", "parser": parser, "precision": precision}
+    row["shielded"] = shielded
     if "problem" in found:
-        return {**row, **found}
+        return {**row, "workers": workers or None, **found}
     timings = found["timings"]
     return {
         **row,
+        "workers": timings["workers"],
         "images": timings["images"],
         "images_per_second": timings["images_per_second"],
         "startup_seconds": timings["startup_seconds"],

@@ -1,4 +1,4 @@
-"""What ``benchmarks/gpu.py`` measures of networks of random weights: products, steps of both stages, extraction."""
+"""What ``benchmarks/gpu.py`` measures of networks of random weights: products, and steps of both stages."""
 
 import subprocess
 import time
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.features.extraction import encode_images
 from pipeline.losses.terms import Known
+from pipeline.models.casting import cast_together
 from pipeline.models.clip import Clip, load_clip
-from pipeline.models.image_encoder import ImageEncoder, use_fast_layout
+from pipeline.models.compiling import compile_encoder
+from pipeline.models.image_encoder import ImageEncoder, image_encoders, use_fast_layout
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.models.settings import ModelSettings
-from pipeline.precision import Precision, PrecisionName, autocast
+from pipeline.precision import Precision, PrecisionName
 from pipeline.trainer.distributed import tensor_fields
 from pipeline.trainer.engine import Engine, TrainingRun
 from pipeline.trainer.gradients import weighted_sum
@@ -38,7 +39,6 @@ IDENTITIES, CLOTHES = 150, 300
 PER_IDENTITY = 4
 LEARNING_RATE = 1e-6
 SETTINGS = AllEncoderSettings(learning_rate=LEARNING_RATE)
-MEAN = STD = (0.5, 0.5, 0.5)
 WARM_UP = 3
 BACKWARD = 2
 """A backward pass multiplies as much as two forward passes: once for the inputs, once for the weights."""
@@ -219,43 +219,66 @@ def train_milliseconds(
     return 1000 * (ends[1] - ends[0]) / steps if engine.ranks.first else nan
 
 
-def _reset_peak(device: str) -> None:
+def reset_peak(device: str) -> None:
+    """Forget the memory of rows before."""
     if is_cuda(device):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def _peak_gigabytes(device: str) -> float | None:
-    """The networks' memory on a GPU; on a CPU one process measures everything, and its peak says nothing of a row."""
+def peak_gigabytes(device: str) -> float | None:
+    """The networks' memory on a GPU since :func:`reset_peak`.
+
+    On a CPU one process measures everything, and its peak says nothing of a row.
+    """
     return round(peak_memory(device)["cuda"] / 1e9, 3) if is_cuda(device) else None
 
 
 def step(device: str, size: Size, methods: Sequence[str] = ()) -> Iterator[Row]:
     """A step of stage 2 of every method beside the bare step of the same encoders: the most useful rows first."""
-    clip = load(size)
-    image_flops = forward_flops(clip.image_encoder, size.image)
-    batch = make_batch(device, size)
-    bare: dict[tuple[int, str], float] = {}
     wanted = list(methods or METHODS)
     wanted.sort(key=lambda name: name != "ccaf")
     available = precisions(device)
     order = [(wanted[0], precision) for precision in available]
     order += [(method, precision) for precision in available for method in wanted[1:]]
+    return _steps(device, size, order, compiling=False)
+
+
+def compiled(device: str, size: Size) -> Iterator[Row]:
+    """The same with encoders that ``torch.compile`` has compiled, as ``training.compile`` does; so is the bare step."""
+    return _steps(device, size, [(method, "bf16") for method in ("ccaf", "ccaf-plus")], compiling=True)
+
+
+def compiled_graphs() -> int:
+    """Graphs that this process has compiled so far."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+def _steps(device: str, size: Size, order: Sequence[tuple[str, str]], compiling: bool) -> Iterator[Row]:
+    """Rows of methods and precisions; a bare step is measured once for each number of encoders and precision."""
+    clip = load(size)
+    image_flops = forward_flops(clip.image_encoder, size.image)
+    batch = make_batch(device, size)
+    bare: dict[tuple[int, str], float] = {}
     for method, precision in order:
         allow_tf32(precision == "tf32")
         task = make_task(clip, method, device, size)
-        encoders = 1 if task.shielding_encoder is None else 2
+        encoders = len(image_encoders(task))
+        for encoder in image_encoders(task):
+            if compiling:
+                compile_encoder(encoder)  # a task is compiled or casts its weights together
+            else:
+                cast_together(encoder)
+        row: Row = {"method": method, "precision": precision, "encoders": encoders, "pairs": size.pairs}
+        if compiling:
+            before = compiled_graphs()
+            row["first_step_seconds"] = _bare_milliseconds(task, batch, precision, device, times=1, warm_up=0) / 1000
+            row["graphs"] = compiled_graphs() - before
         key = encoders, precision
         if key not in bare:
-            numbers, optimizer = Precision(SHORT[precision], device), make_optimizer(task, SETTINGS)
-            bare[key] = milliseconds(
-                lambda t=task, p=numbers, o=optimizer: bare_step(t, batch, p, o),  # type: ignore[misc]
-                device,
-                size.steps,
-            )
-            del optimizer
-            task.zero_grad(set_to_none=True)
-        _reset_peak(device)
+            bare[key] = _bare_milliseconds(task, batch, precision, device, times=size.steps, warm_up=WARM_UP)
+        task.zero_grad(set_to_none=True)
+        reset_peak(device)
         ms = train_milliseconds(
             task,
             batch,
@@ -266,10 +289,16 @@ def step(device: str, size: Size, methods: Sequence[str] = ()) -> Iterator[Row]:
         )
         flops = (1 + BACKWARD) * image_flops * encoders * size.pairs
         yield {
-            "method": method, "precision": precision, "encoders": encoders, "pairs": size.pairs, "step_ms": ms,
-            "bare_ms": bare[key], "step_flops": flops, "peak_gigabytes": _peak_gigabytes(device),
+            **row, "step_ms": ms, "bare_ms": bare[key], "step_flops": flops, "peak_gigabytes": peak_gigabytes(device),
         }  # fmt: skip
         del task
+
+
+def _bare_milliseconds(
+    task: EncoderTask, batch: EncoderBatch, precision: str, device: str, *, times: int, warm_up: int
+) -> float:
+    numbers, optimizer = Precision(SHORT[precision], device), make_optimizer(task, SETTINGS)
+    return milliseconds(lambda: bare_step(task, batch, numbers, optimizer), device, times, warm_up)
 
 
 def prompts(device: str, size: Size) -> Iterator[Row]:
@@ -297,7 +326,7 @@ def prompts(device: str, size: Size) -> Iterator[Row]:
         identities = torch.arange(size.pairs, device=device)
         images, clothes = (torch.randn(size.pairs, clip.image_encoder.projected_dim).to(device) for _ in range(2))
         batch = PromptBatch(images, identities, clothes, 2 * identities)
-        _reset_peak(device)
+        reset_peak(device)
         ms = train_milliseconds(
             task,
             batch,
@@ -306,34 +335,4 @@ def prompts(device: str, size: Size) -> Iterator[Row]:
             Engine(precision=Precision(SHORT[precision], device), device=device),
             size.steps,
         )
-        yield {"precision": precision, "images": size.pairs, "step_ms": ms, "peak_gigabytes": _peak_gigabytes(device)}
-
-
-def extraction(device: str, size: Size) -> Iterator[Row]:
-    """Features as ``extract`` makes them, from decoded images, beside the network alone on images that are there."""
-    encoder = load(size).image_encoder.to(device).eval()
-    flops = forward_flops(encoder, size.image)
-    images = torch.randint(0, 256, (size.images, *size.image, 3), dtype=torch.uint8)
-    at_once = min(128, size.images)
-    ready = torch.randn(at_once, 3, *size.image).to(device)
-    for precision in precisions(device):
-        allow_tf32(precision == "tf32")
-
-        def whole(numbers: PrecisionName = SHORT[precision]) -> None:
-            encode_images(
-                encoder, lambda rows: images[list(rows)], range(size.images), lambda f: f.joined,
-                mean=MEAN, std=STD, batch_size=at_once, device=device, precision=numbers, quiet=True,
-            )  # fmt: skip
-
-        def bare(numbers: PrecisionName = SHORT[precision]) -> None:
-            with torch.no_grad(), autocast(numbers, torch.device(device)):
-                encoder(ready)
-
-        _reset_peak(device)
-        yield {
-            "precision": precision,
-            "images_per_second": 1000 * size.images / milliseconds(whole, device, 1, 1),
-            "bare_images_per_second": 1000 * at_once / milliseconds(bare, device, size.steps),
-            "image_flops": flops,
-            "peak_gigabytes": _peak_gigabytes(device),
-        }
+        yield {"precision": precision, "images": size.pairs, "step_ms": ms, "peak_gigabytes": peak_gigabytes(device)}

@@ -10,9 +10,9 @@ from pipeline.evaluation.scoring import named_protocols, possible_protocols, sco
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.features.embedding import Encoder
 from pipeline.features.encoders import trained_encoder
-from pipeline.features.extraction import FeatureKind
 from pipeline.features.feature_set import FeatureSet, read_features
 from pipeline.features.settings import FeatureSettings
+from pipeline.models.image_encoder import FeatureKind
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.record import Record
 from pipeline.shards.record import read_record as _read_record

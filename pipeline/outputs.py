@@ -23,10 +23,13 @@ def check_writable(path: Path) -> None:
     """Try whether something can be written at ``path``; nothing is left behind.
 
     Raises:
-        InputError: A folder on the way is a file, or the system refuses.
+        InputError: It is the root, a folder on the way is a file, or the system refuses.
         DiskError: The disk is full.
     """
-    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    whole = path.absolute()
+    if not whole.name:
+        raise InputError(f"nothing can be written to {path} itself: name a folder or a file below it")
+    existing = next(parent for parent in whole.parents if parent.exists())
     try:
         if not existing.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{existing} is a file, not a folder")

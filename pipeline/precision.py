@@ -45,6 +45,19 @@ def resolve_precision(choice: PrecisionChoice, device: str) -> PrecisionName:
     return "bf16" if kind.type == "cuda" and _computes_bf16(kind, imitated=False) else "fp32"
 
 
+def resolve_tf32(choice: bool | Literal["auto"], precision: PrecisionChoice) -> bool:
+    """Whether products of float32 may round their factors to TF32 on CUDA: ``auto`` is where networks compute shorter.
+
+    What then stays in float32, such as the losses, gets features that were rounded to no more bits. A GPU on which the
+    precision ``auto`` becomes fp32 has no TF32 either, so that nothing need be asked of it.
+
+    Args:
+        choice: Anything but ``auto`` stays as it is.
+        precision: Of the training, as it was chosen or as it was resolved.
+    """
+    return precision != "fp32" if choice == "auto" else choice
+
+
 def autocast(name: PrecisionName, device: torch.device) -> torch.autocast:
     """A context, to be entered as often as wanted, in which networks compute with a precision."""
     return torch.autocast(device.type, _TYPES.get(name, torch.bfloat16), enabled=name != "fp32")

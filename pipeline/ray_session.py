@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,13 +62,15 @@ class Resources:
 
     Attributes:
         cpus: In all.
-        gpus: In all.
+        gpus: In all, but for nodes without a CPU, on which no worker can run.
         node_cpus: Of the node that has most.
+        cpus_per_gpu: Of the node that has fewest for each of its GPUs; 0 without GPUs.
     """
 
     cpus: int
     gpus: float
     node_cpus: int
+    cpus_per_gpu: float = 0.0
 
 
 def local_resources(cpus: int | None = None) -> Resources:
@@ -80,7 +82,8 @@ def local_resources(cpus: int | None = None) -> Resources:
     import torch
 
     count = max(cpus or 1, len(os.sched_getaffinity(0)))
-    return Resources(cpus=count, gpus=float(torch.cuda.device_count()), node_cpus=count)
+    gpus = torch.cuda.device_count()
+    return Resources(cpus=count, gpus=float(gpus), node_cpus=count, cpus_per_gpu=count / gpus if gpus else 0.0)
 
 
 def is_open() -> bool:
@@ -235,11 +238,25 @@ def _temporary_folder() -> str | None:
 def _find_resources() -> Resources:
     import ray
 
-    found = ray.cluster_resources()
-    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    with_gpus = [node["Resources"] for node in gpu_nodes()]
     return Resources(
-        cpus=max(1, int(found.get("CPU", 1))), gpus=float(found.get("GPU", 0)), node_cpus=int(max(nodes, default=0))
+        cpus=max(1, int(sum(node.get("CPU", 0) for node in nodes))),
+        gpus=float(sum(node["GPU"] for node in with_gpus)),
+        node_cpus=int(max((node.get("CPU", 0) for node in nodes), default=0)),
+        cpus_per_gpu=min((node["CPU"] / node["GPU"] for node in with_gpus), default=0.0),
     )
+
+
+def gpu_nodes() -> list[dict[str, Any]]:
+    """The session's nodes on which a worker can use a GPU, as Ray describes them."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"] and _may_use_gpu(node["Resources"])]
+
+
+def _may_use_gpu(found: Mapping[str, float]) -> bool:
+    return bool(found.get("GPU")) and found.get("CPU", 0) >= 1
 
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}

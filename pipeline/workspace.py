@@ -46,6 +46,11 @@ class Workspace:
         return self.folder / "encoder"
 
     @property
+    def blended(self) -> Path:
+        """Written by blend."""
+        return self.folder / "blended"
+
+    @property
     def features(self) -> Path:
         """Written by extract."""
         return self.folder / "features.parquet"

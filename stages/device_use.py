@@ -2,19 +2,20 @@
 
 from contextlib import AbstractContextManager
 
-from pipeline.arithmetic import arithmetic
+from pipeline.arithmetic import arithmetic, uses_cuda
 from pipeline.config import Parameters
 from pipeline.device_faults import fitting, half
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.recompute import can_recompute
-from pipeline.precision import Precision
+from pipeline.precision import Precision, resolve_tf32
 from pipeline.trainer.gradients import is_steady
 
 
 def training_arithmetic(parameters: Parameters, device: str) -> AbstractContextManager[None]:
     """How the parameters let a training compute on CUDA; ``device`` may be ``auto``."""
     training = parameters.training
-    return arithmetic(device, deterministic=training.deterministic, tf32=training.tf32)
+    tf32 = resolve_tf32(training.tf32, training.precision)
+    return arithmetic(device, deterministic=training.deterministic, tf32=tf32)
 
 
 def settled(parameters: Parameters, device: str, workers: int = 1) -> Parameters:
@@ -26,7 +27,9 @@ def settled(parameters: Parameters, device: str, workers: int = 1) -> Parameters
         InputError: The device cannot do the precision.
     """
     training = parameters.training
-    chosen = {"precision": Precision(training.precision, device).name}
+    precision = Precision(training.precision, device).name
+    tf32 = uses_cuda(device) and resolve_tf32(training.tf32, precision) if training.tf32 == "auto" else training.tf32
+    chosen = {"precision": precision, "tf32": tf32}
     encoder = parameters.encoder.of_all(workers)
     return parameters.model_copy(update={"training": training.model_copy(update=chosen), "encoder": encoder})
 
@@ -73,8 +76,8 @@ def fitting_encoder(
         f"stage 2, a step of {images} images of {settings.method} with {_model(parameters)} in {training.precision}, "
         f"training.accumulation={training.accumulation}"
     )
-    splits = not training.compile and (encoder is None or is_steady(encoder))
-    recomputes = not training.compile and (encoder is None or can_recompute(encoder))
+    splits = training.compile is not True and (encoder is None or is_steady(encoder))
+    recomputes = training.compile is not True and (encoder is None or can_recompute(encoder))
     lower = [
         *([f"training.accumulation={2 * training.accumulation}"] if splits else []),
         *(["training.recompute_activations=true"] if recomputes and not training.recompute_activations else []),

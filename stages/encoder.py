@@ -18,8 +18,8 @@ from pipeline.losses.terms import settings_as
 from pipeline.models.casting import cast_together
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.clip import Clip, load_clip
-from pipeline.models.compiling import compile_encoder
-from pipeline.models.image_encoder import ImageEncoder
+from pipeline.models.compiling import compile_encoder, is_worthwhile
+from pipeline.models.image_encoder import image_encoders
 from pipeline.models.recompute import recompute_activations
 from pipeline.redress.regions import say_unchanged
 from pipeline.trainer.distributed import ALONE, Ranks, join_shares, share_of
@@ -249,25 +249,42 @@ def read_inputs(parameters: Parameters, console: Console, places: Places, device
     return Inputs(prompts, data, clip, weights, made_of, captions)
 
 
-def make_task(parameters: Parameters, inputs: Inputs, device: str, quiet: bool, ranks: Ranks = ALONE) -> EncoderTask:
+def compiles(parameters: Parameters, inputs: Inputs, device: str, ranks: Ranks) -> bool:
+    """Whether the encoders are compiled, as the parameters say or leave open.
+
+    Raises:
+        InputError: It is asked for beside settings that it cannot be combined with.
+    """
+    training, settings = parameters.training, parameters.encoder
+    combines = not training.recompute_activations and training.accumulation == 1
+    if training.compile is True and not combines:
+        raise InputError(
+            "training.compile works neither with training.recompute_activations nor with training.accumulation: "
+            "set it to false, or those to false and 1"
+        )
+    if training.compile != "auto":
+        return training.compile
+    steps = settings.epochs * (len(inputs.data.rows) // (settings.identities_per_batch * settings.images_per_identity))
+    return combines and not training.deterministic and ranks.world == 1 and is_worthwhile(device, steps)
+
+
+def make_task(
+    parameters: Parameters, inputs: Inputs, device: str, console: Console, ranks: Ranks = ALONE
+) -> EncoderTask:
     """Model and losses, on the device; ``ranks`` make together what is computed of all images.
 
     Raises:
         InputError: See :func:`recompute_activations`; or settings cannot be combined.
     """
     training = parameters.training
-    if training.compile and (training.recompute_activations or training.accumulation > 1):
-        raise InputError(
-            "training.compile works neither with training.recompute_activations nor with training.accumulation: "
-            "set it to false, or those to false and 1"
-        )
-    targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, quiet, ranks)
+    compiled = compiles(parameters, inputs, device, ranks)
+    targets = _targets(parameters, inputs.clip, inputs.data, inputs.weights, device, console.quiet, ranks)
     task = _make_task(parameters, inputs, targets).to(device)
-    for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+    for encoder in image_encoders(task):
         if training.recompute_activations:
             recompute_activations(encoder)
-        elif training.compile:
-            compile_encoder(encoder)
+        elif compiled:
+            compile_encoder(encoder, console.say if training.compile == "auto" else None)
         elif ranks.world == 1:
             cast_together(encoder)
     return task

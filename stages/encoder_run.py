@@ -13,6 +13,8 @@ from pipeline.device import choose_device, set_threads
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import save_checkpoint
+from pipeline.models.compiling import is_compiled
+from pipeline.models.image_encoder import image_encoders
 from pipeline.precision import Precision
 from pipeline.ray_address import Cluster
 from pipeline.trainer.curves import CURVES_NAME, curves_as_csv
@@ -22,6 +24,7 @@ from pipeline.trainer.epochs import forget_progress
 from pipeline.trainer.record import RECORD_NAME, VALIDATIONS_NAME, validations_as_csv
 from pipeline.trainer.worker_report import WorkerReport
 from pipeline.trainer.workers import WorkerPlan, check_plan, run_workers
+from pipeline.training.collapse import COLLAPSED, likeness_of_people
 from pipeline.training.encoder_task import EncoderTask, train_encoder
 from pipeline.training.run_record import (
     epoch_hook,
@@ -50,7 +53,7 @@ def _train(
 ) -> dict[str, Any]:
     """Train in this process, which is one of ``ranks``; the first one writes the checkpoint. Returns a summary."""
     settings, training = parameters.encoder, parameters.training
-    task = make_task(parameters, inputs, device, console.quiet, ranks)
+    task = make_task(parameters, inputs, device, console, ranks)
     validation, chosen_by = make_validation(
         training,
         parameters.evaluate,
@@ -86,7 +89,16 @@ def _train(
     if trained.best is not None:
         summary |= {"best": trained.best, "best_chosen_by": chosen_by}
     if ranks.first:
-        _write(parameters, places.out, inputs, task, trained, summary, device, ranks)
+        likeness = likeness_of_people(
+            task.image_encoder, inputs.clip.spec, inputs.data, parameters.evaluate, device=device
+        )
+        _write(parameters, places.out, inputs, task, trained, summary, likeness, device, ranks)
+        summary["mean_cosine"] = likeness
+        if likeness is not None and likeness > COLLAPSED:
+            engine.tell(
+                f"warning: the features of different people are nearly the same (mean cosine {likeness:.3f}), so that "
+                f"nobody will be found by them; lower encoder.learning_rate ({settings.learning_rate:g})"
+            )
     return summary
 
 
@@ -97,6 +109,7 @@ def _write(
     task: EncoderTask,
     trained: TrainingRun,
     summary: dict[str, Any],
+    likeness: float | None,
     device: str,
     ranks: Ranks,
 ) -> None:
@@ -118,7 +131,15 @@ def _write(
     }
     files = {
         CURVES_NAME: curves_as_csv(trained.curves),
-        RECORD_NAME: record_text(recorded("encoder", parameters), inputs.made_of, counts, device, ranks.world),
+        RECORD_NAME: record_text(
+            recorded("encoder", parameters),
+            inputs.made_of,
+            counts,
+            device,
+            ranks.world,
+            compiled=any(map(is_compiled, image_encoders(task))),
+            mean_cosine=likeness,
+        ),
     }
     if trained.validations:
         files[VALIDATIONS_NAME] = validations_as_csv(trained.validations)

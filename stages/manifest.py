@@ -10,6 +10,7 @@ from pipeline.config import Parameters
 from pipeline.datasets.catalog import DatasetListing, dataset_folder, load_facts, read_dataset
 from pipeline.datasets.counts import compare_counts, counts_as_json, counts_as_text, differences
 from pipeline.datasets.manifest import write_manifest
+from pipeline.errors import InputError
 from pipeline.outputs import check_output
 from stages.console import Console
 from stages.preflight import check_listing
@@ -41,9 +42,11 @@ def check(parameters: Parameters, console: Console) -> dict[str, Any]:
     facts = load_facts(parameters.data.dataset)
     listing = read_dataset(facts, dataset_folder(facts, parameters.data.root, os.environ))
     obstacles = check_listing(parameters, facts, listing.manifest, listing.folder)
-    for sentence in (*obstacles.training, *obstacles.evaluation, *obstacles.remarks):
+    found = [*obstacles.training, *obstacles.evaluation]
+    for sentence in (*found[1:], *obstacles.remarks):
         console.say(f"warning: {sentence}")
-    obstacles.refuse()
+    if found:
+        raise InputError(found[0])
     return {"dataset": facts.name, "folder": str(listing.folder), "images": listing.manifest.num_rows}
 
 

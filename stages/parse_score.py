@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.arithmetic import arithmetic
 from pipeline.config import Parameters
 from pipeline.device import choose_device, set_threads
 from pipeline.errors import BadImageError, InputError
@@ -144,7 +145,8 @@ def run(
     def count(examples: Iterator[Example], advance: Callable[[int], None]) -> Scores:
         return score(chosen.parser, examples, work.truth.scheme, chosen.clothes, work.batch_size, advance)
 
-    scores = _score(work, asked, console.quiet, count)
+    with arithmetic(parameters.device):  # as `parse` computes
+        scores = _score(work, asked, console.quiet, count)
     work.skipped.say(console)
     _say_scope(scores, chosen.parser, work.truth.scheme, console)
     value = {**chosen.as_dict(), **_scope(work, asked), **scores.as_dict()}
@@ -178,7 +180,8 @@ def compare(
     def count(examples: Iterator[Example], advance: Callable[[int], None]) -> TwoScores:
         return score_two(parsers, examples, work.truth.scheme, clothes, work.batch_size, advance)
 
-    scores = _score(work, asked, console.quiet, count)
+    with arithmetic(parameters[0].device):  # as `parse` computes
+        scores = _score(work, asked, console.quiet, count)
     work.skipped.say(console)
     _say_scope(scores.first, first.parser, work.truth.scheme, console)
     _say_scope(scores.second, second.parser, work.truth.scheme, console)

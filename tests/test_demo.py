@@ -36,11 +36,17 @@ def change(path: Path, changes: dict) -> None:
     path.write_text(yaml.safe_dump(tree))
 
 
-def repro(folder: Path) -> tuple[list[str], str]:
+def repro(folder: Path, *targets: str) -> tuple[list[str], str]:
     """Run `dvc repro`; the stages it ran, and all it printed."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["dvc", "repro"], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
+        ["dvc", "repro", *targets],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
@@ -111,6 +117,19 @@ def test_a_second_run_does_nothing(project):
     stages, output = repro(folder)
     assert stages == []
     assert "up to date" in output
+
+
+def test_the_encoder_is_blended_and_scored_where_that_is_asked_for(project):
+    folder, _, _ = project
+    place = "data_manifests/blend/dvc.yaml"
+    stages, _ = repro(folder, place)
+    assert stages == [f"{place}:blend", f"{place}:evaluate-blended"]
+    artifacts = folder / "artifacts/walkers"
+    config = json.loads((artifacts / "blended/config.json").read_text())
+    assert (config["blend"]["clip_weight"], config["blend"]["trained_share"]) == (0.1, 1.0)
+    metrics = json.loads((artifacts / "metrics-blended.json").read_text())
+    assert metrics["checkpoint_sha256"] == config["weights_sha256"]
+    assert repro(folder, place)[0] == []
 
 
 def test_a_clip_that_the_stages_of_pretraining_make_is_made_before_it_is_used(project):

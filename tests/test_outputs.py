@@ -17,6 +17,11 @@ def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_root_is_no_output() -> None:
+    with pytest.raises(InputError, match="nothing can be written to / itself"):
+        check_writable(Path("/"))
+
+
 def test_a_file_on_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"cannot write .*out\.json: .*file is a file, not a folder"):

@@ -8,7 +8,7 @@ from clips import make_clip
 
 from pipeline.errors import InputError
 from pipeline.models.recompute import recompute_activations
-from pipeline.precision import Precision, autocast, resolve_precision
+from pipeline.precision import Precision, autocast, resolve_precision, resolve_tf32
 
 
 def test_float16_on_a_cpu_is_refused():
@@ -90,3 +90,12 @@ def test_recomputing_a_resnet_is_refused():
     clip = make_clip("RN50-quickgelu", image_size=(64, 32))
     with pytest.raises(InputError, match="works with transformers only, not with ModifiedResNet"):
         recompute_activations(clip.image_encoder)
+
+
+def test_tf32_is_for_what_stays_in_float32_beside_shorter_numbers():
+    assert {name: resolve_tf32("auto", name) for name in ("auto", "fp32", "bf16", "fp16")} == {
+        "auto": True, "fp32": False, "bf16": True, "fp16": True,
+    }  # fmt: skip
+    for name in ("fp32", "bf16"):
+        assert resolve_tf32(True, name) is True
+        assert resolve_tf32(False, name) is False

@@ -59,6 +59,13 @@ def test_the_study_of_redressed_photographs_reads_what_redress_makes(dvc):
     assert "data/walkers-redressed" in dvc("dag", "--outs", "data_manifests/redress/dvc.yaml:redress")
 
 
+def test_blending_is_a_stage_that_can_be_asked_for_and_no_part_of_a_plain_run(dvc):
+    place = "data_manifests/blend/dvc.yaml"
+    assert dvc("stage", "list", "--name-only", place).split() == [f"{place}:blend", f"{place}:evaluate-blended"]
+    assert "blend" not in dvc("stage", "list", "--name-only").split()
+    assert "artifacts/walkers/metrics-blended.json" in dvc("dag", "--outs", place)
+
+
 def test_redressing_is_a_stage_that_can_be_asked_for_and_no_part_of_a_plain_run(dvc):
     place = "data_manifests/redress/dvc.yaml"
     assert dvc("stage", "list", "--name-only", place).split() == [f"{place}:redress"]

@@ -9,7 +9,7 @@ from pipeline.arithmetic import uses_cuda
 from pipeline.config.parameters import Parameters
 from pipeline.losses.captions import CaptionSettings
 from pipeline.losses.terms import settings_as
-from pipeline.precision import resolve_precision
+from pipeline.precision import resolve_precision, resolve_tf32
 from pipeline.redress.settings import RedressSettings
 from pipeline.trainer.settings import CHANGE_NO_RESULT, OF_CUDA
 from pipeline.training.methods import identity_images
@@ -24,6 +24,7 @@ Kind = Literal[
     "redressed",
     "prompts",
     "encoder",
+    "blend",
     "features",
     "metrics",
     "leakage",
@@ -75,6 +76,7 @@ _COUNTING: Final[Mapping[Kind, Mapping[str, set[str]]]] = {
         "training": _names("training"),
         "evaluate": _OF_FEATURES,  # as far as checks between epochs choose the best weights by it
     },
+    "blend": {"model": _names("model"), "blend": _names("blend")},
     "features": {"model": _names("model"), "evaluate": _OF_FEATURES},
     "metrics": {"evaluate": _names("evaluate") - _OF_FEATURES},
     "leakage": {"leakage": _names("leakage")},
@@ -84,7 +86,7 @@ _COUNTING: Final[Mapping[Kind, Mapping[str, set[str]]]] = {
 }
 """Parameters that count for an artifact itself, not for what it is made from, by section."""
 
-_WITHOUT_SEED: Final = frozenset({"shards", "features", "oracle", "tables"})
+_WITHOUT_SEED: Final = frozenset({"shards", "blend", "features", "oracle", "tables"})
 
 
 def counting(kind: Kind) -> frozenset[str]:
@@ -97,11 +99,14 @@ def counting(kind: Kind) -> frozenset[str]:
 
 
 def unusual_on_cuda(parameters: Parameters) -> tuple[str, ...]:
-    """The parameters of CUDA's arithmetic that are not as usual.
+    """The parameters of CUDA's arithmetic that are not as usual: of ``tf32``, not what ``auto`` becomes.
 
     Usual ones are left out of what decides a result, so that a training may go on from a CPU to a GPU and back.
     """
-    return tuple(sorted(name for name in OF_CUDA if getattr(parameters.training, name)))
+    training = parameters.training
+    tf32 = resolve_tf32(training.tf32, training.precision)
+    unusual = {"deterministic": training.deterministic, "tf32": tf32 != resolve_tf32("auto", training.precision)}
+    return tuple(sorted(name for name in OF_CUDA if unusual[name]))
 
 
 def _values(kind: Kind, section: str, parameters: Parameters) -> dict[str, Any]:
@@ -181,21 +186,23 @@ def deciding_training(
         parameters: All of them.
         device: On a CPU, the parameters of CUDA's arithmetic decide nothing, and ``training.precision: auto`` is fp32.
     """
+    own_training = parameters.training
+    became = {"precision": resolve_precision(own_training.precision, device)}
+    parameters = parameters.model_copy(update={"training": own_training.model_copy(update=became)})
     decided = deciding(kind, parameters)
     read = {} if parameters.model.tokenizer is None else {"tokenizer": parameters.model.tokenizer}
     if kind == "clip":
         return {"parameters": decided["pretrain"], "seed": decided["seed"], **read}
     on_cpu = set() if uses_cuda(device) else OF_CUDA
     training = {name: value for name, value in decided["training"].items() if name not in on_cpu}
-    training["precision"] = resolve_precision(training["precision"], device)
     # where a file lies is no part of what is in it, which its hash says
     own = {name: value for name, value in decided[kind].items() if name != "captions"}
     value = {"parameters": own, "training": training, "seed": decided["seed"]}
     if kind == "prompts":
         return {**value, "identity_images": decided["identity_images"], **read}
     checked = {f"evaluate_{name}": decided[name] for name in ("feature", "flip") if decided.get(name) is not None}
-    if "precision" in decided and (became := resolve_precision(decided["precision"], device)) != "fp32":
-        checked["evaluate_precision"] = became
+    if "precision" in decided and (computed := resolve_precision(decided["precision"], device)) != "fp32":
+        checked["evaluate_precision"] = computed
     return {**value, "camera_embedding": decided["model"]["camera_embedding"], **checked}
 
 

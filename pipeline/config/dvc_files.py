@@ -20,6 +20,7 @@ from pipeline.parsing.backends import BACKENDS
 
 DVC_FILES = (
     "dvc.yaml",
+    "data_manifests/blend/dvc.yaml",
     "data_manifests/pretrain/dvc.yaml",
     "data_manifests/redress/dvc.yaml",
     "data_manifests/studies/dvc.yaml",

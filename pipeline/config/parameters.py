@@ -6,7 +6,7 @@ from pipeline.datasets.settings import DataSettings
 from pipeline.datasets.walkers.settings import SynthSettings
 from pipeline.evaluation.leakage.settings import LeakageSettings
 from pipeline.evaluation.settings import EvaluateSettings
-from pipeline.models.settings import ModelSettings
+from pipeline.models.settings import BlendSettings, ModelSettings
 from pipeline.reporting.settings import FigureSettings, ReportSettings
 from pipeline.settings import SettingsGroup
 from pipeline.shards.making.settings import ParseSettings
@@ -31,6 +31,7 @@ class Parameters(SettingsGroup):
     prompts: PromptSettings = PromptSettings()
     encoder: AllEncoderSettings = AllEncoderSettings()
     training: TrainingSettings = TrainingSettings()
+    blend: BlendSettings = BlendSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     leakage: LeakageSettings = LeakageSettings()
     report: ReportSettings = ReportSettings()

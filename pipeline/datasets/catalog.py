@@ -147,10 +147,20 @@ def load_facts(name_or_path: str, folder: Path = FACTS_FOLDER) -> DatasetFacts:
     known_elsewhere = find_not_included(name_or_path, _fact_folders(folder))
     if known_elsewhere is not None:
         raise UnknownDatasetError(str(known_elsewhere))
+    names = dataset_names(folder)
+    longer = [name for name in names if plain_name(name_or_path) in _beginnings(name)]
+    if longer:
+        raise UnknownDatasetError(f"data set {name_or_path!r} is not known; did you mean {' or '.join(longer)}?")
     raise UnknownDatasetError(
-        f"data set {name_or_path!r} is not known; known are {', '.join(dataset_names(folder))}; "
+        f"data set {name_or_path!r} is not known; known are {', '.join(names)}; "
         "for your own give the path of a YAML file"
     )
+
+
+def _beginnings(name: str) -> set[str]:
+    """What a name begins with, up to one of its underscores, without punctuation."""
+    parts = name.split("_")
+    return {plain_name("_".join(parts[:count])) for count in range(1, len(parts))}
 
 
 def _read_facts(path: Path) -> DatasetFacts:

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.export.choices import Cameras, ImageInput
-from pipeline.features.extraction import FeatureKind, retrieval_feature
 from pipeline.models.clip import ClipSpec
-from pipeline.models.image_encoder import CameraEmbedding, ImageEncoder, ImageFeatures
+from pipeline.models.image_encoder import CameraEmbedding, FeatureKind, ImageEncoder, ImageFeatures
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class ExportForm:
 
     Attributes:
         input: ``float``: float32 (B, 3, H, W) in 0..1; ``uint8``: uint8 (B, H, W, 3).
-        feature: See :func:`retrieval_feature`.
+        feature: See :meth:`ImageEncoder.compared`.
         flip: Average the features of an image and of its mirror image, as ``evaluate.flip`` does.
         cameras: What becomes of a camera embedding.
     """
@@ -144,4 +143,4 @@ class ExportedNetwork(nn.Module):
             mirrored = self._encode(normalised.flip(3))
             features = ImageFeatures(*((one + other) / 2 for one, other in zip(features, mirrored, strict=True)))
         features = ImageFeatures(*(part.to(torch.float32) for part in features))
-        return retrieval_feature(features, self.form.feature)
+        return self.encoder.compared(features, self.form.feature)

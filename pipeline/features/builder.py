@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.arithmetic import arithmetic
 from pipeline.device_faults import fitting, half
 from pipeline.features.encoders import ChosenEncoder
-from pipeline.features.extraction import BatchEncoder, encode_images, retrieval_feature
+from pipeline.features.extraction import BatchEncoder, encode_images
 from pipeline.features.feature_set import CHECKPOINT_KEY, FeatureSet, Floats, Integers
 from pipeline.features.rows import FeatureRows
 from pipeline.features.settings import FeatureSettings
@@ -117,7 +117,7 @@ def _encoding(encoder: ImageEncoder, spec: ClipSpec, settings: FeatureSettings, 
         check_precision(settings.precision, device, "evaluate.precision")
     return {
         "encoder": encoder.to(device),
-        "select": lambda item: retrieval_feature(item, settings.feature),
+        "select": lambda item: encoder.compared(item, settings.feature),
         "mean": spec.pixel_mean,
         "std": spec.pixel_std,
         "flip": settings.flip,

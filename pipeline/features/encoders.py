@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.models.blending import PAIR_KEY, PairedEncoder
 from pipeline.models.checkpoint import load_strictly, read_checkpoint
 from pipeline.models.clip import ClipSpec, build_image_encoder, load_image_encoder
 from pipeline.models.image_encoder import ImageEncoder
@@ -44,8 +45,11 @@ def trained_encoder(folder: Path, configuration: str | None = None) -> ChosenEnc
     """
     checkpoint = read_checkpoint(folder, "encoder", "ccaf-pipeline train")
     spec = ClipSpec.from_dict(checkpoint.field("model"))
-    encoder = build_image_encoder(spec if configuration is None else replace(spec, name=configuration))
+    built = spec if configuration is None else replace(spec, name=configuration)
+    encoder = build_image_encoder(built)
     weights = checkpoint.part("image_encoder")
+    if PAIR_KEY in weights:
+        encoder = PairedEncoder(encoder, build_image_encoder(built), 0.0)
     if "camera_embedding.cameras" in weights:
         encoder.add_cameras(weights["camera_embedding.cameras"], checkpoint.field("camera_embedding"))
     load_strictly(encoder, weights, f"checkpoint {folder}")

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
@@ -15,8 +14,6 @@ from pipeline.overlap import launch_ahead, prefetch
 from pipeline.precision import PrecisionName, autocast
 from pipeline.progress import Progress
 from pipeline.transfer import Carrier, Returned, Sent
-
-FeatureKind = Literal["concat", "projected"]
 
 LOAD_THREADS: Final = 2
 LOAD_AHEAD: Final = 3
@@ -28,17 +25,6 @@ RESULTS_AHEAD: Final = 2
 def results_ahead(device: str) -> int:
     """Batches that a device is asked for before the result of one is waited for; a CPU has it when it was asked."""
     return 0 if torch.device(device).type == "cpu" else RESULTS_AHEAD
-
-
-def retrieval_feature(features: ImageFeatures, kind: FeatureKind) -> Tensor:
-    """The feature that is compared by cosine at test time, L2-normalised.
-
-    ``concat``: hidden and projected side by side (768 + 512 for ViT-B/16), before batch norm, as CLIP-ReID does;
-    ``projected``: the projected one alone.
-    """
-    if kind == "projected":
-        return F.normalize(features.projected, dim=1)
-    return F.normalize(features.joined, dim=1)
 
 
 class BatchEncoder:

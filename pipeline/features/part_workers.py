@@ -29,8 +29,9 @@ from pipeline.progress import Progress
 from pipeline.ray_session import check_reachable, ray_session
 from pipeline.shards.making.faults import WorkerFaultError
 from pipeline.shards.making.members import Words
+from pipeline.shards.making.placement import choose_workers
 from pipeline.shards.making.pool import WorkerPool
-from pipeline.shards.making.run import RunSettings, choose_workers, least_cpus
+from pipeline.shards.making.run import RunSettings, least_cpus
 from pipeline.storage import is_folder
 
 PART_WORDS: Final = Words(
@@ -99,7 +100,7 @@ class PartSetup:
     Attributes:
         source: The encoder.
         weights_sha256: Hash of the weights where the run was started.
-        images: Folder that paths are relative to; None: all of them are URIs.
+        images: Folder that paths are relative to; None: nobody needs it.
         folder: Where the parts belong.
         run: Content of the folder's :data:`RUN_FILE`: it tells the folder of this run from another of its name.
         content: See :class:`Parts`.

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.features.extraction import FeatureKind
 from pipeline.features.feature_set import CHECKPOINT_KEY, Floats
 from pipeline.features.gallery import Gallery, plain_value, search
 from pipeline.features.settings import FeatureSettings
 from pipeline.images import RgbImage
+from pipeline.models.image_encoder import FeatureKind
 
 MADE: Final = (CHECKPOINT_KEY, "feature", "flip", "model_sha256", "camera_embedding")
 """What must be the same of the gallery's features and of the queries'."""

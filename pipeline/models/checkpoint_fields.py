@@ -38,6 +38,14 @@ class NetworkFields(Artifact):
         return self
 
 
+class BlendFields(Artifact):
+    """Of a blended encoder: how much of the CLIP before training it has, and the hash of the trained one."""
+
+    trained_share: Annotated[float, Field(gt=0, le=1)]
+    clip_weight: Annotated[float, Field(ge=0)]
+    checkpoint_sha256: Sha256
+
+
 class CheckpointFields(Artifact):
     """A checkpoint's configuration; which of the fields a kind has, its readers say."""
 
@@ -68,3 +76,4 @@ class CheckpointFields(Artifact):
     identity_ids: list[Id] = _ABSENT
     clothes_ids: list[Id] = _ABSENT
     loss: float | None = _ABSENT
+    blend: BlendFields = _ABSENT

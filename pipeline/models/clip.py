@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import open_clip
 import torch
@@ -24,6 +24,9 @@ from pipeline.models.tokens import Tokenizer, load_tokenizer
 from pipeline.models.towers import wrap_image_tower
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
+
+SENTENCE: Final = "A photo of a person."
+"""What a tokenizer is tried with; the mark of its end has the largest number of CLIP's vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -183,14 +186,24 @@ def load_clip(settings: ModelSettings, seed: int = 0) -> Clip:
 
     Raises:
         InputError: Unknown model, tag or built-in weights, a weights file that does not fit (the keys are listed) or
-            has no text encoder, or a size or stride that the tower cannot take.
+            has no text encoder, a size or stride that the tower cannot take, or a tokenizer of another vocabulary.
     """
     model, encoder, grid, weights = _loaded_model(settings, seed, text=True)
+    text_encoder, tokenizer = (
+        TextEncoder(model.text),
+        load_tokenizer(_registered_name(settings.name), settings.tokenizer),
+    )
+    last = int(tokenizer([SENTENCE]).max())
+    if last >= text_encoder.vocabulary:
+        raise InputError(
+            f"model {settings.name}: its text encoder knows {text_encoder.vocabulary:,} tokens, and its tokenizer "
+            f"gives number {last:,}: they belong to different models (text_cfg.vocab_size, or model.tokenizer)"
+        )
     return Clip(
         image_encoder=encoder,
-        text_encoder=TextEncoder(model.text),
+        text_encoder=text_encoder,
         logit_scale=model.logit_scale,
-        tokenizer=load_tokenizer(_registered_name(settings.name), settings.tokenizer),
+        tokenizer=tokenizer,
         spec=ClipSpec.of(settings, grid),
         weights_sha256=weights.sha256 if weights else "",
         note=weights.note if weights else "",

@@ -1,8 +1,9 @@
 """E_v: an open_clip image tower that also gives the features before its projection."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from pipeline.errors import InputError
 
 CAMERA_STD = 0.02
+
+FeatureKind = Literal["concat", "projected"]
+"""The feature that is compared: hidden and projected side by side, or the projected one."""
 
 
 class ImageFeatures(NamedTuple):
@@ -88,6 +92,14 @@ class ImageEncoder(nn.Module):
         """Normalised images (B, 3, H, W), and camera ids (B,) where there is a camera embedding -> their features."""
         raise NotImplementedError
 
+    def compared(self, features: ImageFeatures, kind: FeatureKind) -> Tensor:
+        """The feature that is compared by cosine at test time, L2-normalised.
+
+        ``concat``: hidden and projected side by side (768 + 512 for ViT-B/16), before batch norm, as CLIP-ReID does;
+        ``projected``: the projected one alone.
+        """
+        return F.normalize(features.projected if kind == "projected" else features.joined, dim=1)
+
     def _with_camera(self, tokens: Tensor, cameras: Tensor | None) -> Tensor:
         """Add the camera's vector to the class token of tokens (B, L, C)."""
         if self.camera_embedding is None or cameras is None:
@@ -149,10 +161,15 @@ class ResNetEncoder(ImageEncoder):
         )
 
 
+def image_encoders(task: nn.Module) -> list[ImageEncoder]:
+    """The image encoders among the parts of a module: those that a training trains."""
+    return [part for part in task.modules() if isinstance(part, ImageEncoder)]
+
+
 def use_fast_layout(task: nn.Module) -> None:
     """Keep the weights of image encoders with several convolutions channels-last: a tenth faster for the conv stem, and
     twice as fast for EfficientNet.
     """
-    for encoder in (part for part in task.modules() if isinstance(part, ImageEncoder)):
+    for encoder in image_encoders(task):
         if sum(isinstance(module, nn.Conv2d) for module in encoder.modules()) > 1:
             encoder.to(memory_format=torch.channels_last)

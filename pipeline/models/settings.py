@@ -47,3 +47,27 @@ class ModelSettings(SettingsGroup):
         (0.5, 0.5, 0.5), description="Subtracted from each channel in [0, 1]; the default is CLIP-ReID's."
     )
     pixel_std: tuple[Divisor, Divisor, Divisor] = Field((0.5, 0.5, 0.5), description="Each channel is divided by it.")
+
+
+class BlendSettings(SettingsGroup):
+    """How much of the CLIP before training a blended encoder has; see ``ccaf-pipeline blend``."""
+
+    trained_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the trained weights where they are averaged with those of the CLIP before training "
+        "(WiSE-FT, arXiv 2109.01903); 1: the trained weights alone. Costs no time later.",
+    )
+    clip_weight: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Weight of the cosine similarity of the CLIP's own features, before training, beside 1 for that of "
+        "the trained ones; 0: they are not compared. Features then take two networks.",
+    )
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the blended encoder would be the trained one."""
+        return self.trained_share == 1 and self.clip_weight == 0

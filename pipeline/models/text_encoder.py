@@ -51,6 +51,11 @@ class TextEncoder(nn.Module):
         """Positions that the transformer has."""
         return int(self.tower.context_length)
 
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that it has embeddings for."""
+        return int(self.tower.token_embedding.num_embeddings)
+
     def embed(self, tokens: Tensor) -> Tensor:
         """Token numbers (..., L) -> token embeddings (..., L, width), positions not yet added."""
         embeddings: Tensor = self.tower.token_embedding(tokens)

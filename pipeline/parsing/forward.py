@@ -150,6 +150,50 @@ class DeviceParser:
         """Hash of the weights' file; empty for a network that was not read from one."""
         return self._weights_sha256
 
+    def _send(self, parts: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, Tensor]]:
+        """Arrays of several images on the device, in one copy."""
+        arrays = {f"{place}:{name}": array for place, part in enumerate(parts) for name, array in part.items()}
+        tensors = self._carrier.send(arrays).take()
+        return [{name: tensors[f"{place}:{name}"] for name in part} for place, part in enumerate(parts)]
+
+    def _label_on_device(
+        self,
+        inputs: Sequence[Tensor],
+        outputs_of: Callable[[Tensor], Rows[Output]],
+        taps_of: Callable[[Output, int], tuple[Taps, Taps]],
+        labelled: Callable[[], Labelled],
+        add: Callable[[Labelled, Output, Taps, Taps], None],
+    ) -> Taken:
+        """One copy to the device and one back for each batch; the CPU waits for the parses alone, when it takes them.
+
+        Nothing on the device outlives this: what is launched next has its memory again.
+
+        Args:
+            inputs: One for each image, on the device.
+            outputs_of: From a batch of inputs to an output for each of them.
+            taps_of: From an image's output and its place to where its rows and columns lie in the output; on the CPU.
+            labelled: Makes what labels a batch.
+            add: Labels an image there, from its output and its taps on the device.
+        """
+        batches: list[tuple[list[int], Labelled]] = []
+        with torch.inference_mode():
+            for places, batch in fixed_batches(inputs, self._batch_size):
+                outputs = outputs_of(batch)
+                taps = [taps_of(outputs[row], place) for row, place in enumerate(places)]
+                labels = labelled()
+                for row, tensors in enumerate(self._send([_as_arrays(*pair) for pair in taps])):
+                    add(labels, outputs[row], *_as_taps(tensors))
+                labels.send()
+                batches.append((places, labels))
+
+        def take() -> list[Parsing | BadImageError]:
+            parsings: dict[int, Parsing | BadImageError] = {}
+            for places, labels in batches:
+                parsings.update(zip(places, labels.take(), strict=True))
+            return [parsings[place] for place in sorted(parsings)]
+
+        return take
+
 
 class NetworkParser(DeviceParser, ABC):
     """A parser whose network makes an image's logits from one input tensor; see :class:`DeviceParser`.
@@ -181,37 +225,14 @@ class NetworkParser(DeviceParser, ABC):
         return lambda: parsings
 
     def _launch_on_device(self, images: Sequence[RgbImage]) -> Taken:
-        """Two copies to the device and one back for each batch; the CPU waits for the parses alone, when it takes them.
-
-        Nothing on the device outlives this: what is launched next has its memory again.
-        """
         sent = self._send([self._arrays(image) for image in images])
-        batches: list[tuple[list[int], Labelled]] = []
         with torch.inference_mode():
             inputs = [self._prepare(tensors, image) for tensors, image in zip(sent, images, strict=True)]
-            for places, batch in fixed_batches(inputs, self._batch_size):
-                logits = self._logits(batch)
-                shape = int(logits.shape[2]), int(logits.shape[3])
-                taps = [self._taps(shape, *images[place].shape[:2]) for place in places]
-                labelled = self._labelled()
-                for row, tensors in enumerate(self._send([_as_arrays(*pair) for pair in taps])):
-                    labelled.add(logits[row], *_as_taps(tensors))
-                labelled.send()
-                batches.append((places, labelled))
 
-        def take() -> list[Parsing | BadImageError]:
-            parsings: dict[int, Parsing | BadImageError] = {}
-            for places, labelled in batches:
-                parsings.update(zip(places, labelled.take(), strict=True))
-            return [parsings[place] for place in sorted(parsings)]
+        def taps(logits: Tensor, place: int) -> tuple[Taps, Taps]:
+            return self._taps((int(logits.shape[1]), int(logits.shape[2])), *images[place].shape[:2])
 
-        return take
-
-    def _send(self, parts: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, Tensor]]:
-        """Arrays of several images on the device, in one copy."""
-        arrays = {f"{place}:{name}": array for place, part in enumerate(parts) for name, array in part.items()}
-        tensors = self._carrier.send(arrays).take()
-        return [{name: tensors[f"{place}:{name}"] for name in part} for place, part in enumerate(parts)]
+        return self._label_on_device(inputs, self._logits, taps, self._labelled, Labelled.add)
 
     def _arrays(self, image: RgbImage) -> Mapping[str, NDArray[Any]]:
         """What is sent to a device for one image; :meth:`_prepare` makes the network's input of it."""

@@ -89,7 +89,7 @@ def label_map(
     height, width = len(rows.first), len(columns.first)
     labels = np.empty((height, width), dtype=np.uint8)
     sure, person_pixels = 0.0, 0
-    for strip, classes, probability in _decided(logits, rows.to(device), columns.to(device), decide):
+    for strip, classes, probability in decided(logits, rows.to(device), columns.to(device), decide):
         found = numbers[classes]
         person = found > 0
         sure += float(probability[person].sum(dtype=torch.float64))
@@ -98,8 +98,15 @@ def label_map(
     return Parsing(labels, sure / person_pixels if person_pixels else 0.0)
 
 
-def _decided(logits: Tensor, rows: Taps, columns: Taps, decide: Decision) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Strips of rows, with the class of each pixel in them and the probability of the top class."""
+def decided(logits: Tensor, rows: Taps, columns: Taps, decide: Decision) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Strips of rows, with the class of each pixel in them and the probability of the top class.
+
+    Args:
+        logits: As for :func:`label_map`.
+        rows: For the image's rows, on the device of the logits.
+        columns: For the image's columns, on the device of the logits.
+        decide: The class of each pixel.
+    """
     # classes last: a position's logits are neighbours in memory, gathered and compared together
     pixels = logits.float().permute(1, 2, 0).contiguous()
     left, right = pixels.index_select(1, columns.first), pixels.index_select(1, columns.second)
@@ -130,11 +137,14 @@ class Labelled:
         self._returned: Returned | None = None
 
     @torch.inference_mode()
-    def add(self, logits: Tensor, rows: Taps, columns: Taps) -> None:
-        """Label one image; logits and taps, as for :func:`label_map`, are on the device, and nobody waits for it."""
+    def add(self, logits: Tensor, rows: Taps, columns: Taps, decide: Decision | None = None) -> None:
+        """Label one image; logits and taps, as for :func:`label_map`, are on the device, and nobody waits for it.
+
+        ``decide`` is the class of each pixel of this image; None: as all.
+        """
         height, width = len(rows.first), len(columns.first)
         strips, sure, counts = [], [], []
-        for _, classes, probability in _decided(logits, rows, columns, self._decide):
+        for _, classes, probability in decided(logits, rows, columns, decide or self._decide):
             found = self._numbers[classes]
             person = found > 0
             sure.append(torch.where(person, probability, 0.0).sum(dtype=torch.float64))

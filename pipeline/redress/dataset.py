@@ -22,6 +22,7 @@ from pipeline.garments import Region
 from pipeline.images import RgbImage
 from pipeline.overlap import map_ahead
 from pipeline.ownership import refuse_foreign
+from pipeline.redress.notice import with_notice
 from pipeline.redress.outfits import Outfit
 from pipeline.redress.redress import redress
 from pipeline.redress.regions import RegionTable
@@ -241,7 +242,7 @@ def write_facts(folder: Path, place: Path, source: DatasetFacts, reader: ShardRe
         "reader": "custom",
         "home": source.home,
         "access": f"made from {source.title} by ccaf-pipeline redress; {source.access}",
-        "terms": f"{source.terms} {NOTICE}",
+        "terms": with_notice(source.terms, NOTICE),
         "folder": place.name,
         "layout": f"{TABLE_NAME} and the images that it names",
         "markers": [TABLE_NAME],

@@ -25,6 +25,7 @@ from pipeline.files import write_json
 from pipeline.images import RgbImage, decode_image, encode_image, read_bytes
 from pipeline.limited_reading import FileTooLargeError, read_limited
 from pipeline.overlap import map_ahead
+from pipeline.redress.notice import with_notice
 
 VARIANTS: Final = 10
 TABLE_NAME: Final = "table.csv"
@@ -256,7 +257,7 @@ def write_facts(out: Path, place: Path, source: DatasetFacts) -> None:
         "title": f"{source.title} with generated clothes",
         "reader": "custom",
         "access": f"made from {source.title} and DLCR by {MADE_BY}; {source.access}",
-        "terms": f"{source.terms} {NOTICE}",
+        "terms": with_notice(source.terms, NOTICE),
         "folder": place.name,
         "other_folders": [],
         "layout": f"{TABLE_NAME} and the images that it names",

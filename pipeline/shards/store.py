@@ -1,5 +1,6 @@
 """Batches of decoded images at the model's size: gathered from memory-mapped pixels, or decoded by a few threads."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,11 @@ from pipeline.shards.settings import LoadingSettings
 
 DEFAULT_LOADING = LoadingSettings()
 PAIR: tuple[View, View] = ("raw", "shielding")
+
+
+def decode_threads() -> int:
+    """Threads that decode images where nothing else is said: one for each CPU of this process, and at least four."""
+    return max(4, len(os.sched_getaffinity(0)))
 
 
 class ImageStore:
@@ -123,7 +129,7 @@ def open_store(
         views: Views that the decoded pixels are kept of; the store itself gives all views.
         build: Whether ``auto`` may make missing files; images that are read once are not worth it.
         folder: Where the files are kept; None: ``$CCAF_CACHE`` if set, else ``.cache`` beside the shard folder.
-        threads: Threads that decode; 0: one for each CPU of this process.
+        threads: Threads that decode; 0: one for each CPU of this process, and at least four.
         quiet: No progress line.
 
     Raises:
@@ -131,7 +137,7 @@ def open_store(
         WorkError: The files cannot be written.
     """
     fill = reader.metadata.fill
-    settings: dict[str, Any] = {"fill": fill} if not threads else {"fill": fill, "threads": threads}
+    settings: dict[str, Any] = {"fill": fill, "threads": threads or decode_threads()}
     if loading.pixels == "never":
         return ImageStore(reader, size, **settings)
     place = folder or default_cache_folder(reader.folder)

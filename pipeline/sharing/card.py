@@ -125,6 +125,11 @@ def _facts(sources: CardSources) -> list[str]:
         "code": f"ccaf-pipeline {config.get('version', 'of a version that is not recorded')}",
         "weights, SHA-256": sources.checkpoint.sha256,
     }
+    if blend := config.get("blend"):
+        lines["blended with its CLIP"] = (
+            f"share of the trained weights {blend['trained_share']:g}, weight of the CLIP's own features "
+            f"{blend['clip_weight']:g}"
+        )
     if facts is not None:
         lines |= {"home of the data set": facts.home, "terms of the data set": facts.terms}
     for key, name in (("clip_sha256", "CLIP that it began with, SHA-256"), ("shards_sha256", "shards, SHA-256")):

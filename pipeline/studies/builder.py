@@ -127,6 +127,7 @@ class Builder:
     code: Mapping[Kind, str]
     steps: dict[str, Step] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
+    encoders: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def given_clip(self) -> str | None:
@@ -264,20 +265,23 @@ class Builder:
         clip = self.clip(parameters)
         prompts = self.prompts(top, parameters, {**shards, **clip}, given)
         made_of = {**self._deciding("encoder", parameters), "prompts": prompts}
-        key = sha256_of_value([top, made_of, deciding("metrics", parameters), deciding("features", parameters)])
-        place = self.runs.setdefault(key, f"{top}/methods/{name}")
+        tested = [deciding(kind, parameters) for kind in ("blend", "features", "metrics")]
+        place = self.runs.setdefault(sha256_of_value([top, made_of, tested]), f"{top}/methods/{name}")
         encoder = self.add(
-            f"{place}/encoder",
+            self.encoders.setdefault(sha256_of_value([top, made_of]), f"{place}/encoder"),
             "encoder",
             parameters,
             {**shards, **clip, "prompts": prompts},
             given=given,
         )
+        tested_encoder = encoder
+        if not parameters.blend.changes_nothing:
+            tested_encoder = self.add(f"{place}/blended", "blend", parameters, {**clip, "encoder": encoder})
         features = self.add(
             f"{place}/features.parquet",
             "features",
             parameters,
-            {**shards, "encoder": encoder},
+            {**shards, "encoder": tested_encoder},
             given=given,
         )
         return self.scored(top, place, parameters, features, encoder, leakage)

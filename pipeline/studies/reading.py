@@ -76,9 +76,14 @@ def runs_name(name_or_path: str) -> str:
 
 
 def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Setting, seeds, tuned values, small form and tuning of one study, with the keys of another over them."""
+    """Setting, seeds, tuned values, small form and tuning of one study, with the keys of another over them.
+
+    A method that the other only names is made as the first says, if it has one of that name.
+    """
     tree = {key: base[key] for key in INHERITED if key in base} | own
-    methods = own.get("methods")
+    methods, known = own.get("methods"), base.get("methods")
+    if isinstance(methods, dict) and isinstance(known, dict):
+        tree["methods"] = {name: known.get(name) if changes is None else changes for name, changes in methods.items()}
     for key in ("parameters", "tuned", "quick"):
         first, second = base.get(key), own.get(key)
         if isinstance(first, dict) and isinstance(second, dict):

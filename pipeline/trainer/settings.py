@@ -24,18 +24,20 @@ class TrainerSettings(SettingsGroup):
         description="Numbers that the networks compute with; weights and losses stay fp32. auto: bf16 on a GPU that "
         "has it, else fp32; what it became is recorded. fp16 needs CUDA.",
     )
-    tf32: bool = Field(
-        False,
-        description="On CUDA, let products of fp32 round to TF32 (10 bits), which is faster; "
-        "false: full fp32, as on a CPU.",
+    tf32: bool | Literal["auto"] = Field(
+        "auto",
+        description="On CUDA, let products of fp32 round their factors to TF32 (10 bits), which is faster. auto: where "
+        "precision is bf16 or fp16, for what stays in fp32 beside them; false: full fp32, as on a CPU.",
     )
     deterministic: bool = Field(
         False, description="On CUDA, use only algorithms that repeat every bit; slower. Changes nothing on a CPU."
     )
-    compile: bool = Field(
-        False,
-        description="Compile the encoders of stage 2 with torch.compile, which takes about a minute at the first step "
-        "and needs a C compiler. Not with recompute_activations or accumulation.",
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="Compile the encoders of stage 2 with torch.compile, which takes a minute or more at the first "
+        "step and needs a C compiler. Not with recompute_activations or accumulation. auto: trainings of 4,000 steps "
+        "or more in one process on CUDA, if there is a compiler, but for deterministic ones; the record says whether "
+        "it was done.",
     )
     recompute_activations: bool = Field(
         False,

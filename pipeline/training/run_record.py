@@ -41,7 +41,12 @@ def epoch_hook(settings: TrainerSettings, out: Path, epochs: int) -> Callable[[T
 
 
 def record_text(
-    parameters: Mapping[str, Any], made_of: Mapping[str, Any], counts: Mapping[str, Any], device: str, workers: int
+    parameters: Mapping[str, Any],
+    made_of: Mapping[str, Any],
+    counts: Mapping[str, Any],
+    device: str,
+    workers: int,
+    **more: Any,
 ) -> str:
     """The record of a run as JSON text.
 
@@ -51,8 +56,10 @@ def record_text(
         counts: Of images, identities and classes.
         device: That the networks ran on.
         workers: Processes.
+        more: What this training alone has to say, JSON-like.
     """
     record = {
+        **more,
         "parameters": dict(parameters),
         "made_of": dict(made_of),
         "counts": dict(counts),

@@ -27,10 +27,12 @@ def check_terms(settings: EncoderSettings) -> None:
     if late:
         raise InputError(f"encoder.start_epochs: {late} is never reached in {settings.epochs} epochs (encoder.epochs)")
     about_clothes = sorted(name for name, term in terms.items() if term.needs & {"clothes_texts", "clothes_classes"})
-    if settings.redress == 1 and settings.redress_classes == "none" and about_clothes:
+    classless = settings.redress_classes == "none" or "donor" not in settings.redress_kinds
+    if settings.redress == 1 and classless and about_clothes:
         raise InputError(
             f"encoder.redress is 1, so that no image wears its own clothes, and redressed views have no class: "
-            f"{', '.join(about_clothes)} would see none; use less, or encoder.redress_classes=donor"
+            f"{', '.join(about_clothes)} would see none; use less, or encoder.redress_classes=donor and donor among "
+            f"encoder.redress_kinds"
         )
     _check_captions(settings, {need for term in terms.values() for need in term.needs})
     if settings.alternate is not None and not any(term.examines for term in terms.values()):

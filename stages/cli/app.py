@@ -18,6 +18,7 @@ from pipeline.files import full_disk
 from pipeline.stopping import StopRequest, termination_as_interruption
 from stages.cli import (
     ablate,
+    blend,
     datasets,
     dlcr,
     dvc_paths,
@@ -76,6 +77,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
     "Training": {
         "pretrain-clip": Command("Pre-train a small CLIP on captioned walkers.", pretrain_clip.command),
         "train": Command("Learn prompts (stage 1) and train the encoders (stage 2).", train.command),
+        "blend": Command("Give a trained encoder a share of the CLIP before training.", blend.command),
     },
     "Evaluation": {
         "extract": Command("Write the features of a data set's images.", extract.command),

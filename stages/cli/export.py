@@ -11,7 +11,7 @@ from pipeline.export.choices import Cameras, ImageInput
 from stages.cli.options import CheckpointOption, Context, FrozenOption, shared_options
 
 if TYPE_CHECKING:
-    from pipeline.features.extraction import FeatureKind
+    from pipeline.models.image_encoder import FeatureKind
 
 
 class Feature(StrEnum):

@@ -38,6 +38,7 @@ def command(
     where a parameter asks for them, a good gallery image under each protocol, and no query in the gallery under a
     protocol that would rank it.
     """
+    from pipeline.datasets.catalog import load_facts
     from stages import manifest
 
     if check:
@@ -49,6 +50,7 @@ def command(
         )
         return
     if out is None:
+        load_facts(context.parameters.data.dataset)  # that there is no such data set comes first
         raise InputError("say by --out where the manifest goes, or give --check to write none")
     listed = manifest.run(context.parameters, context.console, out, strict)
     if listed.refusal is None:

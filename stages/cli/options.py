@@ -225,9 +225,10 @@ class Context:
         """The option that names the shards, for the next command, if it was given."""
         return [] if self.shards is None else ["--shards", str(self.shards)]
 
-    def say_next(self, *words: str) -> None:
-        """Tell which command usually comes next, with the data set and parameter file of this one."""
-        given = [] if self.dataset is None else ["--dataset", self.dataset]
+    def say_next(self, *words: str, dataset: str | None = None) -> None:
+        """Tell which command usually comes next, with the parameter file of this one and its data set, or another."""
+        dataset = dataset or self.dataset
+        given = [] if dataset is None else ["--dataset", dataset]
         given += [] if self.params is None else ["--params", str(self.params)]
         self.console.say(f"next: ccaf-pipeline {shlex.join([*words, *given])}")
 

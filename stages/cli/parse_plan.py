@@ -9,8 +9,9 @@ from pipeline.ray_session import local_resources
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.estimate import RunEstimate, estimate_run
 from pipeline.shards.making.folder import bound_fingerprint
+from pipeline.shards.making.placement import Placement, choose_workers
 from pipeline.shards.making.plan import check_image_ids, plan_shards
-from pipeline.shards.making.run import Placement, RunSettings, choose_workers, least_cpus
+from pipeline.shards.making.run import RunSettings, least_cpus
 from pipeline.shards.making.settings import ShardSettings
 from pipeline.shards.making.worker import check_parser_device, identify
 from pipeline.shards.schema import SHARD_PATTERN
@@ -93,5 +94,7 @@ def _workers(estimate: RunEstimate, run: RunSettings, placement: Placement | Non
         return f"{estimate.workers}{f', growing to {most}' if most else ''} (as asked)"
     if placement is None or placement.device == "cpu":
         return f"{estimate.workers} (by the CPUs of this machine)"
-    where = "GPUs of this machine" if placement.device == "cuda" else f"device {placement.device}"
-    return f"{estimate.workers} (by the {where}, {run.work.gpus_per_worker:g} GPU each)"
+    if placement.device != "cuda":
+        return f"{estimate.workers} (by the device {placement.device})"
+    chosen = "" if run.work.gpus_per_worker else ": by CPUs and memory"
+    return f"{estimate.workers} (by the GPUs of this machine, {placement.gpus:g} GPU each{chosen})"

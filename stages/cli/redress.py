@@ -79,4 +79,4 @@ def command(
         f"{out}: {made['images']:,} images, {made['redressed']:,} of them redressed, of {made['identities']:,} people "
         f"in {made['clothes']:,} outfits",
     )
-    context.console.say(f"next: ccaf-pipeline manifest --dataset {made['dataset']} --root {out} --strict --check")
+    context.say_next("manifest", "--root", str(out), "--check", dataset=str(made["dataset"]))

@@ -107,8 +107,6 @@ def command(
         small_share=small_share,
         mild_share=mild_share,
         average_epochs=average_epochs,
-        small_weight=2.0 if surveillance else 1.0,
-        label_dice_weight=0.5 if surveillance else 0.0,
         precision=precision.value,
     )
     asked = train_parser.Asked(

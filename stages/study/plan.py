@@ -76,7 +76,7 @@ def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bo
         changes.append(("data.dataset", wanted.dataset))
     if wanted.root is not None:
         changes.append(("data.root", str(wanted.root)))
-    base = Base(None if wanted.params is None else read_parameter_tree(wanted.params), changes)
+    base = Base(None if wanted.params is None else _given_parameters(wanted.params), changes)
     parameters = common_parameters(study, base)
     facts = load_facts(parameters.data.dataset)
     rendered = facts.name == WALKERS
@@ -99,6 +99,15 @@ def resolve(name: str, study: Study, wanted: Wanted, out: Path | None, quick: bo
     folder, tables = (out or FOLDER / "-".join([part, *kind]) for part in (runs or name, name))
     given = None if rendered else _given(parameters, wanted.shards or Workspace.of(facts.name).shards)
     return Resolved(name, study, base, given, folder.resolve(), tables.resolve())
+
+
+def _given_parameters(params: Path) -> dict[str, Any]:
+    """The parameters of a file but for ``blend``, which is about one encoder: which rows are blended, the study says.
+
+    Raises:
+        InputError: There is no such file, or it is wrong.
+    """
+    return {section: values for section, values in read_parameter_tree(params).items() if section != "blend"}
 
 
 def build_own_dataset(study: Study) -> str:

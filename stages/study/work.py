@@ -22,7 +22,7 @@ from pipeline.studies.rows import WALKERS
 from pipeline.studies.steps import Step
 from pipeline.trainer.epochs import forget_progress
 from pipeline.training.run_record import state_folder
-from stages import encoder_run, evaluate, extract, leakage, oracle, parse, pretrain_clip, prompts
+from stages import blend, encoder_run, evaluate, extract, leakage, oracle, parse, pretrain_clip, prompts
 from stages.console import Console
 
 
@@ -49,6 +49,10 @@ def _prompts(step: Step, console: Console) -> None:
 
 def _encoder(step: Step, console: Console) -> None:
     encoder_run.run(step.parameters, console, step.places["shards"], step.places["prompts"], step.out)
+
+
+def _blend(step: Step, console: Console) -> None:
+    blend.run(step.parameters, console, step.places["encoder"], step.out)
 
 
 def _features(step: Step, console: Console) -> None:
@@ -81,6 +85,7 @@ _WORK: Mapping[Kind, Callable[[Step, Console], None]] = {
     "shards": _shards,
     "prompts": _prompts,
     "encoder": _encoder,
+    "blend": _blend,
     "features": _features,
     "metrics": _metrics,
     "leakage": _leakage,
@@ -103,7 +108,7 @@ def identify(step: Step) -> str | None:
             return sha256_of_file(step.out / PRETRAIN_NAME)
         if step.kind == "shards":
             return read_record(step.out).sha256
-        if step.kind in ("clip", "prompts", "encoder"):  # the configuration holds the hash of the weights
+        if step.kind in ("clip", "prompts", "encoder", "blend"):  # the configuration holds the hash of the weights
             present = (step.out / WEIGHTS_NAME).is_file()
             return sha256_of_file(step.out / CONFIG_NAME) if present else None
         return sha256_of_file(step.out)

@@ -52,7 +52,7 @@ def test_what_changes_no_result_decides_nothing(kind):
         ({"encoder"}, {"encoder": {"triplet_margin": 0.5}}),  # of a loss
         ({"encoder"}, {"training": {"evaluate_every": 1}}),
         ({"prompts", "encoder"}, {"training": {"precision": "bf16"}}),
-        ({"prompts", "encoder"}, {"training": {"tf32": True}}),
+        ({"prompts", "encoder"}, {"training": {"tf32": False}}),
         ({"prompts", "encoder"}, {"encoder": {"method": "clip-reid"}}),
         ({"prompts"}, {"prompts": {"epochs": 3}}),
         ({"clip", "prompts", "encoder", "features"}, {"model": {"stem": "conv"}}),
@@ -95,6 +95,16 @@ def test_cudas_arithmetic_decides_on_cuda_and_only_where_it_is_not_as_usual():
         assert deciding_training(kind, unusual, "cpu") == deciding_training(kind, usual, "cuda") == expected
         found = deciding_training(kind, unusual, "cuda:1")["training"]
         assert found == {**expected["training"], "tf32": True, "deterministic": True}
+
+
+def test_tf32_decides_only_where_it_is_not_what_auto_becomes():
+    for precision, became in (("fp32", False), ("bf16", True), ("auto", True)):
+        usual = deciding("encoder", changed(training={"precision": precision}))
+        for choice in (False, True):
+            found = deciding("encoder", changed(training={"precision": precision, "tf32": choice}))
+            assert (found == usual) == (choice == became)
+            if choice != became:
+                assert found["training"] == {**usual["training"], "tf32": choice}
 
 
 def test_a_training_names_the_precision_that_auto_became(monkeypatch):

@@ -31,6 +31,8 @@ STAGES = {
     "parse": ["shards"],
     "inspect": ["inspection"],
     "redress": ["redressed"],
+    "blend": ["blend"],
+    "evaluate-blended": ["features", "metrics"],
     "prompts": ["prompts"],
     "encoder": ["encoder"],
     "evaluate": ["features", "metrics"],

@@ -153,6 +153,10 @@ def test_the_users_own_folder_comes_first(tmp_path: Path) -> None:
 
 
 def test_unknown_names_are_answered_with_the_known() -> None:
+    with pytest.raises(InputError, match=r"^data set 'CHIRLA' is not known; did you mean chirla_long_term or chirla_m"):
+        load_facts("CHIRLA")
+    with pytest.raises(InputError, match=r"^data set 'PKU-Reid' is not known; did you mean pku_reid_74\?$"):
+        load_facts("PKU-Reid")
     with pytest.raises(InputError, match=r"data set 'prc' is not known; known are ccpg, ccvid, .*, prcc, .*YAML file"):
         load_facts("prc")
 

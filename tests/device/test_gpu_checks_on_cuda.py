@@ -42,10 +42,11 @@ def checks(cuda: object, small_checks: Checks) -> Checks:
 @pytest.mark.parametrize("part", ["step", "prompts", "extraction"])
 def test_the_parts_of_the_benchmark_run(monkeypatch, part):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    import gpu_extraction
     import gpu_parts
 
     size = gpu_parts.QUICK
-    measure = {"step": gpu_parts.step, "prompts": gpu_parts.prompts, "extraction": gpu_parts.extraction}[part]
+    measure = {"step": gpu_parts.step, "prompts": gpu_parts.prompts, "extraction": gpu_extraction.extraction}[part]
     chosen = [["baseline", "ccaf"]] if part == "step" else []
     rows = list(measure("cuda", size, *chosen))
     assert {row["precision"] for row in rows} == {"bf16", "fp16", "tf32", "fp32"}

@@ -14,7 +14,6 @@ from doc_pages import REPOSITORY
 from pipeline.export.choices import ImageInput
 from pipeline.export.graph import ExportedNetwork, ExportForm
 from pipeline.export.runtime import write_onnx
-from pipeline.features.extraction import retrieval_feature
 from pipeline.images import resize_image
 from pipeline.models.preprocess import normalise
 
@@ -38,7 +37,7 @@ def exported(tmp_path_factory, tiny_clip_config):
     crops = [resize_image(np.ascontiguousarray(frame[a:b, c:d, ::-1]), (64, 32)) for a, b, c, d in SAME]
     images = torch.from_numpy(np.stack([*crops, np.zeros_like(crops[0])]))
     found = clip.image_encoder(normalise(images, clip.spec.pixel_mean, clip.spec.pixel_std))
-    return folder, frame, retrieval_feature(found, "concat").numpy()
+    return folder, frame, clip.image_encoder.compared(found, "concat").numpy()
 
 
 def test_boxmot_gets_a_matrix_of_features(exported):

@@ -18,7 +18,7 @@ from gpu_samples import (
     tf32,
 )
 
-from pipeline.features.extraction import encode_images, retrieval_feature
+from pipeline.features.extraction import encode_images
 from pipeline.precision import PrecisionName
 from pipeline.training.methods import METHODS
 from pipeline.training.views import augment, draw_geometry
@@ -89,10 +89,10 @@ def extracted(checks: Checks, where: str, precision: PrecisionName = "fp32") -> 
     size = checks.clip.spec.image_size
     images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (10, *size, 3), dtype=np.uint8))
     with tf32(False):
+        encoder = checks.task("baseline", where).image_encoder
         return encode_images(
-            checks.task("baseline", where).image_encoder, lambda rows: images[list(rows)], range(10),
-            lambda f: retrieval_feature(f, "concat"), mean=(0.5,) * 3, std=(0.5,) * 3, flip=True, batch_size=4,
-            device=where, precision=precision, quiet=True,
+            encoder, lambda rows: images[list(rows)], range(10), lambda f: encoder.compared(f, "concat"),
+            mean=(0.5,) * 3, std=(0.5,) * 3, flip=True, batch_size=4, device=where, precision=precision, quiet=True,
         )  # fmt: skip
 
 

@@ -71,6 +71,15 @@ def test_text_features_are_the_towers_own(tiny_clip_config):
     torch.testing.assert_close(clip.text_encoder.encode_tokens(tokens), clip.text_encoder.tower(tokens))
 
 
+def test_a_text_encoder_of_a_smaller_vocabulary_than_the_tokenizers_is_refused(tiny_clip_config, tmp_path):
+    config = json.loads(tiny_clip_config.read_text())
+    config["text_cfg"]["vocab_size"] = 512
+    path = tmp_path / "small-vocabulary.json"
+    path.write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"knows 512 tokens, and its tokenizer gives number 49,407"):
+        make_clip(path, image_size=(64, 32))
+
+
 def test_saved_weights_load_again_and_plain_open_clip_reads_them(tiny_clip_config, tmp_path):
     clip = make_clip(tiny_clip_config, image_size=(64, 32), seed=3).freeze()
     path = tmp_path / "weights.safetensors"

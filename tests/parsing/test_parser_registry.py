@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.parsing import parser as registry
 from pipeline.parsing.backends import load_backends
 from pipeline.settings import SettingsGroup
+from pipeline.shards.making.settings import WorkSettings
 
 
 class MineSettings(SettingsGroup):
@@ -80,3 +81,10 @@ def test_loading_the_backends_twice_is_harmless():
     load_backends()
     assert registry.parser_names() == names
     assert "lite" in names
+
+
+@pytest.mark.parametrize("name", ["detectron2", "lite", "sam3", "schp", "transformers"])
+def test_the_images_that_parse_hands_over_fill_whole_forward_passes(name):
+    load_backends()
+    in_one_pass = registry.parser_settings(name).model_fields["batch_size"].default
+    assert WorkSettings().batch_size % in_one_pass == 0

@@ -1,5 +1,6 @@
 """The store: the same images from pixels on disk and from decoding, and what happens where the disk lacks room."""
 
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from pipeline.errors import WorkError
 from pipeline.images import resize_image
 from pipeline.parsing.masks import clothes_image, shielding_image
 from pipeline.shards import pixels
+from pipeline.shards import store as store_module
 from pipeline.shards.pixels import PixelFiles, open_pixels
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.settings import LoadingSettings
@@ -48,6 +50,19 @@ def test_all_ways_give_the_images_of_the_definition(reader, tmp_path):
             np.testing.assert_array_equal(raw[number], resize_image(image, SIZE))
             np.testing.assert_array_equal(shielding[number], resize_image(shielding_image(image, mask), SIZE))
             np.testing.assert_array_equal(clothes[number], resize_image(clothes_image(image, mask), SIZE))
+
+
+@pytest.mark.parametrize(("given", "cpus", "used"), [(0, 16, 16), (0, 2, 4), (3, 16, 3)])
+def test_as_many_threads_decode_as_there_are_cpus_unless_it_is_said(reader, monkeypatch, given, cpus, used):
+    made = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)))
+    monkeypatch.setattr(
+        store_module,
+        "ThreadPoolExecutor",
+        lambda count, **more: made.append(count) or ThreadPoolExecutor(count, **more),
+    )
+    open_store(reader, reader.select("train"), SIZE, LoadingSettings(pixels="never"), threads=given)
+    assert made == [used]
 
 
 def test_images_without_pixels_on_disk_are_decoded(reader, tmp_path):

@@ -15,9 +15,10 @@ from pipeline.models.recompute import can_recompute, recompute_activations
 from pipeline.trainer.gradients import GradientMaker, _refuse_unsteady, is_steady
 from pipeline.trainer.worker_report import read_stopped
 from pipeline.trainer.workers import _worker_loop
+from pipeline.training.settings import TrainingSettings
 from stages import encoder_run, prompts
 from stages.cli import run
-from stages.device_use import fitting_encoder, fitting_figures, fitting_pretrain
+from stages.device_use import fitting_encoder, fitting_figures, fitting_pretrain, settled, training_arithmetic
 
 MEMORY = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB.\n"
@@ -120,9 +121,10 @@ def test_settings_that_are_at_their_least_are_not_named():
         ("tiny-clip", {"stem": "conv"}, {}, ["recompute_activations"]),  # batch norms, but none in a block
         ("resnet", {}, {}, []),
         ("tiny-clip", {}, {"compile": True}, []),
+        ("tiny-clip", {}, {"compile": False}, ["accumulation", "recompute_activations"]),
         (None, {}, {}, ["accumulation", "recompute_activations"]),
     ],
-    ids=["transformer", "conv stem", "resnet", "compiled", "not read yet"],
+    ids=["transformer", "conv stem", "resnet", "compiled", "not compiled", "not read yet"],
 )
 def test_what_a_network_cannot_do_is_not_advised(tiny_clip_config, tmp_path, tower, model, training, named):
     encoder = None
@@ -198,3 +200,27 @@ def test_on_a_cpu_they_change_no_byte_but_in_the_record(figures, learned, tmp_pa
     recorded = read_json(ours / "record.json", "record")["parameters"]["training"]
     assert recorded["tf32"] is True
     assert recorded["deterministic"] is True
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "recorded"),
+    [
+        ("cpu", {}, ("fp32", False)),
+        ("cpu", {"precision": "bf16"}, ("bf16", False)),  # a CPU has none
+        ("cpu", {"tf32": True}, ("fp32", True)),  # as it was said
+        ("cuda", {}, ("bf16", True)),
+        ("cuda", {"precision": "fp32"}, ("fp32", False)),
+        ("cuda", {"tf32": False}, ("bf16", False)),
+        ("cuda", {"precision": "fp32", "tf32": True}, ("fp32", True)),
+    ],
+)
+def test_what_auto_became_is_recorded(monkeypatch, device, given, recorded):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    parameters = Parameters().model_copy(update={"training": TrainingSettings(**given)})
+    training = settled(parameters, device).training
+    assert (training.precision, training.tf32) == recorded
+    matmul = torch.backends.cuda.matmul
+    with training_arithmetic(parameters, device):
+        assert matmul.allow_tf32 == (device == "cuda" and recorded[1])
+    assert matmul.allow_tf32 is False

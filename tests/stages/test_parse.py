@@ -191,12 +191,12 @@ def test_plan_starts_nothing(dataset: Dataset, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("options", "workers", "shown"),
     [
-        ([], ("cuda", 2, 1.0), "workers   2 (by the GPUs of this machine, 1 GPU each)"),
+        ([], ("cuda", 2, 1.0), "workers   2 (by the GPUs of this machine, 1 GPU each: by CPUs and memory)"),
         (["parse.gpus_per_worker=0.25"], ("cuda", 8, 0.25), "workers   8 (by the GPUs of this machine, 0.25 GPU each)"),
         (
             ["device=cuda:1", "parse.gpus_per_worker=0.5"],
             ("cuda:1", 2, 0.0),
-            "workers   2 (by the device cuda:1, 0.5 GPU",
+            "workers   2 (by the device cuda:1)",
         ),
         (["device=cpu", "threads=10000"], ("cpu", 1, 0.0), "workers   1 (by the CPUs of this machine)"),
     ],

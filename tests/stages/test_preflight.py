@@ -93,6 +93,7 @@ def test_what_is_lacking_is_an_error_of_the_check_and_a_warning_of_the_manifest(
     captured = capsys.readouterr()
     assert f"error: {message}" in captured.err
     assert len([line for line in captured.err.splitlines() if line.startswith("error")]) == 1
+    assert captured.err.count(message) == 1
     assert made.manifest("--set", setting, "--out", str(tmp_path / "m.parquet")) == 0
     assert message in capsys.readouterr().err
     assert (tmp_path / "m.parquet").is_file()
@@ -136,6 +137,8 @@ def test_a_check_writes_nothing_and_a_manifest_needs_a_place(tmp_path, capsys):
     assert "--check writes nothing" in capsys.readouterr().err
     assert made.manifest() == 2
     assert "say by --out where the manifest goes" in capsys.readouterr().err
+    assert run(["manifest", "--dataset", "SYSU"]) == 2
+    assert "SYSU-30k has no data set file: it can be downloaded, but" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("more", "message"), [
@@ -145,6 +148,10 @@ def test_a_check_writes_nothing_and_a_manifest_needs_a_place(tmp_path, capsys):
     (["--set", "encoder.spread=both", "--set", "encoder.identities_per_batch=9"], "have 4 identities"),
     (["--set", "encoder.weights={centr: 0}"], "encoder.weights: centr is not a term; terms are: "),
     (["--set", "encoder.redress=1"], "would see none; use less, or encoder.redress_classes=donor"),
+    (
+        [f"--set=encoder.{more}" for more in ("redress=1", "redress_classes=donor", "redress_kinds=[colour]")],
+        "would see none; use less, or encoder.redress_classes=donor and donor among encoder.redress_kinds",
+    ),
     (["--set", "encoder.start_epochs={cal: 1}"], "encoder.start_epochs: cal is no term of this training"),
     (
         ["--set", "encoder.alternate=[1, 1]", "--set", "encoder.method=i2t"],

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,30 @@ def test_inspect_shows_people_in_other_clothes(figures, tmp_path, capsys):
     assert page.count("the same in other clothes") == 12
     assert "In other clothes" not in plain
     assert page.replace(" ", "").find('src="http') == -1
+
+
+def test_the_next_command_that_it_prints_runs(figures, tmp_path, capsys):
+    out = tmp_path / "a folder" / "people"
+    few = ["--set", "encoder.identities_per_batch=2", "--set", "encoder.images_per_identity=2"]
+    assert run(["redress", *shards_of(figures), "--out", str(out)]) == 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    program, *words = shlex.split(line.removeprefix("next: "))
+    assert (program, words[0]) == ("ccaf-pipeline", "manifest")
+    assert run([*words, *few]) == 0
+    assert "training and evaluation can begin" in capsys.readouterr().out
+
+
+def test_the_root_is_no_place_for_a_data_set(figures, capsys):
+    assert run(["redress", *shards_of(figures), "--out", "/"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_clothes_that_were_changed_twice_are_noticed_once(figures, made, tmp_path):
+    shards, again = tmp_path / "shards", tmp_path / "again"
+    facts = ["--dataset", str(made / "dataset.yaml")]
+    assert run(["parse", *facts, "--root", str(made), "--out", str(shards), "--quiet"]) == 0
+    assert run(["redress", *facts, "--shards", str(shards), "--out", str(again), "--quiet"]) == 0
+    once, twice = (yaml.safe_load((folder / "dataset.yaml").read_text())["terms"] for folder in (made, again))
+    assert twice == once
+    assert once.count("Clothes were changed by software") == 1
+    assert ". Clothes were" in once

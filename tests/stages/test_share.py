@@ -18,6 +18,7 @@ from pipeline.errors import InputError
 from pipeline.features.encoders import trained_encoder
 from pipeline.files import sha256_of_file, write_json
 from pipeline.images import encode_image
+from pipeline.models.blending import PairedEncoder
 from pipeline.models.checkpoint import save_checkpoint
 from pipeline.sharing.hub import fetch_checkpoint
 from stages.cli import run
@@ -132,6 +133,22 @@ def test_what_was_pushed_is_pulled(checkpoint, hub, tmp_path, capsys):
     assert run(["pull", "some/encoder", "--revision", first, "--out", str(out), "--quiet"]) == 0, "its own is replaced"
     assert run(["pull", "some/encoder", "--out", str(out), "--quiet"]) == 2
     assert "lacks config.json or weights.safetensors" in capsys.readouterr().err
+
+
+def test_a_pair_of_networks_is_pushed_with_what_it_is(checkpoint, tmp_path):
+    clips = [make_clip("walker-clip", image_size=(64, 32), stem="conv", seed=seed) for seed in (1, 2)]
+    pair = PairedEncoder(*(clip.image_encoder for clip in clips), 0.25)
+    tensors = {f"image_encoder.{name}": value for name, value in pair.state_dict().items()}
+    blend = {"trained_share": 0.75, "clip_weight": 0.25, "checkpoint_sha256": "3" * 64}
+    save_checkpoint(tmp_path / "pair", "encoder", tensors, {"model": clips[0].spec.to_dict(), "blend": blend})
+    words = ["--checkpoint", str(tmp_path / "pair"), "--licence", "mit", "--dry-run", "--out", str(tmp_path / "shared")]
+    assert run(["push", "some/pair", *words, "--quiet"]) == 0
+    card = (tmp_path / "shared/README.md").read_text()
+    assert (
+        "| blended with its CLIP | share of the trained weights 0.75, weight of the CLIP's own features 0.25 |" in card
+    )
+    found = trained_encoder(tmp_path / "shared").encoder
+    assert all(torch.equal(value, found.state_dict()[name]) for name, value in pair.state_dict().items())
 
 
 def test_a_fetched_checkpoint_is_used_again_where_the_hub_is_gone(checkpoint, hub, monkeypatch, unused_endpoint):

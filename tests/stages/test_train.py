@@ -5,17 +5,20 @@ import json
 import shutil
 from itertools import count
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from pipeline.config import load_parameters
+from pipeline.features.feature_set import read_features
 from pipeline.files import read_json, sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint
 from pipeline.shards.reader import ShardReader
 from pipeline.trainer import gradients
 from pipeline.trainer import loop as trainer
 from pipeline.training.validation import FIGURES
+from stages import encoder_run
 from stages import prompts as prompts_stage
 from stages.cli import run
 from stages.console import Console
@@ -146,6 +149,30 @@ def test_an_unfinished_training_of_other_parameters_is_refused_until_restart(tra
     assert train(figures, tmp_path, *other, "--restart") == 0
 
 
+def test_a_collapsed_training_is_said_with_the_likeness_that_its_record_has(trained, figures, tmp_path, monkeypatch):
+    """Against the features that `extract` writes: those of each identity's first training image, all pairs."""
+    load = ["--params", str(figures.params), "--shards", str(figures.shards)]
+    assert run(["extract", *load, "--checkpoint", str(trained / "encoder"), "--role", "train",
+                "--out", str(tmp_path / "f.parquet"), "--quiet"]) == 0  # fmt: skip
+    items, _ = read_features(tmp_path / "f.parquet")
+    firsts = np.array(list({person: i for i, person in reversed(list(enumerate(items.person_id)))}.values()))
+    features = items.normalised().features[firsts].astype(np.float64)
+    cosines = features @ features.T
+    expected = (cosines.sum() - np.trace(cosines)) / (len(firsts) * (len(firsts) - 1))
+    record = read_json(trained / "encoder" / "record.json", "record")
+    assert record["mean_cosine"] == pytest.approx(expected, abs=1e-5)
+    shutil.copytree(trained / "prompts", tmp_path / "prompts")
+    said = []
+    monkeypatch.setattr(Console, "say", lambda self, text: said.append(text))
+    assert train(figures, tmp_path, "--stage", "encoder") == 0
+    assert not [text for text in said if "nearly the same" in text]
+    monkeypatch.setattr(encoder_run, "COLLAPSED", expected - 1e-3)
+    assert train(figures, tmp_path, "--stage", "encoder") == 0
+    (warning,) = [text for text in said if "nearly the same" in text]
+    assert f"mean cosine {expected:.3f}" in warning
+    assert "lower encoder.learning_rate (" in warning
+
+
 def test_record_says_what_made_the_checkpoint_and_times_are_beside_it(trained, figures):
     record = read_json(trained / "encoder" / "record.json", "record")
     assert record["counts"] == {
@@ -157,6 +184,7 @@ def test_record_says_what_made_the_checkpoint_and_times_are_beside_it(trained, f
     assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert record["hardware"]["device"] == "cpu"
     assert record["parameters"]["encoder"]["epochs"] == 2
+    assert record["compiled"] is False
     timings = read_json(trained / "encoder-timings.json", "timings")
     assert timings["steps"] == sum(row["steps"] for row in timings["epochs"]) > 0
     assert set(timings["share_of_step"]) == {"data", "forward", "backward", "optimizer"}

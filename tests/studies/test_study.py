@@ -37,8 +37,9 @@ def load(tmp_path):
 
 
 WITH_I2T = ["clip-reid+redress", "i2t+redress", "ccaf+redress", "ccaf-plus+redress"]
+BLENDED = [f"{name}+blend" for name in WITH_I2T]
 METHODS = {
-    "walkers": ["baseline", "clip-reid", "cal", "i2t", "i2t+i2i", "ccaf", "ccaf-plus", *WITH_I2T],
+    "walkers": ["baseline", "clip-reid", "cal", "i2t", "i2t+i2i", "ccaf", "ccaf-plus", *WITH_I2T, *BLENDED],
     "table3": ["baseline", "i2t", "i2t+i2i", "ccaf"],
     "table4": ["ccaf", "ccaf-onehot", "ccaf-onehot-no-shielding-i2t", "ccaf-onehot-no-i2t"],
     "fig4": ["ccaf"],
@@ -67,8 +68,25 @@ def test_a_row_with_redressed_views_is_the_same_in_every_study(name):
     rows = [row for row in study.methods if row.endswith("+redress")]
     assert rows
     for row in rows:
-        assert study.methods[row] == walkers.methods[row]
+        assert study.methods[row] == walkers.methods[row] != {}
         assert study.tuned[row] == walkers.tuned[row]
+
+
+@pytest.mark.parametrize("row", WITH_I2T)
+def test_a_blended_row_is_the_row_with_redressed_views_blended(row):
+    study = load_study("walkers")
+    blend = {"blend.trained_share": 0.9, "blend.clip_weight": 0.15}
+    assert study.methods[f"{row}+blend"] == {**study.methods[row], **blend}
+    assert study.tuned[f"{row}+blend"] == study.tuned[row]
+
+
+def test_a_method_that_is_only_named_is_that_of_the_study_that_this_one_is_like(load, tmp_path):
+    load(methods={"baseline": None, "mine": {"encoder.method": "ccaf", "encoder.pad": 3}}, tuned={}, tuning=None)
+    tree = {"title": "x", "source": "a test", "like": "small.yaml", "reference": []}
+    for own, expected in ((None, {"encoder.method": "ccaf", "encoder.pad": 3}), ({"encoder.method": "i2t"},) * 2):
+        (tmp_path / "other.yaml").write_text(yaml.safe_dump({**tree, "methods": {"baseline": None, "mine": own}}))
+        study = load_study(str(tmp_path / "other.yaml"))
+        assert study.methods == {"baseline": None, "mine": expected}
 
 
 def test_figure_4_has_the_papers_values():
@@ -80,17 +98,18 @@ def test_figure_4_has_the_papers_values():
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_the_trade_goes_over_the_chance_of_redressing_and_a_weight_on_people_of_no_other_table(quick, tmp_path):
+def test_the_trade_goes_over_the_shares_of_blend_on_people_of_no_other_table(quick, tmp_path):
     whole = load_study("tradeoff")
     study = whole.quickened() if quick else whole
     walkers = load_study("walkers")
-    assert set(study.seeds) == set(walkers.tuning.seeds)
+    assert set(study.seeds) >= set(walkers.tuning.seeds)
+    assert not set(study.seeds) & set(walkers.seeds), "they are in no other table"
     plan = make_plan(study, tmp_path, Base(), None, {})
     for sweep in plan.sweeps:
         section, *keys = sweep.parameter.split(".")
         for value, name in sweep.points:
             row = next(row for row in plan.rows if row.name == name)
-            found = plan.steps[row.runs[100].encoder].parameters.model_dump()[section]
+            found = plan.steps[row.runs[100].metrics].parameters.model_dump()[section]
             for key in keys:
                 found = found[key]
             assert found == value
@@ -261,6 +280,16 @@ def test_shards_that_a_killed_study_began_are_gone_on_with_and_anything_else_is_
     for wrong in (tmp_path / "begun", tmp_path / "begun" / "other"):
         with pytest.raises(InputError, match="no finished shards in"):
             given_by(wrong)
+
+
+def test_rows_are_blended_where_the_study_says_so_and_not_by_the_parameter_file(tmp_path):
+    """The file of one's own encoder, as the repository's, may say how that one is blended."""
+    (tmp_path / "params.yaml").write_text("data: {dataset: walkers}\nblend: {clip_weight: 0.1}\n")
+    for name, blended in (("table3", 0), ("walkers", len(BLENDED))):
+        resolved = resolve(name, load_study(name), Wanted(params=tmp_path / "params.yaml"), tmp_path / name, False)
+        plan = make_plan(resolved.study, resolved.folder, resolved.base, resolved.given, {})
+        steps = [step for step in plan.steps.values() if step.kind == "blend"]
+        assert len(steps) == blended * len(resolved.study.seeds)
 
 
 def test_a_key_that_is_no_text_is_refused_in_one_line(load, tmp_path):

@@ -58,6 +58,27 @@ def test_a_point_of_a_sweep_that_equals_a_method_is_the_methods_run():
         assert rows["ccaf@encoder.lambda_con=0.5"].runs[seed].metrics != rows["ccaf"].runs[seed].metrics
 
 
+def test_blended_encoders_are_made_of_one_training():
+    sweep = {"parameter": "blend.clip_weight", "values": [0.0, 0.1, 0.2], "method": "ccaf"}
+    blended = {"encoder.method": "ccaf", "blend.clip_weight": 0.1}
+    plan = plan_of(make_study(methods={"baseline": None, "ccaf": None, "blended": blended}, sweeps=[sweep]))
+    own = [name for name in plan.steps if name.startswith("seed-0/")]
+    assert [name for name in own if plan.steps[name].kind == "encoder"] == [
+        f"seed-0/methods/{method}/encoder" for method in ("baseline", "ccaf")
+    ]
+    made = [name for name in own if plan.steps[name].kind == "blend"]
+    assert made == ["seed-0/methods/blended/blended", "seed-0/methods/ccaf@blend.clip_weight=0.2/blended"]
+    for name in made:
+        assert plan.steps[name].inputs == {"clip": "clip", "encoder": "seed-0/methods/ccaf/encoder"}
+        features = plan.steps[f"{name.removesuffix('/blended')}/features.parquet"]
+        assert features.inputs["encoder"] == name
+    assert plan.steps["seed-0/methods/ccaf/features.parquet"].inputs["encoder"] == "seed-0/methods/ccaf/encoder"
+    rows = {row.name: row.runs[0] for row in plan.rows}
+    assert rows["ccaf@blend.clip_weight=0.1"].metrics == rows["blended"].metrics
+    assert rows["ccaf@blend.clip_weight=0.0"].metrics == rows["ccaf"].metrics
+    assert {rows[name].encoder for name in ("ccaf", "blended")} == {"seed-0/methods/ccaf/encoder"}
+
+
 def test_every_step_comes_after_its_inputs_and_reads_their_artifacts():
     plan = plan_of()
     seen = set()
@@ -227,7 +248,7 @@ DECIDES = {
     ("parse.fill", "blur"): {"shards"},
     ("model.pixel_mean", (0.1, 0.2, 0.3)): {"clip", "prompts", "encoder", "features"},
     ("training.precision", "bf16"): {"prompts", "encoder"},
-    ("training.tf32", True): {"prompts", "encoder"},
+    ("training.tf32", False): {"prompts", "encoder"},
     ("training.deterministic", True): {"prompts", "encoder"},
     ("training.evaluate_every", 1): {"encoder"},
     ("evaluate.flip", True): {"features"},

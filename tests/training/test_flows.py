@@ -7,7 +7,7 @@ import pytest
 import torch
 from clips import make_clip
 
-from pipeline.features.extraction import encode_images, retrieval_feature
+from pipeline.features.extraction import encode_images
 from pipeline.models.prompts import CLOTHES_TEMPLATE, IDENTITY_TEMPLATE, PromptLearner
 from pipeline.shards.store import ImageStore
 from pipeline.trainer.engine import Engine
@@ -129,7 +129,7 @@ def test_inference_reads_no_mask_and_calls_what_the_bare_tower_calls(tiny_clip_c
 
     def extract():
         return encode_images(
-            encoder, store.raw, ROWS.tolist(), lambda f: retrieval_feature(f, "concat"), mean=HALF, std=HALF, quiet=True
+            encoder, store.raw, ROWS.tolist(), lambda f: encoder.compared(f, "concat"), mean=HALF, std=HALF, quiet=True
         )
 
     both = torch.nn.ModuleDict({"image": tower, "text": clip.text_encoder})

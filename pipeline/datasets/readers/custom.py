@@ -52,7 +52,7 @@ def read_custom(source: Source, rows: ManifestBuilder) -> None:
     table = source.folder / settings.table
     names: dict[str, str] = {name: settings.columns.get(name, name) for name in COLUMNS}
     required = [name for name in COLUMNS if name in REQUIRED_COLUMNS or name in settings.columns]
-    columns = read_columns(table, names, required, settings.delimiter)
+    columns = read_columns(table, names, required, settings.delimiter, "name its columns under settings: columns:")
     problems = RowProblems(table)
     splits = _splits(columns["split"], settings.splits, source.roles, problems)
     problems.ignore(row for row, split in enumerate(splits, start=1) if split == LEFT_OUT)

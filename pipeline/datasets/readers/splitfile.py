@@ -18,4 +18,5 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
                 if text := line.strip():
                     yield number, text
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"split file {path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"split file {path} cannot be read: {reason}") from error

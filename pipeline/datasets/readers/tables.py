@@ -55,7 +55,7 @@ class RowProblems:
 
 
 def read_columns(
-    path: Path, names: Mapping[str, str], required: Sequence[str], delimiter: str = ","
+    path: Path, names: Mapping[str, str], required: Sequence[str], delimiter: str = ",", advice: str = ""
 ) -> dict[str, list[Any]]:
     """Read some columns of a table.
 
@@ -64,6 +64,7 @@ def read_columns(
         names: Our name of a column: the table's name.
         required: Those of our names that the table must have; the others are left out where it has none.
         delimiter: Separator of a CSV file.
+        advice: What can be done where a column is missing.
 
     Returns:
         By our name the column's values; those of a CSV file are strings, empty ones None.
@@ -90,7 +91,7 @@ def read_columns(
             raise InputError(f"table {path}: {hint}")
         raise InputError(
             f"table {path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"it has {', '.join(table.column_names) or 'none'}; name its columns under settings: columns:"
+            f"it has {', '.join(table.column_names) or 'none'}{advice and f'; {advice}'}"
         )
     twice = sorted(name for name in set(names.values()) if table.column_names.count(name) > 1)
     if twice:

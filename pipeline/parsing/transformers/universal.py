@@ -15,8 +15,8 @@ from torch import Tensor
 from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
 from pipeline.parsing.forward import check_images, parse_in_batches
-from pipeline.parsing.labelling import Taps, label_map, taps_at
-from pipeline.parsing.parser import Parsing
+from pipeline.parsing.labelling import Decision, Labelled, Taps, decided, label_map, taps_at
+from pipeline.parsing.parser import Parsing, Taken
 from pipeline.parsing.transformers.semantic import ModelRun, TransformersParser
 
 Mode = Literal["semantic", "panoptic"]
@@ -80,18 +80,33 @@ class UniversalParser(TransformersParser):
         Raises:
             ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
         """
+        return self.launch(images, paths)()
+
+    def launch(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> Taken:
+        """Begin to parse images; see :class:`pipeline.parsing.parser.Launching`. A CPU has done all when this returns.
+
+        Raises:
+            ValueError: As :meth:`parse`.
+        """
         check_images(images)
         inputs = [self._input(image) for image in images]
+        filled = [self._filled_up(each) for each in inputs]
 
-        def paint(queries: Queries, place: int) -> Parsing:
+        def taps(queries: Queries, place: int) -> tuple[Taps, Taps]:
             shape, inside = images[place].shape[:2], inputs[place].shape[1:]
             size = self._canvas or inside
             rows, columns = (
                 _taps(queries.masks.shape[1 + side], inside[side] / size[side], shape[side]) for side in (0, 1)
             )
-            return self._paint(queries, rows, columns)
+            return rows, columns
 
-        return parse_in_batches([self._filled_up(each) for each in inputs], self._batch_size, self._ask, paint)
+        if images and self._device.type != "cpu":
+            sent = [tensors["input"] for tensors in self._send([{"input": each.numpy()} for each in filled])]
+            return self._label_on_device(sent, self._ask, taps, self._labelled, self._add)
+        parsings = parse_in_batches(
+            filled, self._batch_size, self._ask, lambda queries, place: self._paint(queries, *taps(queries, place))
+        )
+        return lambda: parsings
 
     def _filled_up(self, pixels: Tensor) -> Tensor:
         """An input (3, height, width) of the network's size, black below and on the right."""
@@ -115,6 +130,22 @@ class UniversalParser(TransformersParser):
             return paint_panoptic(queries, rows, columns, self._numbers, self._threshold)
         return paint_semantic(queries, rows, columns, self._numbers)
 
+    def _labelled(self) -> Labelled:
+        return Labelled(_with_nothing(self._numbers).to(torch.uint8))
+
+    def _add(self, labelled: Labelled, queries: Queries, rows: Taps, columns: Taps) -> None:
+        """Label an image as :meth:`_paint` does, without waiting for anything that the device computes."""
+        if self._mode == "panoptic":
+            decide = surest_query(queries, rows, columns, self._threshold)
+        else:
+            decide = summed_queries(queries)
+        labelled.add(queries.masks, rows, columns, decide)
+
+
+def _with_nothing(numbers: Tensor) -> Tensor:
+    """Label numbers of the classes, and after them that of no object, which is nobody."""
+    return torch.cat([numbers, numbers.new_zeros(1)])
+
 
 def _taps(inputs: int, share: float, outputs: int) -> Taps:
     """Taps that scale the first ``share`` of ``inputs`` cells to ``outputs`` pixels; what fills up is not looked at."""
@@ -134,13 +165,18 @@ def paint_semantic(queries: Queries, rows: Taps, columns: Taps, numbers: Tensor)
         columns: Taps of the masks' columns for the image's.
         numbers: Integers (classes,), label number of each class.
     """
+    return label_map(queries.masks, rows, columns, numbers, summed_queries(queries))
+
+
+def summed_queries(queries: Queries) -> Decision:
+    """The decision of :func:`paint_semantic`."""
     classes = queries.classes[:, :-1]
 
     def decide(masks: Tensor) -> tuple[Tensor, Tensor]:
         most, found = (masks.sigmoid() @ classes).max(dim=2)
         return found, most.clamp_max(1)
 
-    return label_map(queries.masks, rows, columns, numbers, decide)
+    return decide
 
 
 @torch.inference_mode()
@@ -157,28 +193,53 @@ def paint_panoptic(queries: Queries, rows: Taps, columns: Taps, numbers: Tensor,
         numbers: Integers (classes,), label number of each class.
         threshold: Of the score, which is the probability of a query's class.
     """
-    scores, classes = queries.classes.max(dim=1)
-    nothing = queries.classes.shape[1] - 1
-    kept = (classes != nothing) & (scores > threshold)
+    kept = _kept(queries, threshold)
     if not kept.any():
         return Parsing(np.zeros((len(rows.first), len(columns.first)), dtype=np.uint8), 0.0)
-    scores, classes, masks = scores[kept], classes[kept], queries.masks[kept]
+    few = Queries(queries.classes[kept], queries.masks[kept])  # on a CPU every query costs
+    decide = surest_query(few, rows.to(kept.device), columns.to(kept.device), threshold)
+    return label_map(few.masks, rows, columns, _with_nothing(numbers), decide)
+
+
+def _kept(queries: Queries, threshold: float) -> Tensor:
+    """Which queries are an object, and surer than the threshold: boolean (queries,)."""
+    scores, classes = queries.classes.max(dim=1)
+    return (classes != queries.classes.shape[1] - 1) & (scores > threshold)
+
+
+@torch.inference_mode()
+def surest_query(queries: Queries, rows: Taps, columns: Taps, threshold: float) -> Decision:
+    """The decision of :func:`paint_panoptic`. Queries that are left out need not be taken out before, so that nobody
+    waits for which they are.
+
+    Args:
+        queries: The network's answer.
+        rows: Taps of the masks' rows for the image's, on the device.
+        columns: Taps of the masks' columns for the image's, on the device.
+        threshold: Of the score.
+    """
+    scores, classes = queries.classes.max(dim=1)
+    nothing, kept = queries.classes.shape[1] - 1, _kept(queries, threshold)
     own, whole = torch.zeros_like(classes), torch.zeros_like(classes)
+
+    def weigh(shares: Tensor) -> Tensor:
+        return torch.where(kept, shares * scores, -1)  # below all that are kept
 
     def measure(values: Tensor) -> tuple[Tensor, Tensor]:
         shares = values.sigmoid()
-        first = (shares * scores).argmax(dim=2)
-        own.add_(torch.bincount(first.flatten(), minlength=len(scores)))
+        first = weigh(shares).argmax(dim=2)
+        own.index_add_(0, first.flatten(), torch.ones_like(first.flatten()))
         whole.add_((shares >= MASK_THRESHOLD).sum(dim=(0, 1)))
         return first, shares[..., 0]
 
-    label_map(masks, rows, columns, torch.zeros_like(classes), measure)
-    visible = (own > 0) & (whole > 0) & (own > LEAST_VISIBLE * whole)
+    for _ in decided(queries.masks, rows, columns, measure):
+        pass
+    visible = kept & (own > 0) & (whole > 0) & (own > LEAST_VISIBLE * whole)
 
     def decide(values: Tensor) -> tuple[Tensor, Tensor]:
         shares = values.sigmoid()
-        most, first = (shares * scores).max(dim=2)
+        most, first = weigh(shares).max(dim=2)
         inside = shares.gather(2, first[..., None])[..., 0] >= MASK_THRESHOLD
         return torch.where(visible[first] & inside, classes[first], nothing), most
 
-    return label_map(masks, rows, columns, torch.cat([numbers, numbers.new_zeros(1)]), decide)
+    return decide

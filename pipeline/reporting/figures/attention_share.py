@@ -14,10 +14,9 @@ from pipeline.evaluation.bootstrap import bootstrap_intervals
 from pipeline.evaluation.protocols import Protocol as RetrievalProtocol
 from pipeline.evaluation.protocols import good_items
 from pipeline.evaluation.ranking import IdentityIndex
-from pipeline.features.extraction import FeatureKind, retrieval_feature
 from pipeline.features.feature_set import FeatureSet, Floats, Integers, normalise_rows
 from pipeline.images import LabelMap, Mask
-from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
+from pipeline.models.image_encoder import FeatureKind, ImageEncoder, ImageFeatures
 from pipeline.models.preprocess import normalise
 from pipeline.progress import Progress
 from pipeline.reporting.figures.maps import MapKind, Score, attention_maps, coverage, gradient_maps, layout_of, mass_on
@@ -79,15 +78,17 @@ class MapModel:
             found |= attention_maps(self.encoder, images, places, kinds)
         if set(kinds) - set(_ATTENTION):
             target = torch.from_numpy(references).to(self.device)
-            found |= gradient_maps(self.encoder, images, places, similarity_to(target, self.feature), kinds)
+            found |= gradient_maps(
+                self.encoder, images, places, similarity_to(target, self.encoder, self.feature), kinds
+            )
         return {kind: found[kind].cpu() for kind in kinds}
 
 
-def similarity_to(reference: Tensor, feature: FeatureKind) -> Score:
-    """Cosine of each image's test feature with a fixed one, (B, D)."""
+def similarity_to(reference: Tensor, encoder: ImageEncoder, feature: FeatureKind) -> Score:
+    """Cosine of each image's test feature by an encoder with a fixed one, (B, D)."""
 
     def score(features: ImageFeatures) -> Tensor:
-        return (retrieval_feature(features, feature) * reference).sum(dim=1)
+        return (encoder.compared(features, feature) * reference).sum(dim=1)
 
     return score
 

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.datasets.catalog import DatasetFacts
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import Protocol, select
+from pipeline.models.blending import PairedEncoder
 from pipeline.models.clip import load_clip
 from pipeline.reporting.figures.attention_share import (
     ImageShares,
@@ -36,6 +37,7 @@ from pipeline.shards.reader import ShardReader
 
 _TRAIN_PROMPTS = "ccaf-pipeline train --stage prompts"
 _MANIFEST = "ccaf-pipeline manifest"
+_ONE_NETWORK = "ccaf-pipeline figures --checkpoint TRAINED"
 _OTHER_PROTOCOL = "ccaf-pipeline figures --set evaluate.protocols=[general]"
 _NAME_PEOPLE = "ccaf-pipeline figures --identity ID --identity ID"
 _SEED_MAPS = 36
@@ -130,6 +132,9 @@ class FigureMaker:
         """Attention and gradient maps."""
         if self.protocol is None:
             return Absent("Every protocol of the data set ranks several galleries.", _OTHER_PROTOCOL)
+        paired = [subject.name for subject in self.subjects if isinstance(subject.chosen.encoder, PairedEncoder)]
+        if paired:
+            return Absent(f"{paired[0]} compares the features of two networks, and a map shows one.", _ONE_NETWORK)
         settings, seed = self.groups.figures, self.groups.seed
         kinds = choose_maps([subject.chosen.encoder for subject in self.subjects], settings.maps)
         protocol = replace(self.protocol, average_tracklets=False)  # maps are of images

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.shards.making.maker import AHEAD_PIXELS
+from pipeline.shards.making.placement import Placement
 from pipeline.shards.making.plan import plan_shards
-from pipeline.shards.making.run import Placement, RunSettings
+from pipeline.shards.making.run import RunSettings
 from pipeline.shards.making.settings import ShardSettings
 
 BASE_MEGABYTES = 850

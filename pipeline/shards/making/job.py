@@ -17,9 +17,10 @@ from pipeline.progress import Progress
 from pipeline.ray_session import check_reachable, is_started_here, local_resources, ray_session
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.folder import ShardFolder, open_folder
+from pipeline.shards.making.placement import choose_device, choose_workers
 from pipeline.shards.making.plan import ShardSpec, check_image_ids, plan_shards, rows_of
 from pipeline.shards.making.pool import WorkerPool
-from pipeline.shards.making.run import RunSettings, Timings, choose_workers, least_cpus
+from pipeline.shards.making.run import RunSettings, Timings, least_cpus
 from pipeline.shards.making.settings import ShardSettings
 from pipeline.shards.making.worker import ShardTask, WorkerSetup, check_parser_device, identify
 from pipeline.shards.making.writer import ShardEntry, write_quarantine
@@ -165,7 +166,7 @@ def run_job(
     content, provenance = bind_content(dataset, manifest, settings, identify(settings))
     specs = plan_shards(manifest.num_rows, settings.shard_rows, settings.row_group_rows)
     if is_started_here(run.address):  # so that nothing is started for a device that will not do
-        check_parser_device(settings, choose_workers(local_resources(least_cpus(run)), run, len(specs)).device)
+        check_parser_device(settings, choose_device(local_resources(least_cpus(run)), run))
     names = [spec.name for spec in specs]
     with (
         open_folder(out, provenance.fingerprint, content, names, overwrite, program) as folder,

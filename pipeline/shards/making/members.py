@@ -81,10 +81,18 @@ class Questions:
 
     def __init__(self) -> None:
         self._asked: list[Any] = []
+        self._taken = 0
         self._next = 0.0
 
-    def ask(self, actors: Iterable[Any], report: Callable[[int], None]) -> None:
-        """Report what the actors answered to the last question, and ask the next one."""
+    def ask(self, actors: Iterable[Any], report: Callable[[int], None], taken: int) -> None:
+        """Report what the actors answered to the last question, and ask the next one.
+
+        Args:
+            actors: Those at work.
+            report: Is told the number of images done in shards whose results have not been taken.
+            taken: Results that have been taken so far; answers from before the last of them may count its images, and
+                are dropped.
+        """
         import ray
 
         if time.monotonic() < self._next:
@@ -99,7 +107,9 @@ class Questions:
                     done += ray.get(ref)
                 except ray.exceptions.RayError:  # it died; its shard's own result tells
                     continue
-            report(done)
+            if taken == self._taken:
+                report(done)
+        self._taken = taken
         self._asked = [actor.images_done.remote() for actor in actors]
         self._next = time.monotonic() + len(self._asked) / ASKED_PER_SECOND
 

@@ -133,6 +133,7 @@ class WorkerPool:
         """
         queue = TaskQueue(tasks)
         questions = Questions()
+        taken = 0
         while True:
             self._assign(method, queue)
             if not queue and not self._heads:
@@ -143,10 +144,11 @@ class WorkerPool:
                 member = self._heads.get(ref)
                 done = self._take(member, queue) if member is not None else None  # None: one that has started
                 if done is not None:
+                    taken += 1
                     yield done
             if not ready:
                 self._end_hung(queue)
-                questions.ask((member.actor for member in self._heads.values()), report)
+                questions.ask((member.actor for member in self._heads.values()), report, taken)
 
     def close(self) -> None:
         """Stop the workers at once, whatever they are doing: a shard appears complete or not at all."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError
-from pipeline.ray_session import Resources
 from pipeline.shards.making.settings import WorkSettings
 
 
@@ -66,23 +65,6 @@ class Timings:
         return self.images / self.parse_seconds if self.images and self.parse_seconds else 0.0
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where the workers of a job run.
-
-    Attributes:
-        device: Torch device string of each worker: ``cpu``, ``cuda``, or one GPU such as ``cuda:1``.
-        workers: Their number.
-        gpus: GPUs that Ray sets aside for each, or the fraction of one; 0 on the CPU, and where one GPU is named.
-        most: Number that they may grow to; 0: their number stays.
-    """
-
-    device: str
-    workers: int
-    gpus: float
-    most: int = 0
-
-
 def read_workers(text: str) -> tuple[int, int]:
     """Least and most number of workers that an option says: ``4`` is 4 and 0, and ``4:32`` is 4 and 32.
 
@@ -105,47 +87,3 @@ def least_cpus(run: RunSettings) -> int | None:
     """CPUs that a cluster which is started for a run has at the least; None: as many as the machine."""
     least = max(run.workers, 1) * run.threads
     return least if least > 1 else None
-
-
-def choose_workers(resources: Resources, run: RunSettings, shards: int) -> Placement:
-    """Device and number of workers for a cluster.
-
-    Raises:
-        InputError: The device is none that parsing runs on, CUDA is asked for and the cluster has no such GPU, or no
-            machine has the CPUs of one worker.
-    """
-    kind, _, number = run.device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
-        raise InputError(f"device {run.device!r}: parsing runs on auto, cpu, cuda, or one GPU such as cuda:1")
-    cuda = kind == "cuda" or (kind == "auto" and resources.gpus > 0)
-    if cuda and resources.gpus <= 0:
-        raise InputError(f"device {run.device!r} cannot be used here: Ray finds no GPU; use --set device=cpu")
-    if 0 < resources.node_cpus < run.threads:  # 0: the workers' machines are still to come
-        raise InputError(
-            f"a worker of {run.threads} threads fits on no machine of the cluster; the largest has "
-            f"{resources.node_cpus} CPUs: choose fewer --threads"
-        )
-    if cuda and 1 < run.work.gpus_per_worker > resources.gpus:
-        raise InputError(f"a worker takes {run.work.gpus_per_worker:g} GPUs, and Ray finds {resources.gpus:g}")
-    if number:
-        _check_named(resources, run, int(number))
-    gpus = run.work.gpus_per_worker if cuda and not number else 0.0
-    on_gpus = (1.0 if number else resources.gpus) / run.work.gpus_per_worker
-    room = int(on_gpus) if cuda else resources.cpus // run.threads
-    device = run.device if number else "cuda" if cuda else "cpu"
-    workers = max(1, min(run.workers or room, shards))
-    most = min(run.most_workers, shards)
-    return Placement(device, workers, gpus, most if most > workers else 0)
-
-
-def _check_named(resources: Resources, run: RunSettings, number: int) -> None:
-    """Check that a GPU which is named by its number is there. The number means something on one machine only."""
-    if run.address is not None:
-        raise InputError(
-            f"device {run.device!r} names a GPU of one machine, but the cluster at {run.address} may have several; "
-            f"use --set device=cuda: Ray gives each worker a GPU"
-        )
-    if number >= resources.gpus:
-        raise InputError(
-            f"device {run.device!r} cannot be used here: Ray finds {resources.gpus:g} GPUs, which are counted from 0"
-        )

@@ -54,14 +54,32 @@ class ShardSettings(SettingsGroup):
 class WorkSettings(SettingsGroup):
     """How the work on the shards is done, which changes no byte of them."""
 
-    batch_size: int = Field(16, ge=1, description="Images handed to the parser at once; changes no result.")
+    batch_size: int = Field(
+        32,
+        ge=1,
+        description="Images handed to the parser at once: on a GPU best a multiple of parse.settings.batch_size, so "
+        "that every forward pass is full; changes no result.",
+    )
     bucket_batches: int = Field(
-        4, ge=1, description="Batches among whose images those of similar size are grouped; changes no result."
+        2, ge=1, description="Batches among whose images those of similar size are grouped; changes no result."
     )
     io_threads: int = Field(
         2, ge=1, description="Threads per worker that read and decode, and as many again that encode."
     )
-    gpus_per_worker: float = Field(1.0, gt=0, description="GPUs per worker on CUDA; at 0.5 two workers share one GPU.")
+    gpus_per_worker: float = Field(
+        0.0,
+        ge=0,
+        description="GPUs per worker on CUDA; at 0.5 two workers share one GPU; 0: chosen by the number of workers "
+        "(in a cluster, each then has a GPU) or, without it, by the CPUs and the memory of the weakest GPU.",
+    )
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _as_ray_counts(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("a worker has a fraction of one GPU, or a whole number of them")
+        return gpus
+
     restarts: int = Field(3, ge=0, description="How many workers one shard may cost before the run fails.")
     shard_timeout: float = Field(
         0.0,

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -122,6 +123,7 @@ class ShardWorker:
         self._maker: ShardMaker | None = None
         self._counters: WorkerCounters | None = None
         self._building = threading.Lock()
+        self._arithmetic = ExitStack()
 
     def prepare(self) -> None:
         """Check that this machine sees the images and the output, and build the parser, so that no shard waits for it.
@@ -217,6 +219,11 @@ class ShardWorker:
 
     def _build_maker(self) -> ShardMaker:
         setup = self._setup
+        if setup.device != "cpu":  # a parser may do without torch
+            from pipeline.arithmetic import arithmetic
+
+            # as long as this worker lives, for it makes two shards at once: float32 is float32 in convolutions, too
+            self._arithmetic.enter_context(arithmetic(setup.device))
         parser = self._build_parser()
         if "torch" in sys.modules:  # a parser may do without
             sys.modules["torch"].set_num_threads(setup.threads)

@@ -7,16 +7,24 @@ import open_clip
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from transformers_samples import ATR_LIKE, UNIVERSAL, pictures, save_universal
 
 from pipeline.errors import InputError
 from pipeline.files import sha256_of_file
 from pipeline.labels import ATR, LIP
-from pipeline.parsing.labelling import scaling_taps
+from pipeline.parsing.labelling import Labelled, scaling_taps
 from pipeline.parsing.transformers.backend import create_transformers
 from pipeline.parsing.transformers.loading import load_model
-from pipeline.parsing.transformers.universal import Queries, paint_panoptic, paint_semantic
+from pipeline.parsing.transformers.universal import (
+    Queries,
+    paint_panoptic,
+    paint_semantic,
+    summed_queries,
+    surest_query,
+)
 
 SEEDS = {"maskformer": 4}
 """Of weights that are not torn between two classes on the pictures of these tests."""
@@ -219,3 +227,35 @@ def test_panoptic_masks_that_are_unsure_hidden_or_no_object_are_left_out():
     assert painted(paint_panoptic, asked, 0.69).label_map.tolist() == [[7, 7, 0, 7, 0]]
     none = painted(paint_panoptic, asked, 0.95)
     assert (none.label_map.tolist(), none.confidence) == ([[0] * 5], 0)
+
+
+def on_a_device(asked, rows, columns, numbers, decide):
+    """The parse as a device makes it, without a wait between its steps."""
+    labelled = Labelled(torch.cat([numbers, numbers.new_zeros(1)]).to(torch.uint8))
+    labelled.add(asked.masks, rows, columns, decide)
+    labelled.send()
+    (parsing,) = labelled.take()
+    return parsing
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.5, 0.9, 1.0]))
+def test_a_device_decides_as_a_cpu_does(seed, threshold):
+    """Though it looks at all queries, also at those that are left out."""
+    generator = torch.Generator().manual_seed(seed)
+    asked = Queries(
+        (4 * torch.randn(9, 4, generator=generator)).softmax(dim=1), 8 * torch.randn(9, 5, 6, generator=generator)
+    )
+    rows, columns, numbers = scaling_taps(5, 17), scaling_taps(6, 11), torch.tensor([0, 7, 9])
+    for expected, found in (
+        (
+            paint_panoptic(asked, rows, columns, numbers, threshold),
+            on_a_device(asked, rows, columns, numbers, surest_query(asked, rows, columns, threshold)),
+        ),
+        (
+            paint_semantic(asked, rows, columns, numbers),
+            on_a_device(asked, rows, columns, numbers, summed_queries(asked)),
+        ),
+    ):
+        assert np.array_equal(found.label_map, expected.label_map)
+        assert found.confidence == pytest.approx(expected.confidence, abs=1e-6)

@@ -11,7 +11,6 @@ from towers import TRANSFORMERS, write_config
 
 from pipeline.errors import InputError
 from pipeline.evaluation.protocols import CLOTHES_CHANGING
-from pipeline.features.extraction import retrieval_feature
 from pipeline.features.feature_set import NO_ID, FeatureSet, normalise_rows
 from pipeline.models.clip import load_image_encoder
 from pipeline.models.image_encoder import ImageEncoder, ImageFeatures
@@ -58,7 +57,7 @@ def eva(tmp_path_factory) -> ImageEncoder:
         "image_size": 224, "timm_model_name": "eva02_tiny_patch14_224", "timm_model_pretrained": False,
         "timm_pool": "token", "timm_proj": None,
     }  # fmt: skip
-    text = {"context_length": 24, "vocab_size": 512, "width": 16, "heads": 2, "layers": 1}
+    text = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
     path = tmp_path_factory.mktemp("configs") / "tiny-eva-maps.json"
     path.write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text, "custom_text": True}))
     return make_clip(path, image_size=SIZE).image_encoder.eval()
@@ -67,7 +66,7 @@ def eva(tmp_path_factory) -> ImageEncoder:
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory) -> ImageEncoder:
     vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
-    text = {"context_length": 24, "vocab_size": 512, "width": 16, "heads": 2, "layers": 1}
+    text = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
     path = tmp_path_factory.mktemp("configs") / "tiny-resnet-maps.json"
     path.write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}))
     return make_clip(path, image_size=SIZE).image_encoder.eval()
@@ -172,11 +171,11 @@ def test_taking_maps_changes_neither_the_features_nor_the_weights(name, request)
     images = seeded(2, 3, *SIZE)
     with torch.no_grad():
         before = encoder(images)
-    reference = retrieval_feature(before, "concat")
+    reference = encoder.compared(before, "concat")
     kinds = available_maps(encoder)
     if "attention" in kinds:
         attention_maps(encoder, images, None, kinds)
-    found = gradient_maps(encoder, images, None, similarity_to(reference.flip(0), "concat"), kinds)
+    found = gradient_maps(encoder, images, None, similarity_to(reference.flip(0), encoder, "concat"), kinds)
     assert {kind: tuple(mass.shape) for kind, mass in found.items()}["gradient"] == (2, *SIZE)
     rows, columns = (2, 1) if name == "resnet" else (4, 2)
     assert found["grad-cam"].shape == (2, rows, columns)
@@ -191,8 +190,8 @@ def test_gradients_of_a_batch_are_those_of_each_image_alone(name, request):
     encoder = request.getfixturevalue(name)
     images, target = seeded(2, 3, *SIZE), None
     with torch.no_grad():
-        target = retrieval_feature(encoder(images), "concat").flip(0)
-    found = gradient_maps(encoder, images, None, similarity_to(target, "concat"), ["gradient", "grad-cam"])
+        target = encoder.compared(encoder(images), "concat").flip(0)
+    found = gradient_maps(encoder, images, None, similarity_to(target, encoder, "concat"), ["gradient", "grad-cam"])
     for row in range(2):
         pixels = images[row : row + 1].clone().requires_grad_()
         cosine = torch.cosine_similarity(
@@ -206,7 +205,7 @@ def test_gradients_of_a_batch_are_those_of_each_image_alone(name, request):
 def test_grad_cam_is_gradient_times_tokens_before_the_last_block(vit):
     images = seeded(2, 3, *SIZE)
     reference = torch.nn.functional.normalize(seeded(2, 56), dim=1)
-    found = gradient_maps(vit, images, None, similarity_to(reference, "concat"), ["grad-cam"])["grad-cam"]
+    found = gradient_maps(vit, images, None, similarity_to(reference, vit, "concat"), ["grad-cam"])["grad-cam"]
     tower = vit.tower
     tokens = tower.transformer.resblocks[0](vit._embed(images, None)).detach().requires_grad_()
     hidden, _ = tower._pool(tower.transformer.resblocks[1](tokens))

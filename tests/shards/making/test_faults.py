@@ -303,6 +303,7 @@ def test_a_node_that_goes_takes_no_shard_with_it(
     cluster: Any, expected: dict[str, bytes], image_folder: Any, faults: Path, tmp_path: Path
 ) -> None:
     """Nobody finishes anything until the node is gone, however long that takes."""
+    wait_for_the_end_of_workers(cluster)
     (faults / "wait").touch()
     with ThreadPoolExecutor(1) as beside:
         job = beside.submit(run, image_folder, tmp_path / "out")

@@ -16,14 +16,13 @@ from shard_jobs import InlinePool, content, run_inline
 from pipeline.datasets.catalog import check_facts, load_facts
 from pipeline.errors import InputError, WorkError
 from pipeline.location import Location, Place, locate
-from pipeline.ray_session import Resources
 from pipeline.shards.making import folder as folder_module
 from pipeline.shards.making import job as job_module
 from pipeline.shards.making import writer as writer_module
 from pipeline.shards.making.binding import bind_content
 from pipeline.shards.making.folder import open_folder
 from pipeline.shards.making.job import JobResult, run_job
-from pipeline.shards.making.run import Placement, RunSettings, choose_workers
+from pipeline.shards.making.run import RunSettings
 from pipeline.shards.making.settings import ShardSettings, WorkSettings
 from pipeline.shards.making.worker import ShardWorker, WorkerSetup, build_parser
 from pipeline.shards.record import read_record
@@ -344,46 +343,6 @@ def test_a_run_of_bad_images_only(run: Callable[..., JobResult], tmp_path: Path)
     assert result.record.counts["images"] == 0
     assert result.record.counts["reasons"] == {"missing": 40}
     assert verify_folder(tmp_path / "out", threads=1) == []
-
-
-@pytest.mark.parametrize(
-    ("resources", "run_settings", "shards", "expected"),
-    [
-        (Resources(8, 0, 8), RunSettings(), 100, ("cpu", 8, 0)),
-        (Resources(8, 0, 8), RunSettings(threads=3), 100, ("cpu", 2, 0)),
-        (Resources(8, 0, 4), RunSettings(threads=4), 100, ("cpu", 2, 0)),
-        (Resources(8, 0, 8), RunSettings(workers=5), 3, ("cpu", 3, 0)),
-        (Resources(8, 2, 8), RunSettings(), 100, ("cuda", 2, 1)),
-        (Resources(8, 2, 8), RunSettings(work=WorkSettings(gpus_per_worker=0.5)), 100, ("cuda", 4, 0.5)),
-        (Resources(8, 2, 8), RunSettings(device="cpu"), 100, ("cpu", 8, 0)),
-        (Resources(8, 2, 8), RunSettings(device="cuda:1", workers=1), 100, ("cuda:1", 1, 0)),
-        (
-            Resources(8, 2, 8),
-            RunSettings(device="cuda:0", work=WorkSettings(gpus_per_worker=0.25)),
-            100,
-            ("cuda:0", 4, 0),
-        ),
-    ],
-)
-def test_device_and_workers(
-    resources: Resources, run_settings: RunSettings, shards: int, expected: tuple[str, int, float]
-) -> None:
-    assert choose_workers(resources, run_settings, shards) == Placement(*expected)
-
-
-@pytest.mark.parametrize(
-    ("resources", "run_settings", "message"),
-    [
-        (Resources(8, 0, 8), RunSettings(device="cuda"), "Ray finds no GPU"),
-        (Resources(8, 2, 8), RunSettings(device="cuda:2"), "'cuda:2' cannot be used here: Ray finds 2 GPUs"),
-        (Resources(8, 2, 8), RunSettings(device="cuda:1", address="head:6379"), "names a GPU of one machine"),
-        (Resources(8, 2, 8), RunSettings(device="mps"), "device 'mps': parsing runs on"),
-        (Resources(8, 2, 8), RunSettings(device="cuda:x"), "device 'cuda:x': parsing runs on"),
-    ],
-)
-def test_a_device_that_is_not_there_is_refused(resources: Resources, run_settings: RunSettings, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        choose_workers(resources, run_settings, 10)
 
 
 def test_what_a_device_cannot_do_is_refused_before_a_cluster_is_started(

@@ -177,3 +177,17 @@ def test_images_that_failed_in_masses_wait_for_a_fresh_worker_but_not_for_ever(
         assert cluster.killed[0] is first
         assert len(cluster.killed) == 2
         assert math.isclose(cluster.killed_at[1] - cluster.killed_at[0], PATIENCE_SECONDS, abs_tol=3)
+
+
+def test_images_of_a_shard_whose_result_has_been_taken_are_not_counted_again(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    """The worker answered while it was still at it, and the answer is looked at after the shard's result."""
+    cluster = make_cluster(1, lambda *_: None)
+    reported: list[int] = []
+    questions = members.Questions()
+    for images, taken in ((5, 0), (7, 0), (2, 1), (3, 1), (4, 1)):
+        actor = SimpleNamespace(images_done=SimpleNamespace(remote=lambda done=images: Ref(lambda: done)))
+        questions.ask([actor], reported.append, taken)
+        cluster.sleep(1)
+    assert reported == [5, 2, 3]

@@ -1,8 +1,7 @@
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.ray_session import Resources
-from pipeline.shards.making.run import Placement, RunSettings, choose_workers, read_workers
+from pipeline.shards.making.run import read_workers
 
 
 @pytest.mark.parametrize(
@@ -32,20 +31,3 @@ def test_a_number_of_workers_or_a_range_of_them(text: str, numbers: tuple[int, i
 def test_what_is_no_number_of_workers_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_workers(text)
-
-
-@pytest.mark.parametrize(
-    ("least", "most", "shards", "expected"),
-    [
-        (4, 32, 100, Placement("cpu", 4, 0, 32)),
-        (4, 32, 20, Placement("cpu", 4, 0, 20)),
-        (4, 32, 4, Placement("cpu", 4, 0, 0)),
-        (4, 32, 2, Placement("cpu", 2, 0, 0)),
-        (4, 0, 100, Placement("cpu", 4, 0, 0)),
-    ],
-)
-def test_a_pool_grows_to_the_number_of_shards_at_the_most(
-    least: int, most: int, shards: int, expected: Placement
-) -> None:
-    run = RunSettings(workers=least, most_workers=most)
-    assert choose_workers(Resources(cpus=8, gpus=0, node_cpus=8), run, shards) == expected

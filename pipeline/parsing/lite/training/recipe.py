@@ -51,6 +51,8 @@ MARGINS: Final = (0.06, 0.03)
 """Of the images that are parsed, see :class:`pipeline.parsing.lite.backend.LiteParser`."""
 RARE_SHARE: Final = 0.15
 """Share of further photographs with a rare label among an epoch's photographs."""
+SMALL_WEIGHT: Final = 2.0
+LABEL_DICE_WEIGHT: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,8 @@ def train_recipe(
         batch_size: Images in a step.
         walkers_share: Share of walkers among an epoch's images.
         unlabelled_share: Share of crops without labels among an epoch's images, where there are any.
-        surveillance: Train for crops of surveillance cameras: :data:`SURVEILLANCE`, an output for bags, margins, and
-            photographs with rare labels oftener.
+        surveillance: Train for crops of surveillance cameras: :data:`SURVEILLANCE`, an output for bags, margins,
+            photographs with rare labels oftener, and :data:`SMALL_WEIGHT` and :data:`LABEL_DICE_WEIGHT`.
         seed: Of the weights, the order and every random change.
         device: Torch device string.
         report: See :func:`pipeline.parsing.lite.training.train.train_lite`.
@@ -165,6 +167,7 @@ def train_recipe(
     network, description, started_from = _start(init, size)
     if surveillance:
         network, description = with_bags(network), replace(description, outputs=OUTPUTS, margins=MARGINS)
+        schedule = replace(schedule, small_weight=SMALL_WEIGHT, label_dice_weight=LABEL_DICE_WEIGHT)
     augmentation, rare_share = (SURVEILLANCE, RARE_SHARE) if surveillance else (Augmentation(), 0.0)
     training: dict[str, Any] = {
         "schedule": asdict(schedule),

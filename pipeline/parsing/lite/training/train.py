@@ -103,7 +103,12 @@ class LiteTask(nn.Module):
     splits = False
 
     def __init__(
-        self, network: LiteNetwork, precision: Precision, rare_weight: float = 1.0, small_weight: float = 1.0
+        self,
+        network: LiteNetwork,
+        precision: Precision,
+        rare_weight: float = 1.0,
+        small_weight: float = 1.0,
+        label_dice: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -111,6 +116,7 @@ class LiteTask(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self._half = precision == "bfloat16"
         self._weights = rare_weight, small_weight
+        self._label_dice = label_dice
 
     def labels(self, batch: Batch) -> Batch:
         """The batch itself, which has the targets."""
@@ -128,12 +134,14 @@ class LiteTask(nn.Module):
         targets = batch[1].to(self.seen.device)
         log_probabilities = scores.logits.float().log_softmax(1)
         labels = gather_pixels(targets, targets.shape[2] // scores.logits.shape[3]).long()
-        return {
+        losses = {
             "cross_entropy": wide_cross_entropy(log_probabilities, labels, *self._weights),
             "clothes": clothes_cross_entropy(log_probabilities, labels),
             "dice": clothes_dice(log_probabilities, labels),
-            "label_dice": label_dice(log_probabilities, labels),
         }
+        if self._label_dice:
+            losses["label_dice"] = label_dice(log_probabilities, labels)
+        return losses
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses by name; their sum is the loop's."""
@@ -177,7 +185,8 @@ def train_lite(
     Raises:
         WorkError: The loss is not finite.
     """
-    task = LiteTask(network, schedule.precision, schedule.rare_weight, schedule.small_weight)
+    by_label = schedule.label_dice_weight > 0
+    task = LiteTask(network, schedule.precision, schedule.rare_weight, schedule.small_weight, by_label)
     task = task.to(memory_format=torch.channels_last).to(device)
     optimizer = torch.optim.AdamW(parameter_groups(task.network, schedule), lr=schedule.learning_rate)
     decay = math.exp(-1.0 / (schedule.average_epochs * batches.steps))
