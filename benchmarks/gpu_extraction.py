@@ -28,7 +28,7 @@ MEAN = STD = (0.5, 0.5, 0.5)
 DIFFERENT = 64
 """Images; more are the same ones again, decoded each time."""
 COARSE, GRAIN = 16, 3
-"""Large soft patches and some grain: at 256x128, 8.5 kB a picture; resized, a crop of PKU-Reid has 9.0, a street photograph 11.6."""
+"""Large soft patches and some grain: 8.5 kB a picture of 256x128; PKU-Reid has 9.0, street photographs 11.6."""
 QUALITY = 90
 
 
