@@ -14,6 +14,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
 # Test files at once: make test JOBS=4
 JOBS ?= 2
+# A process that dies ends the run with the test that it was at; one in its place would leave the run waiting for ever.
+IN_PARALLEL := -n $(JOBS) --dist loadfile --max-worker-restart=0
 
 OLDEST := build/oldest
 LATEST := build/latest
@@ -64,10 +66,10 @@ reference: setup
 	$(BIN)/python -m pipeline.config.dvc_files
 
 tests: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile $(filter-out $(NOT_QUICK),$(QUICK))
+	$(OLDEST)/bin/python -m pytest $(IN_PARALLEL) $(filter-out $(NOT_QUICK),$(QUICK))
 
 $(OLDEST)/.installed: pyproject.toml tests/dependency_bounds.py
 	$(PYTHON) -m venv --clear $(OLDEST)
@@ -81,7 +83,7 @@ test-latest:
 	$(LATEST)/bin/python -m pip install --quiet --requirement $(LATEST)/requirements.txt
 	$(LATEST)/bin/python -m pip install --quiet --no-deps --editable .
 	$(LATEST)/bin/python tests/dependency_bounds.py beyond
-	$(LATEST)/bin/python -m pytest -n $(JOBS) --dist loadfile
+	$(LATEST)/bin/python -m pytest $(IN_PARALLEL)
 
 test-hostile: setup
 	$(BIN)/python -m pytest -m hostile tests/hostile
