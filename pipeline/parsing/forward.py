@@ -195,11 +195,8 @@ class DeviceParser:
         return take
 
 
-class NetworkParser(DeviceParser, ABC):
-    """A parser whose network makes an image's logits from one input tensor; see :class:`DeviceParser`.
-
-    What it does with a batch is said in :meth:`launch` alone; :meth:`parse` takes what that gives.
-    """
+class LaunchedParser(DeviceParser, ABC):
+    """A parser that says in :meth:`launch` alone what it does with a batch; :meth:`parse` takes what that gives."""
 
     def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
         """Parse RGB uint8 images of any sizes.
@@ -209,12 +206,20 @@ class NetworkParser(DeviceParser, ABC):
         """
         return self.launch(images, paths)()
 
+    @abstractmethod
     def launch(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> Taken:
         """Begin to parse images; see :class:`pipeline.parsing.parser.Launching`. A CPU has done all when this returns.
 
         Raises:
             ValueError: As :meth:`parse`.
         """
+
+
+class NetworkParser(LaunchedParser, ABC):
+    """A parser whose network makes an image's logits from one input tensor; see :class:`DeviceParser`."""
+
+    def launch(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> Taken:
+        """See :meth:`LaunchedParser.launch`."""
         check_images(images)
         if images and self._device.type != "cpu":
             return self._launch_on_device(images)

@@ -1,16 +1,13 @@
 """Semantic segmentation by models of ``transformers``, such as SegFormer: one score a class and pixel."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
-from pipeline.parsing.forward import DeviceParser, NetworkParser
+from pipeline.parsing.forward import LaunchedParser, NetworkParser
 from pipeline.parsing.labelling import Labelled, Taps, label_map, scaling_taps
 from pipeline.parsing.parser import Parsing
 from pipeline.parsing.transformers.labels import ModelLabels
@@ -40,7 +37,7 @@ class ModelRun:
     weights_sha256: str = ""
 
 
-class TransformersParser(DeviceParser):
+class TransformersParser(LaunchedParser):
     """Parses images of any size by a saved model.
 
     Args:
@@ -58,10 +55,6 @@ class TransformersParser(DeviceParser):
         self._processor = run.processor
         self._numbers = torch.tensor(run.labels.numbers, device=self._device)
 
-    @abstractmethod
-    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
-        """See :class:`pipeline.parsing.parser.Parser`."""
-
     def _input(self, image: RgbImage) -> Tensor:
         """Float32 (3, height, width). A processor may leave images their own sizes: only equal inputs make a batch."""
         processed = self._processor(images=[image], return_tensors="pt", input_data_format="channels_last")
@@ -71,8 +64,6 @@ class TransformersParser(DeviceParser):
 
 class SemanticParser(TransformersParser, NetworkParser):
     """A parser whose network returns ``logits``; see :class:`TransformersParser`."""
-
-    parse = NetworkParser.parse
 
     @torch.inference_mode()
     def _logits(self, batch: Tensor) -> Tensor:

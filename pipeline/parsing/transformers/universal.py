@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.errors import BadImageError
 from pipeline.images import RgbImage
 from pipeline.parsing.forward import check_images, parse_in_batches
 from pipeline.parsing.labelling import Decision, Labelled, Taps, decided, label_map, taps_at
@@ -74,20 +73,8 @@ class UniversalParser(TransformersParser):
         self._filling = None if canvas is None else self._input(np.zeros((*canvas, 3), dtype=np.uint8))
         self._inputs = {name: value.to(self._device) for name, value in (inputs or {}).items()}
 
-    def parse(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> list[Parsing | BadImageError]:
-        """Parse RGB uint8 images of any sizes.
-
-        Raises:
-            ValueError: An image is not uint8 of shape (height, width, 3), or has no pixels.
-        """
-        return self.launch(images, paths)()
-
     def launch(self, images: Sequence[RgbImage], paths: Sequence[str] | None = None) -> Taken:
-        """Begin to parse images; see :class:`pipeline.parsing.parser.Launching`. A CPU has done all when this returns.
-
-        Raises:
-            ValueError: As :meth:`parse`.
-        """
+        """See :meth:`pipeline.parsing.forward.LaunchedParser.launch`."""
         check_images(images)
         inputs = [self._input(image) for image in images]
         filled = [self._filled_up(each) for each in inputs]
