@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import faulthandler
 import html
 import json
 import logging
@@ -57,6 +58,21 @@ def prepared_processes() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stages.encoder_run", "pipeline.trainer.loop"])
     return context
+
+
+_STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Standard error before pytest captures it."""
+    config.stash[_STDERR] = os.dup(2)
+
+
+@pytest.fixture(autouse=True)
+def _crashes_say_where(request: pytest.FixtureRequest) -> None:
+    """Ray, once started in this process, answers to a crash in place of Python, and where nobody reads it."""
+    faulthandler.disable()
+    faulthandler.enable(file=request.config.stash[_STDERR])
 
 
 @pytest.fixture(scope="session", autouse=True)
