@@ -159,6 +159,8 @@ def check_alive() -> None:
     node = ray._private.worker._global_node
     dead = [kind for kind, _ in node.dead_processes()] if node is not None else []
     if not dead:
+        if node is not None and node.is_head():
+            return  # all of this Ray is ours; asked for its nodes, one that has just died would keep us waiting
         here = ray.get_runtime_context().get_node_id()
         if any(found["NodeID"] == here and found["Alive"] for found in ray.nodes()):
             return
