@@ -241,7 +241,7 @@ def _find_resources() -> Resources:
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    with_gpus = [node["Resources"] for node in gpu_nodes()]
+    with_gpus = [node for node in nodes if _may_use_gpu(node)]
     return Resources(
         cpus=max(1, int(sum(node.get("CPU", 0) for node in nodes))),
         gpus=float(sum(node["GPU"] for node in with_gpus)),

@@ -189,10 +189,8 @@ def load_clip(settings: ModelSettings, seed: int = 0) -> Clip:
             has no text encoder, a size or stride that the tower cannot take, or a tokenizer of another vocabulary.
     """
     model, encoder, grid, weights = _loaded_model(settings, seed, text=True)
-    text_encoder, tokenizer = (
-        TextEncoder(model.text),
-        load_tokenizer(_registered_name(settings.name), settings.tokenizer),
-    )
+    text_encoder = TextEncoder(model.text)
+    tokenizer = load_tokenizer(_registered_name(settings.name), settings.tokenizer)
     last = int(tokenizer([SENTENCE]).max())
     if last >= text_encoder.vocabulary:
         raise InputError(
