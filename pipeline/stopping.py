@@ -75,7 +75,8 @@ def termination_as_interruption() -> Iterator[StopRequest]:
     repeated then.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    main = threading.main_thread().ident
+    if main is None or threading.get_ident() != main:
         yield request
         return
 
@@ -85,7 +86,8 @@ def termination_as_interruption() -> Iterator[StopRequest]:
 
     def repeat(dropped: "sys.UnraisableHookArgs") -> None:
         if issubclass(dropped.exc_type, KeyboardInterrupt):
-            again = threading.Timer(REPEAT_SECONDS, os.kill, (os.getpid(), request.number or signal.SIGINT))
+            # to the main thread itself: its wait for a lock does not end by a signal that another one gets
+            again = threading.Timer(REPEAT_SECONDS, signal.pthread_kill, (main, request.number or signal.SIGINT))
             again.daemon = True
             again.start()  # at once it would be dropped once more
         else:

@@ -16,6 +16,8 @@ HOST: Final = "127.0.0.1"
 _MOST_CONNECTIONS: Final = 64
 _GRACE_SECONDS: Final = 2
 """For answers that are under way when the server is asked to stop."""
+_LOOK_SECONDS: Final = 0.2
+"""Between two looks for a signal: one that comes as a wait begins, or to another thread, does not end the wait."""
 _LONGEST_END_SECONDS: Final = 60
 """Until the server has let go of all, on a machine that is very busy."""
 
@@ -92,7 +94,8 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[st
                 pass
             if not ended.is_set():
                 ready(f"http://{HOST}:{listener.getsockname()[1]}/")
-            ended.wait()
+            while not ended.wait(_LOOK_SECONDS):
+                pass
         except KeyboardInterrupt:
             return
         finally:

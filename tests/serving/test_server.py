@@ -1,7 +1,6 @@
 """The server lets answers that are under way finish when it is asked to stop."""
 
 import asyncio
-import os
 import signal
 import threading
 import urllib.request
@@ -26,7 +25,8 @@ def test_an_answer_that_is_under_way_when_a_signal_comes_is_given(monkeypatch: p
     ) -> None:
         while not answers:
             await asyncio.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        # to the server's thread, the worst case: the wait of the main one does not end by it
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         await asyncio.sleep(0.5)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"whole"})
