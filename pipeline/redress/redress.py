@@ -18,7 +18,7 @@ from pipeline.images import LabelMap, RgbImage
 from pipeline.redress.outfits import AnyGarment, Garment, Outfit, garment_of
 from pipeline.redress.patterns import pattern_field
 from pipeline.redress.regions import NUMBERS, RegionTable, merge_slips
-from pipeline.redress.shading import BLENDS, LEVELS, blends_of, colour_tables, median_level
+from pipeline.redress.shading import BLENDS, LEVELS, colour_tables, median_levels
 
 Map = NDArray[np.uint8]
 
@@ -60,20 +60,20 @@ def redress(image: RgbImage, label_map: LabelMap, outfit: Outfit, table: RegionT
     """
     if image.shape[:2] != label_map.shape:
         raise ValueError(f"an image of {image.shape[:2]} and a label map of {label_map.shape} do not fit")
-    regions = np.asarray(cv2.LUT(label_map, table.numbers), dtype=np.uint8)
     garments = {number: garment_of(outfit, name) for name, number in NUMBERS.items()}
     bare = [number for number, garment in garments.items() if garment is None]
-    if bare:
-        regions = np.where(np.isin(regions, bare), np.uint8(0), regions)
+    numbers = np.where(np.isin(table.numbers, bare), np.uint8(0), table.numbers) if bare else table.numbers
+    regions = np.asarray(cv2.LUT(label_map, numbers), dtype=np.uint8)
     left, top, width, height = cv2.boundingRect(regions)
     if not width:
         return Redressed(image, False)
     window = _window(top, left, height, width, image.shape[:2])
     part, inside = np.ascontiguousarray(image[window]), np.ascontiguousarray(regions[window])
-    lightness = np.ascontiguousarray(cv2.cvtColor(part, cv2.COLOR_RGB2LAB)[..., 0])
+    lightness = np.asarray(cv2.extractChannel(cv2.cvtColor(part, cv2.COLOR_RGB2LAB), 0), dtype=np.uint8)
     new = _dyed(lightness, inside, garments, _scene(image, regions), cv2.boundingRect(label_map)[3])
     changed = image.copy()
-    changed[window] = _with_soft_edges(part, new, inside, table.background[label_map[window]])
+    background = cv2.LUT(label_map[window], table.background.view(np.uint8)).view(np.bool_)
+    changed[window] = _with_soft_edges(part, new, inside, background)
     return Redressed(changed, True)
 
 
@@ -91,8 +91,9 @@ def _scene(image: RgbImage, regions: Map) -> tuple[float, tuple[float, float]]:
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[regions[::_SCENE_STEP, ::_SCENE_STEP] == 0]
     if not len(lab):
         return 1.0, (0.0, 0.0)
-    white = float(np.partition(lab[:, 0], int(_WHITE_SHARE * (len(lab) - 1)))[int(_WHITE_SHARE * (len(lab) - 1))])
-    _, a, b = (lab.mean(axis=0) - 128).tolist()
+    rank = int(_WHITE_SHARE * (len(lab) - 1))
+    white = float(np.partition(lab[:, 0], rank)[rank])
+    a, b = (total / len(lab) - 128 for total in cv2.sumElems(lab[None])[1:3])
     return min(max(white / 240, _LEAST_LIGHT), 1.0), (_CAST * a, _CAST * b)
 
 
@@ -109,21 +110,24 @@ def _dyed(
     histograms = np.bincount(keys.ravel(), minlength=rows * LEVELS).reshape(rows, LEVELS)
     histograms[0] = 0
     counts = histograms.sum(axis=1)
-    worn = merge_slips(counts)
-    tables = np.zeros((rows * BLENDS, LEVELS, 4), dtype=np.uint8)  # four bytes a colour are one number to look up
-    blends: NDArray[np.uint16] | None = None
-    for number in np.flatnonzero(counts).tolist():
-        garment = garments[int(worn[number])] or garments[number]
-        if garment is None:
-            continue
-        found = colour_tables(garment, histograms[number], *scene)
-        tables[number * BLENDS : number * BLENDS + len(found), :, :3] = found
-        if blends_of(garment) > 1 and isinstance(garment, Garment):
-            blends = np.zeros_like(keys) if blends is None else blends
-            _lay_on(garment, regions == number, lightness, median_level(histograms[number]), person, blends)
-    keys = regions.astype(np.uint16) * np.uint16(LEVELS * BLENDS) + lightness
+    slips = merge_slips(counts)
+    worn = {
+        number: garment
+        for number in np.flatnonzero(counts).tolist()
+        if (garment := garments[int(slips[number])] or garments[number]) is not None
+    }
+    present = histograms[list(worn)]
+    medians = median_levels(present)
+    found = colour_tables(list(worn.values()), present, medians, *scene)
+    mixtures = max(len(colours) for colours in found)
+    tables = np.zeros((rows, mixtures, LEVELS, 4), dtype=np.uint8)  # four bytes a colour are one number to look up
+    blends = np.zeros_like(keys) if mixtures > 1 else None
+    for (number, garment), colours, median in zip(worn.items(), found, medians.tolist(), strict=True):
+        tables[number, : len(colours), :, :3] = colours
+        if blends is not None and len(colours) > 1 and isinstance(garment, Garment):
+            _lay_on(garment, regions == number, lightness, median, person, blends)
     if blends is not None:
-        keys += blends
+        keys = regions.astype(np.uint16) * np.uint16(LEVELS * mixtures) + lightness + blends
     packed = np.take(tables.view(np.uint32).reshape(-1), keys)
     return np.asarray(cv2.cvtColor(packed.view(np.uint8).reshape(*keys.shape, 4), cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
@@ -142,17 +146,17 @@ def _lay_on(
 
 def _with_soft_edges(old: RgbImage, new: RgbImage, regions: Map, background: NDArray[np.bool_]) -> RgbImage:
     """New pixels in garments, mixed with old ones at the edge."""
-    mask = np.where(regions > 0, np.uint8(255), np.uint8(0))
+    mask = cv2.threshold(regions, 0, 255, cv2.THRESH_BINARY)[1]
     cover = cv2.blur(mask, (3, 3), borderType=cv2.BORDER_REPLICATE)
-    kept = cv2.bitwise_not(mask)
     made = np.ascontiguousarray(new)
-    cv2.copyTo(old, kept, made)
+    cv2.copyTo(old, cv2.bitwise_not(mask), made)
     difference = cv2.subtract(made, old, dtype=cv2.CV_16S)  # zero outside
-    inner = np.flatnonzero((cover < 255) & (mask > 0))
-    outer = np.flatnonzero((cover > 0) & (mask == 0) & background)
-    flat, before, shift = made.reshape(-1, 3), old.reshape(-1, 3), difference.reshape(-1, 3)
-    share = np.minimum(cover.ravel()[inner].astype(np.float32) * np.float32(_INSIDE_EDGE / 255), np.float32(1))
-    flat[inner] = np.rint(before[inner] + share[:, None] * shift[inner]).astype(np.uint8)
     spread = cv2.blur(difference, (3, 3), borderType=cv2.BORDER_REPLICATE).reshape(-1, 3)
-    flat[outer] = np.clip(before[outer] + spread[outer], 0, 255).astype(np.uint8)
+    flat, before, shift = made.reshape(-1, 3), old.reshape(-1, 3), difference.reshape(-1, 3)
+    inner = np.flatnonzero(cover < mask)
+    share = np.minimum(cover.take(inner).astype(np.float32) * np.float32(_INSIDE_EDGE / 255), np.float32(1))
+    flat[inner] = np.rint(before.take(inner, axis=0) + share[:, None] * shift.take(inner, axis=0)).astype(np.uint8)
+    outer = np.flatnonzero((cover > mask) & background)
+    mixed = before.take(outer, axis=0) + spread.take(outer, axis=0)
+    flat[outer] = np.minimum(np.maximum(mixed, 0), 255).astype(np.uint8)
     return made

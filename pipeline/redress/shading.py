@@ -5,21 +5,23 @@ this is: (L + 16), a and b of the cloth are all multiplied by the same factor. S
 its garment's median says how it is lit, and the new cloth is lit in the same way.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.redress.outfits import AnyGarment, Colour, DonorGarment, Garment
+from pipeline.redress.outfits import AnyGarment, DonorGarment, Garment
 
-Histogram = NDArray[np.int64]
+Histograms = NDArray[np.int64]
 Rgb = NDArray[np.uint8]
 
 LEVELS: Final = 256
 """Values of lightness, of 8-bit CIELAB: 255 is 100."""
 BLENDS: Final = 9
 """Mixtures of a pattern's two colours, the pure ones included."""
+_SHARES: Final[Mapping[int, NDArray[np.float64]]] = {count: np.linspace(0.0, 1.0, count) for count in (1, BLENDS)}
 _OFFSET: Final = 16.0
 _GAINS: Final = (0.4, 2.3)
 """Least and greatest change of contrast: black cloth keeps some folds, white cloth does not show the noise of black."""
@@ -30,9 +32,10 @@ _FLOOR: Final = 2.0
 _LIGHT: Final = np.arange(LEVELS, dtype=np.float64) * (100.0 / (LEVELS - 1))
 
 
-def median_level(histogram: Histogram) -> int:
-    """The median of a histogram (256,) that is not empty."""
-    return int(np.searchsorted(np.cumsum(histogram), int(histogram.sum()) / 2))
+def median_levels(histograms: Histograms) -> NDArray[np.int64]:
+    """The median of each histogram, int64 (n,); none of them (n, 256) is empty."""
+    cumulated = np.cumsum(histograms, axis=1)
+    return np.asarray((cumulated >= cumulated[:, -1:] / 2).argmax(axis=1), dtype=np.int64)
 
 
 def _fade(light: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -42,40 +45,41 @@ def _fade(light: NDArray[np.float64]) -> NDArray[np.float64]:
     return faded
 
 
-def _to_rgb(lab: NDArray[np.float64]) -> Rgb:
-    """CIELAB (n, 3) to RGB uint8 (n, 3), clipped to what a screen shows."""
-    rgb = cv2.cvtColor(lab.astype(np.float32)[None], cv2.COLOR_LAB2RGB)[0]
-    clipped: Rgb = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+def _to_rgb(light: NDArray[np.float64], tint: NDArray[np.float64]) -> Rgb:
+    """CIELAB, lightness (n, m) and tint (n, m, 2), to RGB uint8 (n, m, 3), clipped to what a screen shows."""
+    lab = np.empty((*light.shape, 3), dtype=np.float32)
+    lab[..., 0], lab[..., 1:] = light, tint
+    rgb = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    clipped: Rgb = np.rint(np.minimum(np.maximum(rgb, 0), 1) * 255).astype(np.uint8)
     return clipped
 
 
-def _lit(colour: NDArray[np.float64], median: float) -> Rgb:
-    """RGB of a cloth at each lightness of the old one, (256, 3)."""
-    light, tint = colour[0], colour[1:]
-    gain = min(max((light + _OFFSET) / (median + _OFFSET), _GAINS[0]), _GAINS[1])
+def _lit(colours: NDArray[np.float64], medians: NDArray[np.float64]) -> Rgb:
+    """RGB of cloths (n, 3) at each lightness of the old ones with these medians (n,), (n, 256, 3)."""
+    light, tint, median = colours[:, :1], colours[:, None, 1:], medians[:, None]
+    gain = np.clip((light + _OFFSET) / (median + _OFFSET), *_GAINS)
     new = _fade(light + gain * (_LIGHT - median))
     factor = np.clip((new + _OFFSET) / (light + _OFFSET), 0.3, 1.25)
     # towards white there is no room for colour
     factor = factor * np.clip((101.0 - new) / (101.0 - _KNEE), 0.0, 1.0)
-    return _to_rgb(np.column_stack([new, tint[None] * factor[:, None]]))
+    return _to_rgb(new, tint * factor[..., None])
 
 
-def _donated(donor: DonorGarment, histogram: Histogram) -> Rgb:
-    """RGB at each old lightness: the same rank among the donor's pixels has this colour, (256, 3).
+def _donated(donor: DonorGarment, histogram: NDArray[np.int64], median: int) -> Rgb:
+    """RGB at each old lightness: the same rank among the donor's pixels has this colour, (1, 256, 3).
 
     The slope is bounded, so that the noise of plain cloth does not become the stripes of its donor.
     """
-    cumulated = np.cumsum(histogram) - histogram / 2
-    ranks = cumulated / histogram.sum() * (len(donor.lightness) - 1)
-    spaced = np.arange(len(donor.lightness))
-    wanted = np.interp(ranks, spaced, donor.lightness.astype(np.float64))
+    lightness = donor.lightness.astype(np.float64)
+    ranks = (np.cumsum(histogram) - histogram / 2) / histogram.sum() * (len(lightness) - 1)
+    wanted = np.interp(ranks, np.arange(len(lightness)), lightness)
     step = 100.0 / (LEVELS - 1)
-    slopes = np.clip(np.diff(wanted, prepend=wanted[0]), _SLOPES[0] * step, _SLOPES[1] * step)
-    new = np.cumsum(slopes)
-    middle = median_level(histogram)
-    new = _fade(new - new[middle] + float(np.median(donor.lightness)))
-    tint = [np.interp(new, donor.lightness.astype(np.float64), donor.tint[:, channel]) for channel in (0, 1)]
-    return _to_rgb(np.column_stack([new, *tint]))
+    slopes = np.zeros(LEVELS)
+    np.subtract(wanted[1:], wanted[:-1], out=slopes[1:])
+    new = np.cumsum(np.clip(slopes, _SLOPES[0] * step, _SLOPES[1] * step))
+    new = _fade(new - new[median] + float(np.median(donor.lightness)))
+    tint = [np.interp(new, lightness, donor.tint[:, channel]) for channel in (0, 1)]
+    return _to_rgb(new[None], np.stack(tint, axis=-1)[None])
 
 
 def blends_of(garment: AnyGarment) -> int:
@@ -83,26 +87,39 @@ def blends_of(garment: AnyGarment) -> int:
     return BLENDS if isinstance(garment, Garment) and garment.pattern != "plain" else 1
 
 
-def colour_tables(garment: AnyGarment, histogram: Histogram, light: float, cast: tuple[float, float]) -> Rgb:
-    """RGB of a garment at each lightness of the old one.
+def colour_tables(
+    garments: Sequence[AnyGarment],
+    histograms: Histograms,
+    medians: NDArray[np.int64],
+    light: float,
+    cast: tuple[float, float],
+) -> list[Rgb]:
+    """RGB of garments at each lightness of the old ones.
 
     Args:
-        garment: The new one.
-        histogram: Pixels of the old one by lightness, (256,).
+        garments: The new ones.
+        histograms: Pixels of the old ones by lightness, (garments, 256).
+        medians: Of the histograms, see :func:`median_levels`.
         light: Of the scene, 1 where white is white: drawn colours are darker in a dark image.
         cast: Of the scene, a and b: drawn colours take it on.
 
     Returns:
-        uint8 (:func:`blends_of`, 256, 3).
+        Of each garment uint8 (:func:`blends_of`, 256, 3).
     """
-    median = float(_LIGHT[median_level(histogram)])
-    if isinstance(garment, DonorGarment):
-        return _donated(garment, histogram)[None]
-
-    def seen(colour: Colour) -> NDArray[np.float64]:
-        shown: NDArray[np.float64] = light * np.array(colour) + np.array((0.0, *cast))
-        return shown
-
-    first, second = seen(garment.colour), seen(garment.second)
-    shares = np.linspace(0.0, 1.0, blends_of(garment))
-    return np.stack([_lit(first + share * (second - first), median) for share in shares])
+    drawn = [garment for garment in garments if isinstance(garment, Garment)]
+    counts = [blends_of(garment) for garment in drawn]
+    if drawn:
+        colours = np.array([(garment.colour, garment.second) for garment in drawn])
+        seen = np.repeat(light * colours + np.array((0.0, *cast)), counts, axis=0)
+        shares = np.concatenate([_SHARES[count] for count in counts])[:, None]
+        old = [isinstance(garment, Garment) for garment in garments]
+        lit = _lit(seen[:, 0] + shares * (seen[:, 1] - seen[:, 0]), np.repeat(_LIGHT[medians[old]], counts))
+    tables: list[Rgb] = []
+    first = 0
+    for garment, histogram, median in zip(garments, histograms, medians.tolist(), strict=True):
+        if isinstance(garment, DonorGarment):
+            tables.append(_donated(garment, histogram, median))
+        else:
+            tables.append(lit[first : first + blends_of(garment)])
+            first += blends_of(garment)
+    return tables
