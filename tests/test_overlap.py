@@ -42,7 +42,7 @@ def test_an_error_comes_at_its_turn_and_the_rest_is_cancelled() -> None:
         if number == 1:
             raise ValueError("one")
         if number > 1:
-            gate.wait(5)
+            gate.wait(60)
         return number
 
     with ThreadPoolExecutor(1) as pool:
@@ -79,7 +79,7 @@ def test_filling_begins_the_work_before_anything_is_asked_for() -> None:
     done = threading.Event()
     with ThreadPoolExecutor(1) as pool, closing(MapAhead(pool, lambda _: done.set(), range(3), ahead=1)) as results:
         results.fill()
-        assert done.wait(5)
+        assert done.wait(60)
 
 
 def test_closing_closes_the_chain_of_iterators() -> None:

@@ -262,7 +262,7 @@ def test_two_processes_build_the_copy_at_once(finished_folder: Path) -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    sums = {results.get(timeout=5) for _ in workers}
+    sums = {results.get(timeout=60) for _ in workers}
     assert sums == {int(ShardReader(finished_folder).image(5).sum())}
     assert len(list((finished_folder.parent / ".cache").glob("*.arrow"))) == 1
 

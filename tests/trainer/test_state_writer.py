@@ -25,7 +25,7 @@ def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
 def test_the_training_goes_on_while_a_state_is_written_and_the_state_is_of_before(tmp_path, monkeypatch, trained):
     module, optimizer = trained
     gate, hashed = threading.Event(), states_module.sha256_of_file
-    monkeypatch.setattr(states_module, "sha256_of_file", lambda path: gate.wait(10) and hashed(path))
+    monkeypatch.setattr(states_module, "sha256_of_file", lambda path: gate.wait(60) and hashed(path))
     folder = StateFolder(tmp_path / "partial", "f")
     before, moment = module.weight.detach().clone(), optimizer.state[module.weight]["exp_avg"].clone()
     values = {"curves": [1.0]}

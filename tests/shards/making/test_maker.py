@@ -340,7 +340,7 @@ def test_the_next_shard_is_parsed_while_the_last_one_is_finished(
     second_is_parsed = threading.Event()
 
     def finish_first(_: Any) -> None:
-        assert second_is_parsed.wait(20), "the second shard waits for the first to be written"
+        assert second_is_parsed.wait(60), "the second shard waits for the first to be written"
 
     def finish_second(_: Any) -> None:
         second_is_parsed.set()
