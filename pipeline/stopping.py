@@ -86,7 +86,7 @@ def termination_as_interruption() -> Iterator[StopRequest]:
 
     def repeat(dropped: "sys.UnraisableHookArgs") -> None:
         if issubclass(dropped.exc_type, KeyboardInterrupt):
-            # to the main thread itself: its wait for a lock does not end by a signal that another one gets
+            # to the main thread itself: its wait for a lock is not ended by a signal delivered to another thread
             again = threading.Timer(REPEAT_SECONDS, signal.pthread_kill, (main, request.number or signal.SIGINT))
             again.daemon = True
             again.start()  # at once it would be dropped once more

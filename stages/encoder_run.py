@@ -10,7 +10,7 @@ import stages
 from pipeline.config import Parameters
 from pipeline.config.deciding import recorded, unusual_on_cuda
 from pipeline.device import choose_device, set_threads
-from pipeline.errors import InputError
+from pipeline.errors import InputError, WorkError
 from pipeline.files import sha256_of_value
 from pipeline.models.checkpoint import save_checkpoint
 from pipeline.models.compiling import is_compiled
@@ -89,9 +89,7 @@ def _train(
     if trained.best is not None:
         summary |= {"best": trained.best, "best_chosen_by": chosen_by}
     if ranks.first:
-        likeness = likeness_of_people(
-            task.image_encoder, inputs.clip.spec, inputs.data, parameters.evaluate, device=device
-        )
+        likeness = _likeness(parameters, inputs, task, device, engine)
         _write(parameters, places.out, inputs, task, trained, summary, likeness, device, ranks)
         summary["mean_cosine"] = likeness
         if likeness is not None and likeness > COLLAPSED:
@@ -100,6 +98,15 @@ def _train(
                 f"nobody will be found by them; lower encoder.learning_rate ({settings.learning_rate:g})"
             )
     return summary
+
+
+def _likeness(parameters: Parameters, inputs: Inputs, task: EncoderTask, device: str, engine: Engine) -> float | None:
+    """See :func:`likeness_of_people`; None also where memory does not suffice: the training itself is done."""
+    try:
+        return likeness_of_people(task.image_encoder, inputs.clip.spec, inputs.data, parameters.evaluate, device=device)
+    except WorkError as error:
+        engine.tell(f"warning: how alike the features of different people are was not measured: {error}")
+        return None
 
 
 def _write(

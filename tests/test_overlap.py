@@ -1,3 +1,4 @@
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -174,13 +175,13 @@ def test_a_slow_step_does_not_wait_for_its_batch():
 
     results = prefetch(make, range(20), 2, 4)
     next(results)
-    waited = 0.0
+    waits = []
     for _ in range(19):
         time.sleep(0.03)  # the step
         started = time.perf_counter()
         next(results)
-        waited += time.perf_counter() - started
-    assert waited < 0.05 * 19 * 0.03 + 0.05  # 5% of the steps, and room for a busy machine
+        waits.append(time.perf_counter() - started)
+    assert statistics.median(waits) < 0.05 * 0.03  # 5% of a step; a busy machine may delay a few
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 9])

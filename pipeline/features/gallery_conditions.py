@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Event, Timer
+from threading import Event, Thread
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.features.feature_set import ROLE_COLUMNS
 from pipeline.features.gallery import Gallery
+
+_REPEAT_SECONDS: Final = 0.1
 
 
 def choose_rows(gallery: Gallery, where: str, seconds: float = math.inf) -> NDArray[np.bool_]:
@@ -56,18 +59,24 @@ def choose_rows(gallery: Gallery, where: str, seconds: float = math.inf) -> NDAr
 
 @contextmanager
 def _interrupted(connection: duckdb.DuckDBPyConnection, seconds: float, late: Event) -> Iterator[None]:
-    """Within the block a query is interrupted after so many seconds, and ``late`` is set."""
+    """Within the block a query is interrupted after so many seconds, and ``late`` is set.
+
+    DuckDB forgets an interrupt that comes before the query has begun: it is repeated until the block ends.
+    """
+    over = Event()
 
     def interrupt() -> None:
-        late.set()
-        with suppress(duckdb.Error):  # it has ended just now
-            connection.interrupt()
+        left = seconds
+        while not over.wait(left):
+            late.set()
+            with suppress(duckdb.Error):  # it has ended just now
+                connection.interrupt()
+            left = _REPEAT_SECONDS
 
-    timer = Timer(seconds, interrupt)
-    timer.daemon = True
+    clock = Thread(target=interrupt, daemon=True)
     if math.isfinite(seconds):
-        timer.start()
+        clock.start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()

@@ -119,21 +119,21 @@ def _dyed(
     present = histograms[list(worn)]
     medians = median_levels(present)
     found = colour_tables(list(worn.values()), present, medians, *scene)
-    mixtures = max(len(colours) for colours in found)
-    tables = np.zeros((rows, mixtures, LEVELS, 4), dtype=np.uint8)  # four bytes a colour are one number to look up
-    blends = np.zeros_like(keys) if mixtures > 1 else None
+    most_blends = max(len(colours) for colours in found)
+    tables = np.zeros((rows, most_blends, LEVELS, 4), dtype=np.uint8)  # four bytes a colour are one number to look up
+    offsets = np.zeros_like(keys) if most_blends > 1 else None
     for (number, garment), colours, median in zip(worn.items(), found, medians.tolist(), strict=True):
         tables[number, : len(colours), :, :3] = colours
-        if blends is not None and len(colours) > 1 and isinstance(garment, Garment):
-            _lay_on(garment, regions == number, lightness, median, person, blends)
-    if blends is not None:
-        keys = regions.astype(np.uint16) * np.uint16(LEVELS * mixtures) + lightness + blends
+        if offsets is not None and len(colours) > 1 and isinstance(garment, Garment):
+            _lay_on(garment, regions == number, lightness, median, person, offsets)
+    if offsets is not None:
+        keys = regions.astype(np.uint16) * np.uint16(LEVELS * most_blends) + lightness + offsets
     packed = np.take(tables.view(np.uint32).reshape(-1), keys)
     return np.asarray(cv2.cvtColor(packed.view(np.uint8).reshape(*keys.shape, 4), cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
 def _lay_on(
-    garment: Garment, inside: NDArray[np.bool_], lightness: Map, median: int, person: int, blends: NDArray[np.uint16]
+    garment: Garment, inside: NDArray[np.bool_], lightness: Map, median: int, person: int, offsets: NDArray[np.uint16]
 ) -> None:
     """Write which mixture of a pattern's colours the pixels of a garment have, times the levels of a table."""
     left, top, width, height = cv2.boundingRect(inside.astype(np.uint8))
@@ -141,7 +141,7 @@ def _lay_on(
     folds = (lightness[box].astype(np.float32) - np.float32(median)) * np.float32(100 / 255)
     field = pattern_field(garment, (height, width), person, np.where(inside[box], folds, np.float32(0)))
     levels = np.rint(field * (BLENDS - 1)).astype(np.uint16) * np.uint16(LEVELS)
-    np.copyto(blends[box], levels, where=inside[box])
+    np.copyto(offsets[box], levels, where=inside[box])
 
 
 def _with_soft_edges(old: RgbImage, new: RgbImage, regions: Map, background: NDArray[np.bool_]) -> RgbImage:

@@ -12,7 +12,7 @@ from pipeline.garments import REGIONS, Region, region_of
 
 NUMBERS: Final[Mapping[Region, int]] = {name: number for number, name in enumerate(REGIONS, start=1)}
 """Number of each region in a map of regions; 0 is everything else."""
-TOPS: Final = np.array([NUMBERS["upper"], NUMBERS["coat"], NUMBERS["dress"]])
+_TOPS: Final = np.array([NUMBERS["upper"], NUMBERS["coat"], NUMBERS["dress"]])
 LEAST_TOP: Final = 0.18
 """A garment on the upper body with a smaller share of its pixels is a slip of the parser: it goes with the largest."""
 
@@ -83,6 +83,6 @@ def merge_slips(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
         Region numbers, uint8 (regions + 1,): every region's own, but for scraps of a garment on the upper body.
     """
     worn = np.arange(len(counts), dtype=np.uint8)
-    tops = counts[TOPS]
-    worn[TOPS[tops < LEAST_TOP * tops.sum()]] = TOPS[tops.argmax()]
+    tops = counts[_TOPS]
+    worn[_TOPS[tops < LEAST_TOP * tops.sum()]] = _TOPS[tops.argmax()]
     return worn

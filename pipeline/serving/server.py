@@ -17,7 +17,7 @@ _MOST_CONNECTIONS: Final = 64
 _GRACE_SECONDS: Final = 2
 """For answers that are under way when the server is asked to stop."""
 _LOOK_SECONDS: Final = 0.2
-"""Between two looks for a signal: one that comes as a wait begins, or to another thread, does not end the wait."""
+"""Between looks for a signal: a signal that arrives just as a wait begins, or in another thread, does not end it."""
 _LONGEST_END_SECONDS: Final = 60
 """Until the server has let go of all, on a machine that is very busy."""
 
@@ -54,7 +54,7 @@ class _NoCancellations(logging.Filter):
 
 
 def serve(application: Application, listener: socket.socket, ready: Callable[[str], None]) -> None:
-    """Answer requests until SIGINT or SIGTERM comes, or what either raises.
+    """Answer requests until SIGINT or SIGTERM arrives and raises KeyboardInterrupt.
 
     Args:
         application: What answers.
@@ -88,8 +88,8 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[st
     # in a thread, where it leaves the signals alone: they reach this one, as in every other command
     thread = threading.Thread(target=answer, daemon=True, name="serve")
     with listener:
-        thread.start()
         try:
+            thread.start()
             while not server.started and not ended.wait(0.02):
                 pass
             if not ended.is_set():
@@ -100,6 +100,9 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[st
             return
         finally:
             server.should_exit = True
-            ended.wait(_LONGEST_END_SECONDS)
-            logging.getLogger("uvicorn.error").removeFilter(quiet)
+            try:
+                if thread.is_alive():
+                    ended.wait(_LONGEST_END_SECONDS)
+            finally:  # a second signal
+                logging.getLogger("uvicorn.error").removeFilter(quiet)
     raise WorkError("the search page ended by itself; its reason stands above")

@@ -305,14 +305,17 @@ def test_without_an_encoder_images_of_the_gallery_are_searched_for(served: dict[
 
 def test_conditions_are_few_at_once_and_are_interrupted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most, limits = 0, 0, set()
-    lock = threading.Lock()
+    lock, met = threading.Lock(), threading.Event()
 
     def slow(gallery: Gallery, where: str, seconds: float) -> np.ndarray:
         nonlocal at_once, most
         with lock:
             at_once += 1
             most = max(most, at_once)
-        time.sleep(0.05)
+            if at_once == CONDITIONS_AT_ONCE:
+                met.set()
+        met.wait(60)
+        time.sleep(0.05)  # for one too many to come in
         with lock:
             at_once -= 1
         limits.add(seconds)
@@ -328,6 +331,7 @@ def test_conditions_are_few_at_once_and_are_interrupted(client: TestClient, monk
     monkeypatch.setattr(desk_module, "CONDITION_SECONDS", 0.2)
     endless = "(select count(*) from range(1000000) a, range(1000000) b) > person_id"
     assert "takes more than 0.2 s" in error_of(client.get("/api/rows", params={"where": endless}), 400)
+    monkeypatch.undo()
     assert client.get("/api/rows?where=camera_id=1").json()["total"] == 8
 
 

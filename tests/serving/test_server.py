@@ -25,7 +25,7 @@ def test_an_answer_that_is_under_way_when_a_signal_comes_is_given(monkeypatch: p
     ) -> None:
         while not answers:
             await asyncio.sleep(0.01)
-        # to the server's thread, the worst case: the wait of the main one does not end by it
+        # to the server's thread, the worst case: it does not end the main thread's wait
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         await asyncio.sleep(0.5)
         await send({"type": "http.response.start", "status": 200, "headers": []})

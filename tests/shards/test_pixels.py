@@ -192,7 +192,10 @@ def test_a_full_disk_is_a_clear_error(finished_folder: Path, tmp_path: Path, mon
 
 
 class Slow:
-    """The images of a reader, each written down in a log when it is decoded, and slowly."""
+    """The images of a reader, each written down in a log when it is decoded, and slowly.
+
+    As long as a file ``hold`` lies beside the log, nobody gets farther than the first twelve.
+    """
 
     def __init__(self, reader: ShardReader, log: Path) -> None:
         self._reader = reader
@@ -200,6 +203,8 @@ class Slow:
 
     def image(self, index: int) -> np.ndarray:
         time.sleep(0.02)
+        while index >= 12 and self._log.with_name("hold").exists():
+            time.sleep(0.01)
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(descriptor, f"{index}\n".encode())
         os.close(descriptor)
@@ -238,6 +243,7 @@ def test_a_killed_builder_leaves_nothing_finished_and_the_next_goes_on(finished_
     log = tmp_path / "log"
     context = multiprocessing.get_context("spawn")
     worker = context.Process(target=build, args=(finished_folder, tmp_path / "pixels", log, 1))
+    (tmp_path / "hold").touch()
     worker.start()
     progress = tmp_path / "pixels" / f".{files_of(reader, tmp_path / 'pixels').key}.progress"
     while not progress.exists() or json.loads(progress.read_text())["images"] < 5:
@@ -245,6 +251,7 @@ def test_a_killed_builder_leaves_nothing_finished_and_the_next_goes_on(finished_
         time.sleep(0.002)
     os.kill(worker.pid, signal.SIGKILL)  # type: ignore[arg-type]
     worker.join()
+    (tmp_path / "hold").unlink()
     assert not list((tmp_path / "pixels").glob("*.npy"))
     noted = json.loads(progress.read_text())["images"]
     before = len(log.read_text().split())

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.config import load_parameters
+from pipeline.errors import WorkError
 from pipeline.features.feature_set import read_features
 from pipeline.files import read_json, sha256_of_file
 from pipeline.models.checkpoint import read_checkpoint
@@ -171,6 +172,21 @@ def test_a_collapsed_training_is_said_with_the_likeness_that_its_record_has(trai
     (warning,) = [text for text in said if "nearly the same" in text]
     assert f"mean cosine {expected:.3f}" in warning
     assert "lower encoder.learning_rate (" in warning
+
+
+def test_a_training_is_kept_where_memory_does_not_suffice_for_the_likeness(trained, figures, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> float:
+        raise WorkError("out of memory")
+
+    said = []
+    shutil.copytree(trained / "prompts", tmp_path / "prompts")
+    monkeypatch.setattr(encoder_run, "likeness_of_people", fail)
+    monkeypatch.setattr(Console, "say", lambda self, text: said.append(text))
+    assert train(figures, tmp_path, "--stage", "encoder") == 0
+    assert any(text.endswith("people are was not measured: out of memory") for text in said)
+    assert read_json(tmp_path / "encoder" / "record.json", "record")["mean_cosine"] is None
+    weights = "weights.safetensors"
+    assert sha256_of_file(tmp_path / "encoder" / weights) == sha256_of_file(trained / "encoder" / weights)
 
 
 def test_record_says_what_made_the_checkpoint_and_times_are_beside_it(trained, figures):

@@ -48,7 +48,9 @@ def test_stopped_training_keeps_its_state(figures, tmp_path, prepared_processes,
             assert run(words(folder, "prompts")) == 0
     assert run(words(whole)) == 0
     said = tmp_path / "said"
-    process = prepared_processes.Process(target=train_and_hear_a_signal, args=(words(broken), said, number))
+    process = prepared_processes.Process(
+        target=train_and_hear_a_signal, args=(words(broken), said, number), daemon=True
+    )
     process.start()
     process.join(120)
     assert (process.exitcode, said.read_text().splitlines()) == (code, [line])

@@ -114,7 +114,9 @@ def work_on(net: str, ranks: Ranks) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def found_of(tmp_path_factory, prepared_processes) -> dict[str, list[dict[str, torch.Tensor]]]:
     folder = tmp_path_factory.mktemp("ranks")
-    processes = [prepared_processes.Process(target=work, args=(rank, str(folder))) for rank in range(WORLD)]
+    processes = [
+        prepared_processes.Process(target=work, args=(rank, str(folder)), daemon=True) for rank in range(WORLD)
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -134,7 +134,7 @@ def positions(data: EncoderData, rank: int) -> tuple[np.ndarray, np.ndarray]:
 def found(tmp_path_factory, prepared_processes, tiny_clip_config) -> list[dict]:
     folder = tmp_path_factory.mktemp("ranks")
     arguments = (str(folder), str(tiny_clip_config))
-    processes = [prepared_processes.Process(target=work, args=(rank, *arguments)) for rank in range(WORLD)]
+    processes = [prepared_processes.Process(target=work, args=(rank, *arguments), daemon=True) for rank in range(WORLD)]
     for process in processes:
         process.start()
     for process in processes:

@@ -163,6 +163,14 @@ def wait_until(is_so: Callable[[], bool], remarks: Sequence[str] = ()) -> None:
         time.sleep(0.02)
 
 
+def hold_all(faults: Path, folder: Path) -> Path:
+    """Let all workers wait within their first batch; a folder with a file of each that does."""
+    waiting = folder / "waiting"
+    waiting.mkdir()
+    (faults / "wait").write_text(str(waiting))
+    return waiting
+
+
 def wait_for_the_end_of_workers(cluster: Any) -> None:
     """A worker that is being stopped may still begin a batch, and would take the next fault upon itself."""
     wait_until(lambda: not shard_workers(cluster))
@@ -274,15 +282,13 @@ def test_a_pool_grows_with_the_cluster_and_shrinks_when_nodes_go_or_are_asked_to
 ) -> None:
     """It grows to both nodes of the cluster and to two more; one of these goes, with its shards; one is to leave."""
     remarks: list[str] = []
-
-    (faults / "wait").touch()
+    waiting = hold_all(faults, tmp_path)
     with ThreadPoolExecutor(1) as beside:  # only the main thread can add nodes
         job = beside.submit(run, image_folder, tmp_path / "out", workers=1, most_workers=8, say=remarks.append)
         try:
             wait_until(lambda: len(shard_workers(cluster)) == 2, remarks)
             nodes = [cluster.add_node(num_cpus=1, object_store_memory=SMALL_STORE) for _ in range(2)]
-            wait_until(lambda: len(shard_workers(cluster)) == 4, remarks)
-            time.sleep(1)  # until they have shards
+            wait_until(lambda: len(shard_workers(cluster)) == len(list(waiting.iterdir())) == 4, remarks)
             cluster.remove_node(nodes[0], allow_graceful=False)
             wait_until(lambda: len(shard_workers(cluster)) == 3, remarks)
             node = ["--address", cluster.address, "--node-id", nodes[1].node_id, "--deadline-remaining-seconds", "60"]
@@ -304,12 +310,11 @@ def test_a_node_that_goes_takes_no_shard_with_it(
 ) -> None:
     """Nobody finishes anything until the node is gone, however long that takes."""
     wait_for_the_end_of_workers(cluster)
-    (faults / "wait").touch()
+    waiting = hold_all(faults, tmp_path)
     with ThreadPoolExecutor(1) as beside:
         job = beside.submit(run, image_folder, tmp_path / "out")
         try:
-            wait_until(lambda: len(shard_workers(cluster)) == 2)
-            time.sleep(1)  # until they have shards
+            wait_until(lambda: len(shard_workers(cluster)) == len(list(waiting.iterdir())) == 2)
             cluster.remove_node(cluster.second, allow_graceful=False)
             wait_until(lambda: len(shard_workers(cluster)) == 1)
         finally:

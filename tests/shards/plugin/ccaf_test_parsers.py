@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,13 @@ def refused() -> set[str]:
 
 
 def wait_while(fault: str) -> None:
-    """Wait as long as the file is there."""
+    """Wait as long as the file is there; in the folder that it names, if any, each process that waits makes a file."""
     folder = os.environ.get("CCAF_TEST_FAULTS")
-    while folder and (Path(folder) / fault).exists():
+    path = Path(folder or ".") / fault
+    while folder and path.exists():
+        with suppress(FileNotFoundError):  # the file has gone just now
+            if waiting := path.read_text():
+                (Path(waiting) / str(os.getpid())).touch()
         time.sleep(0.02)
 
 
