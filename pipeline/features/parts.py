@@ -31,7 +31,8 @@ PART_BATCHES: Final = 32
 RUN_FILE: Final = "run.txt"
 """In the folder of the parts: what the workers of a run know their folder by."""
 
-_OURS: Final = re.compile(r"part-\d{6}\.parquet|run\.txt")
+_FILE: Final = r"(part-\d{6}\.parquet|run\.txt)"
+_OURS: Final = re.compile(rf"{_FILE}|\.{_FILE}\.[0-9a-f]{{8}}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -187,10 +188,10 @@ def join_parts(parts: Parts, out: Path, reused: int, lost: int = 0) -> Embedded:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the parts, and their folder if nothing else is in it."""
+    """Remove the parts and what killed workers had half written, and their folder if nothing else is in it."""
     for path in list(folder.iterdir()):
         if _OURS.fullmatch(path.name):
-            path.unlink()
+            path.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
 

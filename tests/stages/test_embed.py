@@ -245,6 +245,8 @@ def test_workers_of_ray_one_of_which_is_killed_write_the_same_bytes(embed, train
     images = list_inputs([str(tmp_path / "held.parquet")])
     how = {"max_pixels": 10**6, "part_batches": 1, "quiet": True}
     torch.set_num_threads(1)
+    (tmp_path / ".local.parquet.parts").mkdir()
+    (tmp_path / ".local.parquet.parts" / ".part-000003.parquet.0a1b2c3d.tmp").touch()  # half written by a killed run
     local = embed_list(Encoder(chosen, "cpu", settings), images, tmp_path / "local.parquet", **how)
     assert local.parts == len(names) // 2 > 15
     source = EncoderSource(trained / "encoder", ModelSettings(), 0, settings)
@@ -259,7 +261,7 @@ def test_workers_of_ray_one_of_which_is_killed_write_the_same_bytes(embed, train
         assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
         for name in ("ray", "local"):
             assert quarantine(tmp_path / f"{name}.quarantine.parquet") == {names[7]: "not_an_image"}
-        assert not (tmp_path / ".ray.parquet.parts").exists()
+            assert not (tmp_path / f".{name}.parquet.parts").exists()
         table = trained / "manifest.parquet"
         words = [table, "--images", trained / "images", "--set", "threads=1"]
         embed(*words)
