@@ -13,6 +13,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,6 +67,13 @@ _STDERR = pytest.StashKey[int]()
 def pytest_configure(config: pytest.Config) -> None:
     """Standard error before pytest captures it."""
     config.stash[_STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """How a test process ended that died: negative, the number of a signal; else the exit code that it chose."""
+    if error:
+        os.write(2, f"[{node.gateway.id}] exit code {node.gateway._io.popen.wait(60)}\n".encode())
 
 
 @pytest.fixture(autouse=True)

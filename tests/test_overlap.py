@@ -1,4 +1,3 @@
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -181,7 +180,7 @@ def test_a_slow_step_does_not_wait_for_its_batch():
         started = time.perf_counter()
         next(results)
         waits.append(time.perf_counter() - started)
-    assert statistics.median(waits) < 0.05 * 0.03  # 5% of a step; a busy machine may delay a few
+    assert sorted(waits)[15] < 0.05 * 0.03  # 5% of a step; a busy machine may delay three of the nineteen
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 9])
